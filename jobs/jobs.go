@@ -29,6 +29,18 @@ type KeyID Digest
 // AgentID is the key ID of an agent's or the coordinator's key.
 type AgentID = KeyID
 
+// Blob names bytes by their digest and size. The zero value names none.
+type Blob struct {
+	Digest Digest
+	Size   int64 // bytes
+}
+
+// IsZero reports whether the blob names nothing.
+func (b Blob) IsZero() bool { return b == Blob{} }
+
+// String returns the digest's text form.
+func (b Blob) String() string { return b.Digest.String() }
+
 // UnitID names one run of a job's program.
 type UnitID struct {
 	Job  JobID

@@ -1,0 +1,163 @@
+// Package peer says who is in the pool and where shards and blobs belong.
+//
+// Placement reads only what members signed of themselves (ID, class, reachable, draining), never measured
+// uptime, so that all peers with the same view agree without talking. Its packages hold what every peer
+// has, working or not: the coordinator is a peer too.
+package peer
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"idlegrid/jobs"
+)
+
+// Version is the protocol version that this program speaks. A manifest may demand a higher one.
+const Version = 1
+
+// Role is what a certificate lets its holder be.
+type Role uint8
+
+// The roles. The numbers are those of the protocol; zero is a caller without a certificate.
+const (
+	Anonymous Role = iota
+	Agent
+	Coordinator
+	Submitter
+	Operator
+)
+
+// String returns the role's name, as it stands in certificates.
+func (r Role) String() string {
+	return name([]string{"anonymous", "agent", "coordinator", "submitter", "operator"}, int(r))
+}
+
+// ParseRole reads what String writes; an anonymous role is never written.
+func ParseRole(s string) (Role, error) {
+	for r := Agent; r <= Operator; r++ {
+		if r.String() == s {
+			return r, nil
+		}
+	}
+	return 0, jobs.Errorf(jobs.Invalid, "%q is no role: expected agent, coordinator, submitter or operator", s)
+}
+
+// Class is how an agent's machine lives. The zero value belongs to those who are no agents.
+type Class uint8
+
+// The classes. The numbers are those of the protocol.
+const (
+	AlwaysOn Class = iota + 1 // a server with no owner
+	Office                    // a desktop
+	Laptop
+)
+
+// String returns the class's name, as it stands in certificates and on the command line.
+func (c Class) String() string { return name([]string{"", "always-on", "office", "laptop"}, int(c)) }
+
+// ParseClass reads what String writes.
+func ParseClass(s string) (Class, error) {
+	for c := AlwaysOn; c <= Laptop; c++ {
+		if c.String() == s {
+			return c, nil
+		}
+	}
+	return 0, jobs.Errorf(jobs.Invalid, "%q is no class: expected always-on, office or laptop", s)
+}
+
+func name(names []string, i int) string {
+	if i >= len(names) {
+		return "unknown"
+	}
+	return names[i]
+}
+
+// weight is how much of the grid's state a class carries: two of the three stewards and holders should be
+// machines that stay on.
+func (c Class) weight() float64 {
+	switch c {
+	case AlwaysOn:
+		return 16
+	case Office:
+		return 1
+	case Laptop:
+		return 0.1
+	default:
+		return 0
+	}
+}
+
+// Member is a peer as gossip shows it. All but ID, Role and Class is a hint.
+type Member struct {
+	ID        jobs.AgentID
+	Address   string // host:port of gRPC and of gossip
+	Role      Role
+	Class     Class
+	Reachable bool // a peer has dialled it back
+	Draining  bool
+	Cores     int // offered now
+	Version   int
+}
+
+// Eligible reports whether the member may keep ledgers and blobs.
+func (m Member) Eligible() bool {
+	return m.Role == Agent && m.Class.weight() > 0 && m.Reachable && !m.Draining
+}
+
+// Rank returns at most n eligible members for key, the first choice first. It is weighted rendezvous
+// hashing: each member scores -weight/ln(u) with u drawn from (key, ID), so that a member is chosen in
+// proportion to its weight and its coming or going moves only what it held.
+func Rank(key []byte, members []Member, n int) []Member {
+	type scored struct {
+		m     Member
+		score float64
+	}
+	all := make([]scored, 0, len(members))
+	for _, m := range members {
+		if m.Eligible() {
+			all = append(all, scored{m, score(key, m)})
+		}
+	}
+	slices.SortFunc(all, func(a, b scored) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), a.m.ID.Compare(b.m.ID))
+	})
+	ranked := make([]Member, 0, min(n, len(all)))
+	for _, s := range all[:min(n, len(all))] {
+		ranked = append(ranked, s.m)
+	}
+	return ranked
+}
+
+func score(key []byte, m Member) float64 {
+	h := sha256.New()
+	h.Write(m.ID[:])
+	h.Write(key)
+	// 53 bits and a half: u lies strictly between 0 and 1, so its logarithm is finite and not zero.
+	u := (float64(binary.BigEndian.Uint64(h.Sum(nil))>>11) + 0.5) / (1 << 53)
+	return -m.Class.weight() / math.Log(u)
+}
+
+// Copies is how many agents keep a ledger, a pack, a program or an input.
+const Copies = 3
+
+// Stewards returns the shard's stewards, the first choice first.
+func Stewards(s jobs.ShardID, members []Member) []Member {
+	return Rank(binary.BigEndian.AppendUint32(s.Job[:], s.Shard), members, Copies)
+}
+
+// Holders returns the agents that should keep a blob, the first choice first.
+func Holders(d jobs.Digest, members []Member, n int) []Member { return Rank(d[:], members, n) }
+
+// Needed is how many distinct peers make a fact durable: two, or all where there are fewer.
+func Needed(members []Member) int {
+	n := 0
+	for _, m := range members {
+		if m.Eligible() {
+			n++
+		}
+	}
+	return max(1, min(2, n))
+}
