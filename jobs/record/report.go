@@ -1,0 +1,204 @@
+package record
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// Report is what one agent signs about units that it finished or failed.
+type Report struct {
+	Job      jobs.JobID
+	Shard    uint32
+	Author   jobs.AgentID
+	Counter  uint64 // counts the author's reports, so that no two of them have equal bytes
+	Runtime  string // name and version of what ran the units, such as "wazero 1.12.0"
+	Platform string // operating system and processor, such as "linux/amd64"
+	Pack     jobs.Blob
+	Bundles  []BundleReport
+}
+
+// BundleReport is about units of one bundle, from one attempt. It need not name all units of the bundle, and
+// a report may hold several about one bundle.
+type BundleReport struct {
+	Bundle  uint64
+	Attempt uint32 // counts the leases that ended in failure before this one
+	Units   []UnitReport
+}
+
+// UnitReport is how one unit ended.
+type UnitReport struct {
+	Unit    uint64
+	Outcome jobs.Digest  // of a failed unit, what it wrote until then; zero if nothing of it was kept
+	Failure jobs.Failure // zero: the unit succeeded
+	Times   jobs.Times   // travels in whole microseconds
+}
+
+// Check returns an error if the report is beyond a bound, and thus would be refused by every peer. A writer
+// with more to say splits it.
+func (r *Report) Check() error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	if n := proto.Size(r.proto()); n > MaxPayload {
+		return jobs.Errorf(jobs.Invalid, "report of %d bytes, expected at most %d", n, MaxPayload)
+	}
+	return nil
+}
+
+// Encode returns the payload of a report that Check finds nothing wrong with.
+func (r *Report) Encode() []byte { return marshal(r.proto()) }
+
+// DecodeReport reads a report's payload. Whether its job, shard, bundles and units exist is for those to say
+// who know the manifest.
+func DecodeReport(b []byte) (*Report, error) {
+	var p gridv1.Report
+	if err := unmarshal("report", b, &p, MaxPayload); err != nil {
+		return nil, err
+	}
+	if len(p.GetBundles()) > MaxReportBundles { // before anything is allocated for them
+		return nil, jobs.Errorf(jobs.Invalid, "report: %d bundles, expected at most %d", len(p.GetBundles()), MaxReportBundles)
+	}
+	r, err := reportFromProto(&p)
+	if err != nil {
+		return nil, jobs.Errorf(jobs.Invalid, "report: %w", err)
+	}
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// check looks at everything but the size in bytes.
+func (r *Report) check() error {
+	units, kept := 0, false
+	for i := range r.Bundles {
+		b := &r.Bundles[i]
+		if len(b.Units) == 0 || b.Attempt > MaxAttempt {
+			return jobs.Errorf(jobs.Invalid, "report: bundle %d: %d units of attempt %d, expected at least one, and an attempt up to %d",
+				b.Bundle, len(b.Units), b.Attempt, MaxAttempt)
+		}
+		units += len(b.Units)
+		for j := range b.Units {
+			if err := b.Units[j].check(); err != nil {
+				return err
+			}
+			kept = kept || !b.Units[j].Outcome.IsZero()
+		}
+	}
+	return r.checkHead(units, kept)
+}
+
+// checkHead looks at what stands beside the bundles; they hold so many units, and kept says whether one of
+// them names an outcome.
+func (r *Report) checkHead(units int, kept bool) error {
+	switch {
+	case r.Job.IsZero() || r.Author.IsZero():
+		return jobs.Errorf(jobs.Invalid, "report: without a job or an author")
+	case !isName(r.Runtime) || !isName(r.Platform):
+		return jobs.Errorf(jobs.Invalid, "report: runtime %q on %q, expected 1 to %d bytes of UTF-8 each", r.Runtime, r.Platform, MaxName)
+	case len(r.Bundles) == 0 || len(r.Bundles) > MaxReportBundles || units > MaxReportUnits:
+		return jobs.Errorf(jobs.Invalid, "report: %d units in %d bundles, expected at most %d in 1 to %d",
+			units, len(r.Bundles), MaxReportUnits, MaxReportBundles)
+	case kept && r.Pack.Digest.IsZero():
+		return jobs.Errorf(jobs.Invalid, "report: outcomes without a pack that holds them")
+	}
+	return nil
+}
+
+func (u *UnitReport) check() error {
+	if u.Outcome.IsZero() && !u.Failure.Failed() {
+		return jobs.Errorf(jobs.Invalid, "report: unit %d: neither an outcome nor a failure", u.Unit)
+	}
+	if u.Failure.Kind > jobs.FailureInput || (!u.Failure.Failed() && u.Failure.Text != "") {
+		return jobs.Errorf(jobs.Invalid, "report: unit %d: %s is no failure that this version knows", u.Unit, u.Failure.Kind)
+	}
+	if len(u.Failure.Text) > jobs.MaxFailureText || !utf8.ValidString(u.Failure.Text) {
+		return jobs.Errorf(jobs.Invalid, "report: unit %d: failure text of %d bytes, expected at most %d of UTF-8",
+			u.Unit, len(u.Failure.Text), jobs.MaxFailureText)
+	}
+	limit := MaxUnitMicros * time.Microsecond
+	if t := u.Times; t.CPU < 0 || t.CPU > limit || t.Wall < 0 || t.Wall > limit {
+		return jobs.Errorf(jobs.Invalid, "report: unit %d: %s of CPU in %s, expected at most %s", u.Unit, t.CPU, t.Wall, limit)
+	}
+	return nil
+}
+
+func isName(s string) bool { return s != "" && len(s) <= MaxName && utf8.ValidString(s) }
+
+func (r *Report) proto() *gridv1.Report {
+	p := &gridv1.Report{
+		Job: r.Job[:], Shard: r.Shard, Author: r.Author[:], Counter: r.Counter,
+		Runtime: r.Runtime, Platform: r.Platform, Pack: BlobToProto(r.Pack),
+		Bundles: make([]*gridv1.BundleReport, len(r.Bundles)),
+	}
+	for i := range r.Bundles {
+		b := &r.Bundles[i]
+		q := &gridv1.BundleReport{Bundle: b.Bundle, Attempt: b.Attempt, Units: make([]*gridv1.UnitReport, len(b.Units))}
+		for j := range b.Units {
+			q.Units[j] = b.Units[j].proto()
+		}
+		p.Bundles[i] = q
+	}
+	return p
+}
+
+func (u *UnitReport) proto() *gridv1.UnitReport {
+	p := &gridv1.UnitReport{
+		Unit: u.Unit, Failure: FailureToProto(u.Failure),
+		CpuUs: uint64(u.Times.CPU.Microseconds()), WallUs: uint64(u.Times.Wall.Microseconds()),
+	}
+	if !u.Outcome.IsZero() {
+		p.Outcome = u.Outcome[:]
+	}
+	return p
+}
+
+func reportFromProto(p *gridv1.Report) (*Report, error) {
+	r := &Report{Shard: p.GetShard(), Counter: p.GetCounter(), Runtime: p.GetRuntime(), Platform: p.GetPlatform()}
+	var err error
+	if r.Job, err = jobs.JobIDFromBytes(p.GetJob()); err != nil {
+		return nil, err
+	}
+	if r.Author, err = jobs.KeyIDFromBytes(p.GetAuthor()); err != nil {
+		return nil, err
+	}
+	if r.Pack, err = BlobFromProto(p.GetPack()); err != nil {
+		return nil, err
+	}
+	r.Bundles = make([]BundleReport, len(p.GetBundles()))
+	for i, q := range p.GetBundles() {
+		b := BundleReport{Bundle: q.GetBundle(), Attempt: q.GetAttempt(), Units: make([]UnitReport, len(q.GetUnits()))}
+		for j, u := range q.GetUnits() {
+			if b.Units[j], err = unitFromProto(u); err != nil {
+				return nil, err
+			}
+		}
+		r.Bundles[i] = b
+	}
+	return r, nil
+}
+
+func unitFromProto(p *gridv1.UnitReport) (UnitReport, error) {
+	u := UnitReport{Unit: p.GetUnit()}
+	var err error
+	if len(p.GetOutcome()) > 0 {
+		if u.Outcome, err = jobs.DigestFromBytes(p.GetOutcome()); err != nil {
+			return u, err
+		}
+	}
+	if u.Failure, err = FailureFromProto(p.GetFailure()); err != nil {
+		return u, err
+	}
+	if p.GetCpuUs() > MaxUnitMicros || p.GetWallUs() > MaxUnitMicros {
+		return u, jobs.Errorf(jobs.Invalid, "unit %d: %d µs of CPU in %d µs, expected at most %d",
+			u.Unit, p.GetCpuUs(), p.GetWallUs(), uint64(MaxUnitMicros))
+	}
+	u.Times.CPU = time.Duration(p.GetCpuUs()) * time.Microsecond
+	u.Times.Wall = time.Duration(p.GetWallUs()) * time.Microsecond
+	return u, nil
+}
