@@ -22,9 +22,12 @@ type Envelope struct {
 
 // Signature is one signature of an envelope.
 type Signature struct {
-	KeyID jobs.KeyID
-	Sig   []byte // ed25519.SignatureSize bytes
+	Key ed25519.PublicKey
+	Sig []byte // ed25519.SignatureSize bytes
 }
+
+// Signer returns the ID of the key.
+func (s Signature) Signer() jobs.KeyID { return KeyIDOf(s.Key) }
 
 // KeyIDOf returns the ID of a key: the digest of its bytes.
 func KeyIDOf(pub ed25519.PublicKey) jobs.KeyID { return jobs.KeyID(jobs.DigestOf(pub)) }
@@ -39,34 +42,30 @@ func Sign(typ string, payload []byte, key ed25519.PrivateKey) Envelope {
 // Countersign adds a signature by key, in place of the one by the same key if there is one. Signatures of
 // other envelopes that share e's payload are not touched.
 func (e *Envelope) Countersign(key ed25519.PrivateKey) {
-	id := KeyIDOf(key.Public().(ed25519.PublicKey)) // an ed25519.PrivateKey's Public is always of this type
+	pub := key.Public().(ed25519.PublicKey) // an ed25519.PrivateKey's Public is always of this type
 	kept := make([]Signature, 0, len(e.Signatures)+1)
 	for _, s := range e.Signatures {
-		if s.KeyID != id {
+		if !pub.Equal(s.Key) {
 			kept = append(kept, s)
 		}
 	}
 	sig := ed25519.Sign(key, dsse.PAE(e.Type, e.Payload))
-	e.Signatures = append(kept, Signature{KeyID: id, Sig: sig})
+	e.Signatures = append(kept, Signature{Key: pub, Sig: sig})
 }
 
-// Verify returns nil if the envelope has a valid signature by pub. Otherwise the error is of kind
-// jobs.Denied when pub has not signed it, and jobs.Corrupt when its signature does not match.
-func (e Envelope) Verify(pub ed25519.PublicKey) error {
-	if len(pub) != ed25519.PublicKeySize {
-		return jobs.Errorf(jobs.Invalid, "public key of %d bytes, expected %d", len(pub), ed25519.PublicKeySize)
-	}
-	id := KeyIDOf(pub)
+// Verify returns nil if the envelope has a valid signature by the key with that ID. Otherwise the error is
+// of kind jobs.Denied when that key has not signed it, and jobs.Corrupt when its signature does not match.
+func (e Envelope) Verify(signer jobs.KeyID) error {
 	for _, s := range e.Signatures {
-		if s.KeyID != id {
+		if s.Signer() != signer {
 			continue
 		}
-		if !ed25519.Verify(pub, dsse.PAE(e.Type, e.Payload), s.Sig) {
-			return jobs.Errorf(jobs.Corrupt, "signature of %s over the %s does not match", id.Short(), e.Type)
+		if !ed25519.Verify(s.Key, dsse.PAE(e.Type, e.Payload), s.Sig) {
+			return jobs.Errorf(jobs.Corrupt, "signature of %s over the %s does not match", signer.Short(), e.Type)
 		}
 		return nil
 	}
-	return jobs.Errorf(jobs.Denied, "%s has not signed this %s", id.Short(), e.Type)
+	return jobs.Errorf(jobs.Denied, "%s has not signed this %s", signer.Short(), e.Type)
 }
 
 // ID returns the record's ID. A manifest's is the digest of its payload, as it names the job. That of any
@@ -95,7 +94,7 @@ func DecodeEnvelope(b []byte) (Envelope, error) {
 func (e Envelope) ToProto() *gridv1.Envelope {
 	p := &gridv1.Envelope{PayloadType: e.Type, Payload: e.Payload}
 	for _, s := range e.Signatures {
-		p.Signatures = append(p.Signatures, &gridv1.Signature{KeyId: s.KeyID[:], Sig: s.Sig})
+		p.Signatures = append(p.Signatures, &gridv1.Signature{PublicKey: s.Key, Sig: s.Sig})
 	}
 	return p
 }
@@ -124,19 +123,19 @@ func signaturesFromProto(list []*gridv1.Signature) ([]Signature, error) {
 	}
 	sigs := make([]Signature, 0, len(list))
 	for _, p := range list {
-		id, err := jobs.KeyIDFromBytes(p.GetKeyId())
-		if err != nil {
-			return nil, jobs.Errorf(jobs.Invalid, "envelope: key ID: %w", err)
+		if len(p.GetPublicKey()) != ed25519.PublicKeySize {
+			return nil, jobs.Errorf(jobs.Invalid, "envelope: public key of %d bytes, expected %d", len(p.GetPublicKey()), ed25519.PublicKeySize)
 		}
+		key := ed25519.PublicKey(p.GetPublicKey())
 		if len(p.GetSig()) != ed25519.SignatureSize {
 			return nil, jobs.Errorf(jobs.Invalid, "envelope: signature of %d bytes, expected %d", len(p.GetSig()), ed25519.SignatureSize)
 		}
 		for _, s := range sigs {
-			if s.KeyID == id {
-				return nil, jobs.Errorf(jobs.Invalid, "envelope: two signatures by %s", id.Short())
+			if key.Equal(s.Key) {
+				return nil, jobs.Errorf(jobs.Invalid, "envelope: two signatures by %s", s.Signer().Short())
 			}
 		}
-		sigs = append(sigs, Signature{KeyID: id, Sig: p.GetSig()})
+		sigs = append(sigs, Signature{Key: key, Sig: p.GetSig()})
 	}
 	return sigs, nil
 }

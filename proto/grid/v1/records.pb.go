@@ -151,8 +151,9 @@ func (x *Envelope) GetSignatures() []*Signature {
 
 type Signature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// SHA-256 of the Ed25519 public key (32 bytes).
-	KeyId         []byte `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// The signer's Ed25519 public key. Its SHA-256 is the signer's key ID, so a signature can be checked
+	// before anything is known of the signer; what the signer may say is in its certificate.
+	PublicKey     []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	Sig           []byte `protobuf:"bytes,2,opt,name=sig,proto3" json:"sig,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -188,9 +189,9 @@ func (*Signature) Descriptor() ([]byte, []int) {
 	return file_grid_v1_records_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Signature) GetKeyId() []byte {
+func (x *Signature) GetPublicKey() []byte {
 	if x != nil {
-		return x.KeyId
+		return x.PublicKey
 	}
 	return nil
 }
@@ -1519,9 +1520,10 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x122\n" +
 	"\n" +
 	"signatures\x18\x03 \x03(\v2\x12.grid.v1.SignatureR\n" +
-	"signatures\"4\n" +
-	"\tSignature\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\fR\x05keyId\x12\x10\n" +
+	"signatures\"<\n" +
+	"\tSignature\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x10\n" +
 	"\x03sig\x18\x02 \x01(\fR\x03sig\"+\n" +
 	"\x05Chain\x12\"\n" +
 	"\fcertificates\x18\x01 \x03(\fR\fcertificates\"2\n" +
