@@ -5,6 +5,7 @@
 // source: grid/v1/executor.proto
 
 // Between an agent and its executor processes: length-prefixed messages over pipes, never over a network.
+// The agent sends one request at a time: a load first, then any number of runs.
 
 package gridv1
 
@@ -110,6 +111,8 @@ type ExecutorLoad struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path of the verified module.
 	Program string `protobuf:"bytes,1,opt,name=program,proto3" json:"program,omitempty"`
+	// SHA-256 of the module: other bytes are not run.
+	Digest []byte `protobuf:"bytes,8,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Folder with the compiled code.
 	Cache       string          `protobuf:"bytes,2,opt,name=cache,proto3" json:"cache,omitempty"`
 	MemoryBytes uint64          `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
@@ -158,6 +161,13 @@ func (x *ExecutorLoad) GetProgram() string {
 		return x.Program
 	}
 	return ""
+}
+
+func (x *ExecutorLoad) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
 }
 
 func (x *ExecutorLoad) GetCache() string {
@@ -508,6 +518,7 @@ type ExecutorReply_Stderr struct {
 }
 
 type ExecutorReply_File struct {
+	// A piece of a file in /out; the pieces of one file follow each other. An empty file is one empty piece.
 	File *OutFile `protobuf:"bytes,4,opt,name=file,proto3,oneof"`
 }
 
@@ -527,8 +538,11 @@ func (*ExecutorReply_File) isExecutorReply_Reply() {}
 func (*ExecutorReply_Done) isExecutorReply_Reply() {}
 
 type ExecutorLoaded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Failure       *Failure               `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent: the program can run.
+	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
+	// CPU time of this process since it started.
+	CpuUs         uint64 `protobuf:"varint,2,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -570,13 +584,23 @@ func (x *ExecutorLoaded) GetFailure() *Failure {
 	return nil
 }
 
+func (x *ExecutorLoaded) GetCpuUs() uint64 {
+	if x != nil {
+		return x.CpuUs
+	}
+	return 0
+}
+
 type ExecutorDone struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	ExitCode uint32                 `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	// Absent: the guest ended by itself, with exit_code.
-	Failure       *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
-	CpuUs         uint64   `protobuf:"varint,3,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
-	WallUs        uint64   `protobuf:"varint,4,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// What went wrong if exit_code is no success: only the agent knows which codes are.
+	Otherwise *Failure `protobuf:"bytes,5,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
+	// CPU time of this process since its last reply of this kind.
+	CpuUs         uint64 `protobuf:"varint,3,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	WallUs        uint64 `protobuf:"varint,4,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -625,6 +649,13 @@ func (x *ExecutorDone) GetFailure() *Failure {
 	return nil
 }
 
+func (x *ExecutorDone) GetOtherwise() *Failure {
+	if x != nil {
+		return x.Otherwise
+	}
+	return nil
+}
+
 func (x *ExecutorDone) GetCpuUs() uint64 {
 	if x != nil {
 		return x.CpuUs
@@ -647,9 +678,10 @@ const file_grid_v1_executor_proto_rawDesc = "" +
 	"\x0fExecutorRequest\x12+\n" +
 	"\x04load\x18\x01 \x01(\v2\x15.grid.v1.ExecutorLoadH\x00R\x04load\x12(\n" +
 	"\x03run\x18\x02 \x01(\v2\x14.grid.v1.ExecutorRunH\x00R\x03runB\t\n" +
-	"\arequest\"\xfa\x01\n" +
+	"\arequest\"\x92\x02\n" +
 	"\fExecutorLoad\x12\x18\n" +
-	"\aprogram\x18\x01 \x01(\tR\aprogram\x12\x14\n" +
+	"\aprogram\x18\x01 \x01(\tR\aprogram\x12\x16\n" +
+	"\x06digest\x18\b \x01(\fR\x06digest\x12\x14\n" +
 	"\x05cache\x18\x02 \x01(\tR\x05cache\x12!\n" +
 	"\fmemory_bytes\x18\x03 \x01(\x04R\vmemoryBytes\x12-\n" +
 	"\x06inputs\x18\x04 \x03(\v2\x15.grid.v1.ExecutorFileR\x06inputs\x12\x14\n" +
@@ -675,12 +707,14 @@ const file_grid_v1_executor_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\fH\x00R\x06stderr\x12&\n" +
 	"\x04file\x18\x04 \x01(\v2\x10.grid.v1.OutFileH\x00R\x04file\x12+\n" +
 	"\x04done\x18\x05 \x01(\v2\x15.grid.v1.ExecutorDoneH\x00R\x04doneB\a\n" +
-	"\x05reply\"<\n" +
+	"\x05reply\"S\n" +
 	"\x0eExecutorLoaded\x12*\n" +
-	"\afailure\x18\x01 \x01(\v2\x10.grid.v1.FailureR\afailure\"\x87\x01\n" +
+	"\afailure\x18\x01 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
+	"\x06cpu_us\x18\x02 \x01(\x04R\x05cpuUs\"\xb7\x01\n" +
 	"\fExecutorDone\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\rR\bexitCode\x12*\n" +
-	"\afailure\x18\x02 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
+	"\afailure\x18\x02 \x01(\v2\x10.grid.v1.FailureR\afailure\x12.\n" +
+	"\totherwise\x18\x05 \x01(\v2\x10.grid.v1.FailureR\totherwise\x12\x15\n" +
 	"\x06cpu_us\x18\x03 \x01(\x04R\x05cpuUs\x12\x17\n" +
 	"\awall_us\x18\x04 \x01(\x04R\x06wallUsB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
@@ -721,11 +755,12 @@ var file_grid_v1_executor_proto_depIdxs = []int32{
 	7,  // 7: grid.v1.ExecutorReply.done:type_name -> grid.v1.ExecutorDone
 	10, // 8: grid.v1.ExecutorLoaded.failure:type_name -> grid.v1.Failure
 	10, // 9: grid.v1.ExecutorDone.failure:type_name -> grid.v1.Failure
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 10: grid.v1.ExecutorDone.otherwise:type_name -> grid.v1.Failure
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_executor_proto_init() }

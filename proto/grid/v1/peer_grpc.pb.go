@@ -221,8 +221,8 @@ const (
 //
 // Steward lends the open units of a shard and keeps what is reported about them.
 type StewardClient interface {
-	// Exchange: "I finished these, I run those, I have n slots free" - "kept; run these; drop those; speak
-	// again at T".
+	// Exchange: "I hold these, I have n slots free" - "run these; drop those; speak again at T". What is
+	// finished was pushed as a report before it is no longer held.
 	Exchange(ctx context.Context, in *ExchangeRequest, opts ...grpc.CallOption) (*ExchangeReply, error)
 	// Summary counts a shard.
 	Summary(ctx context.Context, in *SummaryRequest, opts ...grpc.CallOption) (*SummaryReply, error)
@@ -262,8 +262,8 @@ func (c *stewardClient) Summary(ctx context.Context, in *SummaryRequest, opts ..
 //
 // Steward lends the open units of a shard and keeps what is reported about them.
 type StewardServer interface {
-	// Exchange: "I finished these, I run those, I have n slots free" - "kept; run these; drop those; speak
-	// again at T".
+	// Exchange: "I hold these, I have n slots free" - "run these; drop those; speak again at T". What is
+	// finished was pushed as a report before it is no longer held.
 	Exchange(context.Context, *ExchangeRequest) (*ExchangeReply, error)
 	// Summary counts a shard.
 	Summary(context.Context, *SummaryRequest) (*SummaryReply, error)

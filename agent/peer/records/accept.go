@@ -1,0 +1,362 @@
+package records
+
+import (
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// maxSigners bounds signatures and chains on one record: a manifest has two of each.
+const maxSigners = 4
+
+// maxReceipts bounds the receipts with one report.
+const maxReceipts = 8
+
+// maxReportsPerAuthor bounds what one author can make a peer keep of one shard. An honest author reports a
+// bundle once an attempt, and reports of single bundles are the worst case.
+const maxReportsPerAuthor = 4 * manifest.ShardBundles
+
+// Record is what is stored and forwarded.
+type Record struct {
+	Envelope record.Envelope
+	Receipts []record.Envelope // of a report: the holders' receipts for its pack
+}
+
+// Offer is a record on its way, with the certificate chains of its signers where the other side may lack
+// them.
+type Offer struct {
+	Record
+	Chains [][][]byte
+}
+
+// Refusal says why an offer was not kept.
+type Refusal struct {
+	ID     jobs.Digest
+	Reason string
+	Final  bool // offering it again will not help
+}
+
+// final reports whether an error can never become a yes.
+func final(err error) bool {
+	switch jobs.KindOf(err) {
+	case jobs.Unavailable, jobs.Exhausted, jobs.NotFound, jobs.Internal:
+		return false
+	default:
+		return true
+	}
+}
+
+type author struct {
+	identity.Caller
+	chain [][]byte
+}
+
+// payload is one of *manifest.Manifest, *record.Report, *record.Ruling, *record.Cancel, *record.Seal.
+type payload any
+
+// accepted is a verified record.
+type accepted struct {
+	Record
+	id         jobs.Digest
+	job        jobs.JobID
+	key        key
+	payload    payload
+	owner      string // of a report's author
+	fresh      bool
+	newChains  map[jobs.KeyID][][]byte
+	newAuthors map[jobs.KeyID]author
+}
+
+func (a accepted) scope() Scope {
+	if r, ok := a.payload.(*record.Report); ok {
+		return Scope{Shard: jobs.ShardID{Job: a.job, Shard: r.Shard}, Reports: true}
+	}
+	return Scope{}
+}
+
+// decodePayload reads what the envelope says it is, without looking at signatures.
+func decodePayload(r Record) (accepted, error) {
+	a := accepted{Record: r, id: r.Envelope.ID()}
+	var k kind
+	var shard uint32
+	var err error
+	switch r.Envelope.Type {
+	case record.TypeManifest:
+		var m *manifest.Manifest
+		m, err = manifest.Decode(r.Envelope.Payload)
+		k, a.job, a.payload = kindManifest, jobs.JobID(a.id), m
+	case record.TypeReport:
+		var p record.Report
+		p, err = record.DecodeReport(r.Envelope.Payload)
+		k, a.job, a.payload, shard = kindReport, p.Job, &p, p.Shard
+	case record.TypeRuling:
+		var p record.Ruling
+		p, err = record.DecodeRuling(r.Envelope.Payload)
+		k, a.job, a.payload = kindRuling, p.Job, &p
+	case record.TypeCancel:
+		var p record.Cancel
+		p, err = record.DecodeCancel(r.Envelope.Payload)
+		k, a.job, a.payload = kindCancel, p.Job, &p
+	case record.TypeSeal:
+		var p record.Seal
+		p, err = record.DecodeSeal(r.Envelope.Payload)
+		k, a.job, a.payload = kindSeal, p.Job, &p
+	default:
+		err = jobs.Errorf(jobs.Unsupported, "record type %.80q is not known to this version", r.Envelope.Type)
+	}
+	a.key = keyOf(a.job, k, shard, a.id)
+	return a, err
+}
+
+// verify checks an offer from scratch, whoever brought it.
+func (s *Store) verify(o Offer, now time.Time) (accepted, error) {
+	if len(o.Envelope.Signatures) > maxSigners || len(o.Chains) > maxSigners || len(o.Receipts) > maxReceipts {
+		return accepted{}, jobs.Errorf(jobs.Invalid, "record with %d signatures, %d chains, %d receipts is over the bounds",
+			len(o.Envelope.Signatures), len(o.Chains), len(o.Receipts))
+	}
+	a, err := decodePayload(o.Record)
+	if err != nil {
+		return accepted{}, err
+	}
+	if err := s.learnChains(&a, o.Chains); err != nil {
+		return accepted{}, err
+	}
+	switch p := a.payload.(type) {
+	case *manifest.Manifest:
+		err = s.verifyManifest(&a, p, now)
+	case *record.Report:
+		err = s.verifyReport(&a, p, now)
+	case *record.Ruling:
+		err = s.verifyBySubmitter(&a, now)
+	case *record.Cancel:
+		err = s.verifyBySubmitter(&a, now)
+	case *record.Seal:
+		err = s.verifyBySubmitter(&a, now)
+	}
+	return a, err
+}
+
+// learnChains verifies the offered chains that are not known yet.
+func (s *Store) learnChains(a *accepted, chains [][][]byte) error {
+	a.newChains, a.newAuthors = map[jobs.KeyID][][]byte{}, map[jobs.KeyID]author{}
+	for _, chain := range chains {
+		who, err := s.verifyChain(chain)
+		if err != nil {
+			return err
+		}
+		if _, known := s.author(who.ID); !known {
+			a.newChains[who.ID], a.newAuthors[who.ID] = chain, who
+		}
+	}
+	return nil
+}
+
+func (s *Store) verifyChain(chain [][]byte) (author, error) {
+	who, err := identity.VerifyAuthor(chain, s.o.Root)
+	if err != nil {
+		return author{}, err
+	}
+	return author{Caller: who, chain: chain}, nil
+}
+
+func (s *Store) author(id jobs.KeyID) (author, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.authors[id]
+	return a, ok
+}
+
+// signer checks the signature by id and returns who that is. A record whose signer's chain is not here may
+// be offered again with it.
+func (s *Store) signer(a *accepted, id jobs.KeyID) (author, error) {
+	who, ok := a.newAuthors[id]
+	if !ok {
+		if who, ok = s.author(id); !ok {
+			return author{}, jobs.Errorf(jobs.NotFound, "no certificate of signer %s is known here", id.Short())
+		}
+	}
+	return who, a.Envelope.Verify(id)
+}
+
+func (s *Store) verifyManifest(a *accepted, m *manifest.Manifest, now time.Time) error {
+	if expired(m, now.Add(-Skew)) {
+		return jobs.Errorf(jobs.Expired, "job %s expired on %s", a.job.Short(), m.Expires.Format(time.DateTime))
+	}
+	who, err := s.signer(a, m.Submitter)
+	if err != nil {
+		return err
+	}
+	if who.Role != peer.Submitter {
+		return jobs.Errorf(jobs.Denied, "job %s is signed by the %s %s, expected a submitter", a.job.Short(), who.Role, who.ID.Short())
+	}
+	if err := s.verifyAdmission(a); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.jobs) >= MaxJobs {
+		return jobs.Errorf(jobs.Exhausted, "%d live jobs are known here, no room for more", len(s.jobs))
+	}
+	return nil
+}
+
+// verifyAdmission looks for the coordinator's countersignature.
+func (s *Store) verifyAdmission(a *accepted) error {
+	for _, sig := range a.Envelope.Signatures {
+		who, err := s.signer(a, sig.Signer())
+		if err != nil {
+			return err
+		}
+		if who.Role == peer.Coordinator {
+			return nil
+		}
+	}
+	return jobs.Errorf(jobs.Denied, "job %s was not admitted by a coordinator", a.job.Short())
+}
+
+func (s *Store) verifyBySubmitter(a *accepted, now time.Time) error {
+	job, err := s.live(a.job, now)
+	if err != nil {
+		return err
+	}
+	_, err = s.signer(a, job.Manifest.Submitter)
+	return err
+}
+
+func (s *Store) live(id jobs.JobID, now time.Time) (Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	switch {
+	case j == nil:
+		return Job{}, jobs.Errorf(jobs.NotFound, "no live job %s is known here", id.Short())
+	case expired(j.Manifest, now.Add(-Skew)):
+		return Job{}, jobs.Errorf(jobs.Expired, "job %s has expired", id.Short())
+	}
+	return j.Job, nil
+}
+
+func (s *Store) verifyReport(a *accepted, r *record.Report, now time.Time) error {
+	job, err := s.live(a.job, now)
+	if err != nil {
+		return err
+	}
+	who, err := s.signer(a, r.Author)
+	if err != nil {
+		return err
+	}
+	if who.Role != peer.Agent {
+		return jobs.Errorf(jobs.Denied, "report by the %s %s, expected an agent", who.Role, who.ID.Short())
+	}
+	a.owner = who.Owner
+	if err := unitsExist(job.Manifest, r); err != nil {
+		return err
+	}
+	if err := s.authorBound(r); err != nil {
+		return err
+	}
+	if r.Author == s.o.Self {
+		return nil
+	}
+	return s.verifyReceipts(a, r)
+}
+
+// unitsExist checks that the report speaks of this job's shard only.
+func unitsExist(m *manifest.Manifest, r *record.Report) error {
+	if r.Shard >= m.Shards() {
+		return jobs.Errorf(jobs.Invalid, "report of shard %d, the job has %d", r.Shard, m.Shards())
+	}
+	firstBundle, bundles := m.ShardRange(r.Shard)
+	for _, b := range r.Bundles {
+		if b.Bundle < firstBundle || b.Bundle >= firstBundle+bundles {
+			return jobs.Errorf(jobs.Invalid, "report of bundle %d, which is not in shard %d", b.Bundle, r.Shard)
+		}
+		first, n := m.BundleUnits(b.Bundle)
+		for _, u := range b.Units {
+			if u.Unit < first || u.Unit >= first+n {
+				return jobs.Errorf(jobs.Invalid, "report of unit %d, which is not in bundle %d", u.Unit, b.Bundle)
+			}
+		}
+	}
+	return nil
+}
+
+// authorBound keeps one author from filling the store. The count is exact enough: an author's IDs are not
+// counted one by one, the scope as a whole is.
+func (s *Store) authorBound(r *record.Report) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	scope := s.scopes[Scope{Shard: jobs.ShardID{Job: r.Job, Shard: r.Shard}, Reports: true}]
+	if scope != nil && len(scope.ids) >= maxReportsPerAuthor {
+		return jobs.Errorf(jobs.Exhausted, "shard %d of job %s holds %d reports, no room for more", r.Shard, r.Job.Short(), len(scope.ids))
+	}
+	return nil
+}
+
+// verifyReceipts demands receipts for the pack by enough distinct members that may hold blobs, the author
+// included. Only fewer receipts than needed may be mended by offering again.
+func (s *Store) verifyReceipts(a *accepted, r *record.Report) error {
+	members := s.o.Members()
+	eligible := map[jobs.AgentID]bool{}
+	for _, m := range members {
+		eligible[m.ID] = m.Eligible()
+	}
+	holders := map[jobs.AgentID]bool{}
+	for _, env := range a.Receipts {
+		rec, err := record.DecodeReceipt(env.Payload)
+		if err != nil {
+			return err
+		}
+		if env.Type != record.TypeReceipt || rec.Blob != r.Pack || rec.Job != r.Job {
+			return jobs.Errorf(jobs.Invalid, "receipt is not for pack %s", r.Pack)
+		}
+		if err := env.Verify(rec.Holder); err != nil {
+			return err
+		}
+		if eligible[rec.Holder] {
+			holders[rec.Holder] = true
+		}
+	}
+	if need := peer.Needed(members); len(holders) < need {
+		return jobs.Errorf(jobs.Unavailable, "pack %s has receipts of %d holders here, %d are needed", r.Pack.Digest, len(holders), need)
+	}
+	return nil
+}
+
+func recordToProto(r Record, chains [][][]byte) *gridv1.Record {
+	p := &gridv1.Record{Envelope: r.Envelope.ToProto()}
+	for _, receipt := range r.Receipts {
+		p.Receipts = append(p.Receipts, receipt.ToProto())
+	}
+	for _, c := range chains {
+		p.Chains = append(p.Chains, &gridv1.Chain{Certificates: c})
+	}
+	return p
+}
+
+func offerFromProto(p *gridv1.Record) (Offer, error) {
+	var o Offer
+	var err error
+	if o.Envelope, err = record.FromProto(p.GetEnvelope()); err != nil {
+		return o, err
+	}
+	if len(p.GetReceipts()) > maxReceipts || len(p.GetChains()) > maxSigners {
+		return o, jobs.Errorf(jobs.Invalid, "record with %d receipts and %d chains is over the bounds", len(p.GetReceipts()), len(p.GetChains()))
+	}
+	for _, r := range p.GetReceipts() {
+		env, err := record.FromProto(r)
+		if err != nil {
+			return o, err
+		}
+		o.Receipts = append(o.Receipts, env)
+	}
+	for _, c := range p.GetChains() {
+		o.Chains = append(o.Chains, c.GetCertificates())
+	}
+	return o, nil
+}

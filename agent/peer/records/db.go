@@ -1,0 +1,161 @@
+package records
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"google.golang.org/protobuf/proto"
+
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// kind orders the records of a job on disk: its manifest is read before whatever needs it.
+type kind byte
+
+const (
+	kindManifest kind = iota + 1
+	kindRuling
+	kindCancel
+	kindSeal
+	kindReport
+)
+
+// The buckets of the bbolt file.
+var (
+	bucketRecords = []byte("records") // key → grid.v1.Record without chains
+	bucketChains  = []byte("chains")  // key ID → grid.v1.Chain
+	bucketMeta    = []byte("meta")    // small values of this peer's own
+)
+
+// key is where a record lies: job, kind, shard (big endian), ID.
+type key [32 + 1 + 4 + 32]byte
+
+func keyOf(job jobs.JobID, k kind, shard uint32, id jobs.Digest) key {
+	var out key
+	copy(out[:32], job[:])
+	out[32] = byte(k)
+	binary.BigEndian.PutUint32(out[33:37], shard)
+	copy(out[37:], id[:])
+	return out
+}
+
+// batchDelay lets concurrent writers share one fsync. bbolt's own default of 10 ms would be most of the
+// time of a small report.
+const batchDelay = time.Millisecond
+
+// openDB opens the bbolt file. Its lock is what keeps two programs off one state folder.
+func openDB(path string) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, jobs.WithHint(jobs.Errorf(jobs.Exists, "%s is in use by another process", path),
+			"each agent and coordinator needs a state folder of its own; stop the other one or name another with --state")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open records %s: %w", path, err)
+	}
+	db.MaxBatchDelay = batchDelay
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketRecords, bucketChains, bucketMeta} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare records %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// nextBoot counts how often this state folder was opened. It makes member names and report counters new
+// after each start.
+func nextBoot(db *bbolt.DB) (uint64, error) {
+	var boot uint64
+	err := db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketMeta)
+		if old := b.Get([]byte("boot")); len(old) == 8 {
+			boot = binary.BigEndian.Uint64(old)
+		}
+		boot++
+		return b.Put([]byte("boot"), binary.BigEndian.AppendUint64(nil, boot))
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count starts: %w", err)
+	}
+	return boot, nil
+}
+
+// write stores records and chains in one transaction that it may share with other callers.
+func (s *Store) write(accepted []accepted) error {
+	return s.db.Batch(func(tx *bbolt.Tx) error {
+		records, chains := tx.Bucket(bucketRecords), tx.Bucket(bucketChains)
+		for _, a := range accepted {
+			value, err := proto.Marshal(recordToProto(a.Record, nil))
+			if err != nil {
+				return err
+			}
+			if err := records.Put(a.key[:], value); err != nil {
+				return err
+			}
+			for id, chain := range a.newChains {
+				value, err := proto.Marshal(&gridv1.Chain{Certificates: chain})
+				if err != nil {
+					return err
+				}
+				if err := chains.Put(id[:], value); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// read returns the stored record at k.
+func (s *Store) read(k key) (Record, error) {
+	var r Record
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		var err error
+		r, err = decodeStored(tx.Bucket(bucketRecords).Get(k[:]))
+		return err
+	})
+	return r, err
+}
+
+func decodeStored(value []byte) (Record, error) {
+	if value == nil {
+		return Record{}, jobs.Errorf(jobs.NotFound, "record is not on disk")
+	}
+	var p gridv1.Record
+	if err := proto.Unmarshal(value, &p); err != nil {
+		return Record{}, jobs.Errorf(jobs.Corrupt, "read a stored record: %w", err)
+	}
+	o, err := offerFromProto(&p)
+	return o.Record, err
+}
+
+// forget removes a job's records from disk.
+func (s *Store) forget(job jobs.JobID) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketRecords)
+		// Deleting under a moving cursor skips keys, so the keys are collected first.
+		var keys [][]byte
+		c := b.Cursor()
+		for k, _ := c.Seek(job[:]); k != nil && bytes.HasPrefix(k, job[:]); k, _ = c.Next() {
+			keys = append(keys, bytes.Clone(k))
+		}
+		for _, k := range keys {
+			if err := b.Delete(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,16 @@
+// Package records keeps what a peer knows: every live manifest with its rulings, cancel and seal, and the
+// reports of the shards that it stewards or has worked for.
+//
+// A record is accepted when its job is live, its signers' certificates lead to the grid's root, its sizes
+// and numbers are in bounds and, for a report, enough holders gave receipts for its pack. What was accepted
+// is on disk, in the one bbolt file of the peer, before Add returns; it stays there until the job expires.
+// A report of the peer's own is its journal: nothing else needs to be written for it to survive.
+//
+//	offer ──verify──▶ one bbolt transaction (fsync) ──▶ ledger in memory ──▶ OnChange
+//
+// Two peers with the same records show the same status of every unit, whatever the order in which they
+// learned them. Records travel by Push, and by Sync: compare one digest, then ID lists, then content, in
+// one direction or both.
+//
+// The package lends nothing and runs nothing; that is for steward and worker.
+package records

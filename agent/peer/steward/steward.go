@@ -1,0 +1,278 @@
+package steward
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/rpc"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// Period is how often a lessee speaks at least, and TTL how long its leases outlive its last word.
+	Period = 15 * time.Second
+	TTL    = 60 * time.Second
+	// maxWake bounds the members woken for one job at once.
+	maxWake = 32
+	// wakePeriod is how often bundles that came back wake others at most.
+	wakePeriod = time.Second
+	// maxHeld bounds the bundles that one agent may hold of a shard.
+	maxHeld = 4 * maxLease
+)
+
+// Options say what a Steward needs.
+type Options struct {
+	Store   *records.Store
+	Self    jobs.AgentID
+	Members func() []peer.Member
+	Wake    func(to []jobs.AgentID, job jobs.JobID)
+	Log     *slog.Logger
+}
+
+// Steward lends the shards that placement gives to this agent. It answers Steward calls.
+type Steward struct {
+	gridv1.UnimplementedStewardServer
+	o   Options
+	log *slog.Logger
+
+	mu     sync.Mutex // guards the lenders; taken before the store's own lock
+	shards map[jobs.ShardID]*lender
+}
+
+// New returns a steward with nothing lent.
+func New(o Options) *Steward {
+	return &Steward{o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}}
+}
+
+// Seeded wakes idle members for a job that the coordinator has just handed over, if this agent is the first
+// steward of one of its shards.
+func (s *Steward) Seeded(job jobs.JobID) {
+	j, err := s.o.Store.Job(job)
+	if err != nil {
+		return // it expired or was forgotten meanwhile
+	}
+	members := s.o.Members()
+	for shard := range j.Manifest.Shards() {
+		stewards := peer.Stewards(jobs.ShardID{Job: job, Shard: shard}, members)
+		if len(stewards) > 0 && stewards[0].ID == s.o.Self {
+			s.wake(job, members)
+			return
+		}
+	}
+}
+
+// wake tells members that could run units, a random choice of them where there are many.
+func (s *Steward) wake(job jobs.JobID, members []peer.Member) {
+	var to []jobs.AgentID
+	for _, m := range members {
+		if m.Role == peer.Agent && m.Cores > 0 {
+			to = append(to, m.ID)
+		}
+	}
+	rand.Shuffle(len(to), func(i, j int) { to[i], to[j] = to[j], to[i] })
+	s.o.Wake(to[:min(len(to), maxWake)], job)
+}
+
+// Lost ends the leases of an agent that left the pool or no longer answers.
+func (s *Steward) Lost(id jobs.AgentID) {
+	now := time.Now()
+	members := s.o.Members()
+	s.mu.Lock()
+	var open []jobs.JobID
+	for shard, l := range s.shards {
+		if l.lost(id, now) {
+			open = append(open, shard.Job)
+		}
+	}
+	s.mu.Unlock()
+	for _, job := range open {
+		s.wake(job, members)
+	}
+}
+
+// Lessees returns the agents that hold leases here.
+func (s *Steward) Lessees() map[jobs.AgentID]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[jobs.AgentID]bool{}
+	for _, l := range s.shards {
+		for id, who := range l.lessees {
+			if len(who.bundles) > 0 {
+				out[id] = true
+			}
+		}
+	}
+	return out
+}
+
+// Sweep drops the lenders of jobs that are no longer live.
+func (s *Steward) Sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for shard := range s.shards {
+		if _, err := s.o.Store.Job(shard.Job); err != nil {
+			delete(s.shards, shard)
+		}
+	}
+}
+
+// Exchange renews and ends the caller's leases and lends it more.
+func (s *Steward) Exchange(ctx context.Context, req *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+	who, err := rpc.Allow(ctx, gridv1.Steward_Exchange_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	return s.exchange(who.ID, req)
+}
+
+// Local is Exchange for this agent itself, without a network.
+func (s *Steward) Local(req *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+	return s.exchange(s.o.Self, req)
+}
+
+func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+	scope, err := records.ScopeFromProto(req.GetShard())
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.o.Store.Job(scope.Shard.Job)
+	if err != nil {
+		return nil, err
+	}
+	ask := Ask{Agent: who, Slots: req.GetSlots(), UnitTime: time.Duration(req.GetUnitUs()) * time.Microsecond}
+	if ask.Held, err = heldFromProto(req.GetHeld()); err != nil {
+		return nil, err
+	}
+	reply := &gridv1.ExchangeReply{AgainMs: uint32(Period.Milliseconds())}
+	members := s.o.Members()
+	if !s.stewards(scope.Shard, members) {
+		reply.NotSteward = true
+		return reply, nil
+	}
+	ask.Others = othersWork(members, who)
+	waiting, err := s.lend(job, scope.Shard, ask, reply)
+	if waiting {
+		s.wake(job.ID, members)
+	}
+	return reply, err
+}
+
+func (s *Steward) stewards(shard jobs.ShardID, members []peer.Member) bool {
+	for _, m := range peer.Stewards(shard, members) {
+		if m.ID == s.o.Self {
+			return true
+		}
+	}
+	return false
+}
+
+// lend runs the exchange on the shard's lender and reports whether bundles wait for someone else to ask.
+func (s *Steward) lend(job records.Job, shard jobs.ShardID, ask Ask, reply *gridv1.ExchangeReply) (waiting bool, err error) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.shards[shard]
+	if l == nil {
+		opens := now.Add(Period)
+		if now.Sub(job.Fresh) < Period {
+			opens = now
+		}
+		l = newLender(job.Manifest, shard.Shard, opens)
+		s.shards[shard] = l
+	}
+	err = s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
+		lend, drop := l.exchange(ask, led, TTL, now)
+		reply.Lend, reply.Drop = runsToProto(lend), runsToProto(drop)
+		reply.Open = led.Counts(now).Open
+	})
+	if wait := l.opens.Sub(now); wait > 0 {
+		reply.AgainMs = uint32(wait.Milliseconds()) + 1
+		return false, err
+	}
+	if len(l.back) > 0 && now.Sub(l.woke) >= wakePeriod {
+		l.woke = now
+		return true, err
+	}
+	return false, err
+}
+
+// othersWork reports whether an agent other than who offers cores.
+func othersWork(members []peer.Member, who jobs.AgentID) bool {
+	for _, m := range members {
+		if m.Role == peer.Agent && m.Cores > 0 && m.ID != who {
+			return true
+		}
+	}
+	return false
+}
+
+// Summary counts a shard as this agent's records have it.
+func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gridv1.SummaryReply, error) {
+	who, err := rpc.Allow(ctx, gridv1.Steward_Summary_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	scope, err := records.ScopeFromProto(req.GetShard())
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.o.Store.Job(scope.Shard.Job)
+	if err != nil {
+		return nil, err
+	}
+	if who.Role == peer.Submitter && who.ID != job.Manifest.Submitter {
+		return nil, jobs.Errorf(jobs.Denied, "job %s is another submitter's", job.ID.Short())
+	}
+	reply := &gridv1.SummaryReply{Stewards: uint32(len(peer.Stewards(scope.Shard, s.o.Members())))}
+	err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) {
+		countsToProto(led.Counts(time.Now()), reply)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.shards[scope.Shard]; l != nil {
+		reply.Lent = min(reply.Open, uint64(len(l.lent))*uint64(job.Manifest.Bundle))
+		for id, who := range l.lessees {
+			if len(who.bundles) > 0 {
+				reply.Lessees = append(reply.Lessees, id[:])
+			}
+		}
+	}
+	return reply, nil
+}
+
+func countsToProto(c ledger.Counts, r *gridv1.SummaryReply) {
+	r.Open, r.Accepted, r.Failed, r.Conflict = c.Open, c.Accepted, c.Failed, c.Conflict
+	r.Differs, r.Sealed, r.Dead = c.Differs, c.Sealed, c.Dead
+	r.UsefulCpuUs, r.CpuUs = uint64(c.UsefulCPU.Microseconds()), uint64(c.CPU.Microseconds())
+}
+
+// heldFromProto reads what an agent says it holds, bounded.
+func heldFromProto(list []*gridv1.Run) ([]Run, error) {
+	var held []Run
+	total := uint64(0)
+	for _, p := range list {
+		if total += uint64(p.GetCount()); total > maxHeld {
+			return nil, jobs.Errorf(jobs.Invalid, "agent holds more than %d bundles of a shard", maxHeld)
+		}
+		held = append(held, Run{First: p.GetFirst(), Count: p.GetCount(), Attempt: p.GetAttempt()})
+	}
+	return held, nil
+}
+
+func runsToProto(runs []Run) []*gridv1.Run {
+	var out []*gridv1.Run
+	for _, r := range runs {
+		out = append(out, &gridv1.Run{First: r.First, Count: r.Count, Attempt: r.Attempt, Units: r.Units})
+	}
+	return out
+}
