@@ -1,0 +1,122 @@
+package manifest
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"idlegrid/jobs"
+)
+
+// ProgramCheck says whether a program can run: its error names what is wrong with the module, such as an
+// import that nobody provides, and may have a hint. name is for messages.
+type ProgramCheck func(name string, wasm []byte) error
+
+// Spec is a checked job.yaml: its fields are in bounds, its files were there and its programs can run.
+type Spec struct {
+	// Job is what job.yaml says. Its blobs, submitter and times are still zero: Build sets them.
+	Job Manifest
+	// Keep is how long the job lives from the moment it is built.
+	Keep time.Duration
+
+	// Dir is the folder of job.yaml. The paths below are relative to it, with slashes.
+	Dir            string
+	Program        string
+	Stdin          string   // "": none
+	Inputs         []string // sorted
+	CombineProgram string   // "": nothing to combine
+
+	// checked has the digest of each program that passed the check.
+	checked map[string]jobs.Digest
+}
+
+// Load reads and checks a job.yaml and everything that it names. Its error is of type Problems and tells
+// all that is wrong at once. Load reads nothing outside the file's folder.
+func Load(path string, check ProgramCheck) (*Spec, error) {
+	r := &reader{file: path}
+	text, err := readFile(path)
+	if err != nil {
+		r.add(&Problem{Message: lastCause(err), Hint: jobs.HintOf(err)})
+		return nil, r.problems
+	}
+	body, problem := parseYAML(text)
+	if problem != nil {
+		r.add(problem)
+		return nil, r.problems
+	}
+	dir, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		r.add(&Problem{Message: err.Error()})
+		return nil, r.problems
+	}
+	defer dir.close()
+	l := loader{reader: r, dir: dir, check: check, spec: &Spec{Dir: dir.dir, checked: make(map[string]jobs.Digest)}}
+	l.job(field{node: body})
+	if len(r.problems) > 0 {
+		return nil, r.problems.sorted()
+	}
+	return l.spec, nil
+}
+
+// readFile reads a job.yaml of bounded size.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxFile {
+		return nil, fault("has more than 1 MiB", "put what is large into an input file")
+	}
+	return text, nil
+}
+
+// loader fills in a Spec, field by field.
+type loader struct {
+	*reader
+	dir   *folder
+	check ProgramCheck
+	spec  *Spec
+	top   field // the whole document, where what is missing is reported
+}
+
+func (l *loader) job(top field) {
+	l.top = top
+	known := []string{
+		"name", "program", "args", "env", "stdin", "inputs", "units", "memory", "timeout", "retries",
+		"success_codes", "bundle", "keep", "combine",
+	}
+	f, ok := l.fields(top, known)
+	if !ok {
+		return
+	}
+	j := &l.spec.Job
+	j.Runtime, j.Quorum, j.MinVersion = RuntimeWasm, 1, Version
+	j.Name = l.name(f["name"])
+	l.spec.Program = l.program(f["program"])
+	j.Args = l.args(f["args"])
+	j.Env = l.env(f["env"])
+	l.spec.Stdin = l.stdin(f["stdin"])
+	l.spec.Inputs = l.inputs(f["inputs"])
+	j.Units = l.units(f["units"])
+	j.Bundle = l.bundle(f["bundle"], j.Units)
+	j.Memory = l.memory(f["memory"])
+	j.Timeout = l.timeout(f["timeout"])
+	j.Retries = uint32(l.optionalNumber(f["retries"], 2, 0, MaxRetries))
+	j.SuccessCodes = l.successCodes(f["success_codes"])
+	l.spec.Keep = l.keep(f["keep"])
+	l.combine(f["combine"])
+	l.size(f)
+}
+
+// missing reports a required field that is not there.
+func (l *loader) missing(name, hint string) {
+	p := at(l.top.node, "missing")
+	p.Field, p.Hint = name, hint
+	l.add(p)
+}

@@ -1,0 +1,255 @@
+package manifest
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"idlegrid/jobs"
+)
+
+func (l *loader) name(f field) string {
+	if !f.present() {
+		l.missing("name", "write name: my-job")
+		return ""
+	}
+	name, ok := l.text(f)
+	if ok && !validName(name) {
+		l.wrong(f, fmt.Sprintf("is %q, expected %s", clip(name), nameRule), "")
+	}
+	return name
+}
+
+func (l *loader) args(f field) []string {
+	if !f.present() {
+		return nil
+	}
+	items, _ := l.list(f)
+	var args []string
+	for _, item := range items {
+		arg, ok := l.text(item)
+		if ok {
+			l.template(item, arg)
+		}
+		args = append(args, arg)
+	}
+	return args
+}
+
+func (l *loader) env(f field) []EnvVar {
+	if !f.present() {
+		return nil
+	}
+	entries, _ := l.entries(f)
+	var env []EnvVar
+	for _, e := range entries {
+		if !validEnvName(e.key) {
+			l.wrong(e.field, "is no name of a variable, expected text without = and NUL", "")
+		}
+		value, ok := l.text(e.field)
+		if ok {
+			l.template(e.field, value)
+		}
+		env = append(env, EnvVar{Name: e.key, Value: value})
+	}
+	slices.SortFunc(env, func(a, b EnvVar) int { return strings.Compare(a.Name, b.Name) })
+	return env
+}
+
+// template checks the variables in a text.
+func (l *loader) template(f field, text string) {
+	if _, err := expand(text, 0); err != nil {
+		hint := "did you mean ${unit}? It is the only variable; write $${ for ${ itself"
+		l.wrong(f, err.Error(), hint)
+	}
+}
+
+func (l *loader) units(f field) uint64 {
+	const hint = "write units: {count: 100}"
+	if !f.present() {
+		l.missing("units", hint)
+		return 0
+	}
+	if _, ok := plainScalar(f.node); ok {
+		l.wrong(f, "is "+describe(f.node)+", expected a map with count", "write units: {count: "+describe(f.node)+"}")
+		return 0
+	}
+	values, ok := l.fields(f, []string{"count"})
+	if !ok {
+		return 0
+	}
+	count := values["count"]
+	if !count.present() {
+		p := at(f.node, "missing")
+		p.Field, p.Hint = "units.count", hint
+		l.add(p)
+		return 0
+	}
+	n, _ := l.number(count, 1, MaxUnits)
+	return n
+}
+
+// bundle is by default 1, or what makes the job one shard.
+func (l *loader) bundle(f field, units uint64) uint32 {
+	if !f.present() {
+		return uint32(min(max(1, ceilDiv(units, ShardBundles)), MaxBundle))
+	}
+	n, _ := l.number(f, 1, MaxBundle)
+	return uint32(n)
+}
+
+func (l *loader) optionalNumber(f field, otherwise, lo, hi uint64) uint64 {
+	if !f.present() {
+		return otherwise
+	}
+	n, _ := l.number(f, lo, hi)
+	return n
+}
+
+func (l *loader) successCodes(f field) []uint32 {
+	if !f.present() {
+		return []uint32{0}
+	}
+	items, ok := l.list(f)
+	if n := len(items); ok && (n < 1 || n > MaxSuccessCodes) {
+		l.wrong(f, fmt.Sprintf("has %d exit codes, expected 1 to %d", n, MaxSuccessCodes), "")
+	}
+	var codes []uint32
+	for _, item := range items {
+		code, _ := l.number(item, 0, math.MaxUint32)
+		codes = append(codes, uint32(code))
+	}
+	slices.Sort(codes)
+	return slices.Compact(codes)
+}
+
+func (l *loader) memory(f field) uint64 {
+	const standard = 256 << 20
+	if !f.present() {
+		return standard
+	}
+	text, ok := l.text(f)
+	if !ok {
+		return 0
+	}
+	units := []struct {
+		suffix string
+		bytes  uint64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
+	for _, u := range units {
+		digits, found := strings.CutSuffix(text, u.suffix)
+		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 32)
+		if !found || err != nil {
+			continue
+		}
+		size := n * u.bytes
+		if size < page || size > MaxMemory || size%page != 0 {
+			l.wrong(f, fmt.Sprintf("is %s, expected 64KiB to 4GiB in steps of 64KiB", clip(text)),
+				"a WebAssembly module has pages of 64KiB and can address 4GiB")
+		}
+		return size
+	}
+	l.wrong(f, fmt.Sprintf("is %q, expected a size in KiB, MiB or GiB", clip(text)), "write memory: 256MiB")
+	return 0
+}
+
+func (l *loader) timeout(f field) time.Duration {
+	if !f.present() {
+		return 10 * time.Minute
+	}
+	text, ok := l.text(f)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Millisecond || d > MaxTimeout {
+		l.wrong(f, fmt.Sprintf("is %q, expected a duration from 1ms to 24h", clip(text)), "write timeout: 10m")
+	}
+	return d.Truncate(time.Millisecond)
+}
+
+func (l *loader) keep(f field) time.Duration {
+	const day = 24 * time.Hour
+	if !f.present() {
+		return 14 * day
+	}
+	text, ok := l.text(f)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if days, found := strings.CutSuffix(text, "d"); found {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * day
+	}
+	if err != nil || d < minKeep || d > MaxKeep {
+		l.wrong(f, fmt.Sprintf("is %q, expected days or a duration from 1m to 30d", clip(text)), "write keep: 14d")
+	}
+	return d.Truncate(time.Second)
+}
+
+func (l *loader) combine(f field) {
+	if !f.present() {
+		return
+	}
+	values, ok := l.fields(f, []string{"program", "args"})
+	if !ok {
+		return
+	}
+	c := &Combine{}
+	if args := values["args"]; args.present() {
+		items, _ := l.list(args)
+		for _, item := range items {
+			arg, _ := l.text(item)
+			if strings.Contains(arg, "${unit}") {
+				l.wrong(item, "has ${unit}, but combine runs once and has no unit", "the units' results are at /in")
+			}
+			c.Args = append(c.Args, arg)
+		}
+	}
+	l.spec.Job.Combine = c
+	l.spec.CombineProgram = l.spec.Program
+	if program := values["program"]; program.present() {
+		l.spec.CombineProgram = l.program(program)
+	}
+}
+
+// size reports a manifest that is too large, at its largest field. Blobs and times are not known yet and
+// count as the largest that they can be.
+func (l *loader) size(fields map[string]field) {
+	m := l.spec.Job
+	largest := jobs.Blob{Digest: jobs.DigestOf(nil), Size: MaxBlob}
+	m.Program, m.Stdin, m.Inputs = largest, largest, largest
+	if m.Combine != nil {
+		m.Combine = &Combine{Program: largest, Args: m.Combine.Args}
+	}
+	size := proto.Size(m.toProto())
+	if size <= MaxSize {
+		return
+	}
+	blame, most := "args", textBytes(m.Args)
+	if n := textBytes(m.templates()) - textBytes(m.Args); n > most {
+		blame, most = "env", n
+	}
+	if m.Combine != nil && textBytes(m.Combine.Args) > most {
+		blame, most = "combine", textBytes(m.Combine.Args)
+	}
+	if f := fields[blame]; f.present() {
+		l.wrong(f, fmt.Sprintf("has %d bytes of text, which makes the manifest %d bytes, expected at most %d",
+			most, size, MaxSize), "put it into an input file and read that from /in")
+	}
+}
+
+func textBytes(texts []string) int {
+	n := 0
+	for _, t := range texts {
+		n += len(t)
+	}
+	return n
+}

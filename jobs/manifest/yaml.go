@@ -1,0 +1,164 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+const (
+	// maxFile bounds a job.yaml, in bytes.
+	maxFile = 1 << 20
+	// maxNesting bounds brackets in brackets, and maxIndent the column of a block's dash or key. The parser
+	// is recursive and would exhaust the stack, which no program survives.
+	maxNesting = 16
+	maxIndent  = 200
+)
+
+// parseYAML returns the one document in text, or the problem that keeps it from being read. It has no
+// recursion and no work beyond what the bounds above allow.
+func parseYAML(text []byte) (body ast.Node, problem *Problem) {
+	if at := invalidUTF8(text); at >= 0 {
+		line := 1 + bytes.Count(text[:at], []byte("\n"))
+		column := 1 + utf8.RuneCount(text[bytes.LastIndexByte(text[:at], '\n')+1:at])
+		return nil, &Problem{Line: line, Column: column, Message: "is no UTF-8 text", Hint: "save the file as UTF-8"}
+	}
+	defer func() { // The library is robust, but its input is anything.
+		if p := recover(); p != nil {
+			body, problem = nil, &Problem{Message: fmt.Sprintf("cannot be read as YAML: %v", clip(fmt.Sprint(p)))}
+		}
+	}()
+	tokens := lexer.Tokenize(string(bytes.TrimPrefix(text, []byte("\ufeff"))))
+	if problem := checkTokens(tokens); problem != nil {
+		return nil, problem
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, syntaxProblem(err, text)
+	}
+	return oneDocument(file)
+}
+
+func invalidUTF8(text []byte) int {
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == utf8.RuneError && size == 1 {
+			return at
+		}
+		at += size
+	}
+	return -1
+}
+
+func oneDocument(file *ast.File) (ast.Node, *Problem) {
+	var body ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body == nil || doc.Body.Type() == ast.NullType {
+			continue
+		}
+		if body != nil {
+			return nil, at(doc.Body, "a second document starts here, expected one job a file")
+		}
+		body = doc.Body
+	}
+	if body == nil {
+		return nil, &Problem{Message: "is empty, expected a job", Hint: "a job has at least a name, a program and units"}
+	}
+	return body, nil
+}
+
+// checkTokens refuses what a job.yaml has no use for and what would make the parser work without bound.
+func checkTokens(tokens token.Tokens) *Problem {
+	nesting := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			nesting++
+		case token.SequenceEndType, token.MappingEndType:
+			nesting = max(0, nesting-1)
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
+			if nesting == 0 && t.Position.Column > maxIndent {
+				return atToken(t, "is nested too deep, or a key is too long")
+			}
+		}
+		if nesting > maxNesting {
+			return atToken(t, "is nested too deep")
+		}
+		if problem := refuseToken(t); problem != nil {
+			return problem
+		}
+	}
+	return nil
+}
+
+func refuseToken(t *token.Token) *Problem {
+	var problem *Problem
+	switch t.Type {
+	case token.AliasType:
+		problem = atToken(t, "* starts a YAML alias here, which a job.yaml cannot have")
+		problem.Hint = `put a glob or other text that begins with * in quotes: "*.csv"`
+	case token.AnchorType:
+		problem = atToken(t, "& starts a YAML anchor here, which a job.yaml cannot have")
+		problem.Hint = "put text that begins with & in quotes, and write a repeated value out"
+	case token.TagType:
+		problem = atToken(t, "! starts a YAML tag here, which a job.yaml cannot have")
+		problem.Hint = "put text that begins with ! in quotes"
+	case token.DirectiveType:
+		problem = atToken(t, "% starts a YAML directive here, which a job.yaml cannot have")
+	}
+	return problem
+}
+
+func syntaxProblem(err error, text []byte) *Problem {
+	var e yaml.Error
+	if !errors.As(err, &e) || e.GetToken() == nil || e.GetToken().Position == nil {
+		return &Problem{Message: "cannot be read as YAML: " + oneLine(err.Error())}
+	}
+	problem := atToken(e.GetToken(), "cannot be read as YAML: "+oneLine(e.GetMessage()))
+	if strings.Contains(lineOf(text, problem.Line), "${") {
+		problem.Hint = `put ${unit} in quotes when it stands between [ and ]: "${unit}"`
+	}
+	return problem
+}
+
+func lineOf(text []byte, n int) string {
+	lines := bytes.SplitN(text, []byte("\n"), n+1)
+	if n < 1 || n > len(lines) {
+		return ""
+	}
+	return string(lines[n-1])
+}
+
+func oneLine(s string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return clip(first)
+}
+
+func atToken(t *token.Token, message string) *Problem {
+	return &Problem{Line: t.Position.Line, Column: t.Position.Column, Message: message}
+}
+
+func at(node ast.Node, message string) *Problem {
+	return atToken(tokenOf(node), message)
+}
+
+// tokenOf returns where a reader sees the node begin: a block's map at its first key.
+func tokenOf(node ast.Node) *token.Token {
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return n.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken()
+	}
+	return node.GetToken()
+}
