@@ -1,0 +1,335 @@
+package blobs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"idlegrid/jobs"
+)
+
+const (
+	// refs is the folder with an empty file "<job>.<digest>" for each job that needs a blob.
+	refs = "refs"
+	// tempSuffix marks what a crash left half written.
+	tempSuffix = ".tmp"
+)
+
+// Dir is a Store in one folder: a file for each blob, named by its digest, and refs beside them. At most one
+// Dir may be open on a folder; whoever owns the state folder sees to that.
+//
+// A blob counts from the moment its bytes, its name and its first ref are all synced. Whatever a crash
+// leaves between is removed by the next OpenDir: temporary files, blobs without a ref, refs without a blob.
+type Dir struct {
+	*index
+	root  *os.Root
+	temps atomic.Uint64 // numbers the temporary files
+
+	// names guards the names in the folder. It is held over fsync, and so the index has a lock of its own:
+	// readers never wait for a disk.
+	names sync.Mutex
+}
+
+var _ Store = (*Dir)(nil)
+
+// OpenDir opens the store in the folder at path, which is made if it is not there. The quota, in bytes, is
+// for the blobs together; zero means none.
+func OpenDir(path string, quota int64) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open blob store: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(path, refs), 0o700); err != nil {
+		return nil, fmt.Errorf("open blob store: %w", err)
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("open blob store: %w", err)
+	}
+	s := &Dir{index: newIndex(quota), root: root}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open blob store %s: %w", path, err), root.Close())
+	}
+	return s, nil
+}
+
+// Close closes the folder. Nothing needs to be written: what Put acknowledged is on disk.
+func (s *Dir) Close() error { return s.root.Close() }
+
+// Path returns the path of the blob's file, for an executor to read. Call Verify before.
+func (s *Dir) Path(d jobs.Digest) (string, error) {
+	if !s.Has(d) {
+		return "", notHere(d)
+	}
+	return filepath.Join(s.root.Name(), d.String()), nil
+}
+
+// Put implements Store.
+func (s *Dir) Put(job jobs.JobID, b jobs.Blob, r io.Reader) error {
+	if _, kept, err := s.find(job, b); kept || err != nil {
+		return err
+	}
+	if err := s.reserve(b.Size); err != nil {
+		return err
+	}
+	fresh, err := s.receive(job, b, r)
+	if !fresh {
+		s.release(b.Size)
+	}
+	if isDiskFull(err) {
+		return jobs.WithHint(jobs.Errorf(jobs.Exhausted, "store blob %s: %w", short(b.Digest), err),
+			"Free space on the disk with %s.", s.root.Name())
+	}
+	return err
+}
+
+// receive writes the bytes under a temporary name, verifies and names them. It reports whether the blob is
+// new to the store.
+func (s *Dir) receive(job jobs.JobID, b jobs.Blob, r io.Reader) (fresh bool, err error) {
+	temp := fmt.Sprintf("%d%s", s.temps.Add(1), tempSuffix)
+	if err := s.write(temp, b, r); err != nil {
+		return false, errors.Join(err, s.removeFile(temp))
+	}
+	s.names.Lock()
+	defer s.names.Unlock()
+	// Another Put may have been first. Its file stays: it may be open, and some systems cannot replace it.
+	if s.Has(b.Digest) {
+		return false, errors.Join(s.keep(job, b), s.removeFile(temp))
+	}
+	if err := s.name(job, b, temp); err != nil {
+		return false, errors.Join(err, s.removeFile(temp))
+	}
+	return s.add(job, b), nil
+}
+
+// write leaves a synced file with exactly b's bytes, or an error and perhaps a file.
+func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
+	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("store blob %s: %w", short(b.Digest), err)
+	}
+	err = copyVerified(f, b, r)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("store blob %s: %w", short(b.Digest), err)
+	}
+	return nil
+}
+
+// name makes a written blob durable under its digest, with its first ref. The caller holds s.names.
+func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
+	if err := s.mark(job, b.Digest); err != nil {
+		return err
+	}
+	if err := s.root.Rename(temp, b.Digest.String()); err != nil {
+		return fmt.Errorf("name blob %s: %w", short(b.Digest), err)
+	}
+	return syncDir(s.root, ".")
+}
+
+// Keep implements Store.
+func (s *Dir) Keep(job jobs.JobID, b jobs.Blob) error {
+	if _, kept, err := s.find(job, b); kept || err != nil {
+		return err
+	}
+	s.names.Lock()
+	defer s.names.Unlock()
+	return s.keep(job, b)
+}
+
+// keep is Keep for a caller that holds s.names.
+func (s *Dir) keep(job jobs.JobID, b jobs.Blob) error {
+	here, kept, err := s.find(job, b)
+	if kept || err != nil {
+		return err
+	}
+	if !here {
+		return notHere(b.Digest)
+	}
+	if err := s.mark(job, b.Digest); err != nil {
+		return err
+	}
+	s.add(job, b)
+	return nil
+}
+
+// mark writes a ref and syncs it.
+func (s *Dir) mark(job jobs.JobID, d jobs.Digest) error {
+	f, err := s.root.OpenFile(refName(job, d), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil {
+		err = syncDir(s.root, refs)
+	}
+	if err != nil {
+		return fmt.Errorf("keep blob %s for job %s: %w", short(d), job.Short(), err)
+	}
+	return nil
+}
+
+// Open implements Store. The caller may read on while the blob is deleted.
+func (s *Dir) Open(d jobs.Digest) (io.ReadCloser, int64, error) {
+	size, err := s.size(d)
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := s.root.Open(d.String())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, notHere(d)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open blob %s: %w", short(d), err)
+	}
+	return f, size, nil
+}
+
+// Verify implements Store. A file that somebody removed counts as changed, so that the blob is fetched again.
+func (s *Dir) Verify(d jobs.Digest) error {
+	size, err := s.size(d)
+	if err != nil {
+		return err
+	}
+	err = s.reread(jobs.Blob{Digest: d, Size: size})
+	if jobs.KindOf(err) != jobs.Corrupt {
+		return err
+	}
+	return errors.Join(err, s.Delete(d))
+}
+
+func (s *Dir) reread(b jobs.Blob) error {
+	f, err := s.root.Open(b.Digest.String())
+	if errors.Is(err, fs.ErrNotExist) {
+		return jobs.Errorf(jobs.Corrupt, "the file of blob %s is gone", short(b.Digest))
+	}
+	if err != nil {
+		return fmt.Errorf("verify blob %s: %w", short(b.Digest), err)
+	}
+	return errors.Join(copyVerified(io.Discard, b, f), f.Close())
+}
+
+// Delete implements Store. It syncs nothing: a blob that a crash brings back does no harm.
+func (s *Dir) Delete(d jobs.Digest) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	return s.remove(d)
+}
+
+// remove deletes the file, then its refs: refs without a blob are harmless, and a file that cannot be removed
+// keeps its refs and is tried again. The caller holds s.names.
+func (s *Dir) remove(d jobs.Digest) error {
+	if err := s.removeFile(d.String()); err != nil {
+		return err
+	}
+	owners := s.jobsOf(d)
+	s.index.remove(d)
+	var err error
+	for _, job := range owners {
+		err = errors.Join(err, s.removeFile(refName(job, d)))
+	}
+	return err
+}
+
+// Forget implements Store.
+func (s *Dir) Forget(job jobs.JobID) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	only, shared := s.blobsOf(job)
+	var err error
+	for _, d := range only {
+		err = errors.Join(err, s.remove(d))
+	}
+	for _, d := range shared {
+		if rerr := s.removeFile(refName(job, d)); rerr != nil {
+			err = errors.Join(err, rerr)
+			continue
+		}
+		s.drop(job, d)
+	}
+	return err
+}
+
+// removeFile removes a file that may be gone already.
+func (s *Dir) removeFile(name string) error {
+	if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// load reads the folder into the index and removes what a crash left.
+func (s *Dir) load() error {
+	sizes, err := s.loadBlobs()
+	if err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(s.root.FS(), refs)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		job, d, ok := parseRef(e.Name())
+		if size, here := sizes[d]; ok && here {
+			if s.add(job, jobs.Blob{Digest: d, Size: size}) {
+				s.used += size
+			}
+		} else if ok {
+			err = errors.Join(err, s.removeFile(refName(job, d)))
+		}
+	}
+	for d := range sizes {
+		if !s.Has(d) {
+			err = errors.Join(err, s.removeFile(d.String()))
+		}
+	}
+	return err
+}
+
+// loadBlobs returns the sizes of the blobs' files and removes temporary ones. Files with other names are not
+// ours and stay.
+func (s *Dir) loadBlobs() (map[jobs.Digest]int64, error) {
+	entries, err := fs.ReadDir(s.root.FS(), ".")
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[jobs.Digest]int64)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), tempSuffix) {
+			err = errors.Join(err, s.removeFile(e.Name()))
+			continue
+		}
+		d, notBlob := jobs.ParseDigest(e.Name())
+		if notBlob != nil || !e.Type().IsRegular() {
+			continue
+		}
+		info, ierr := e.Info()
+		if ierr != nil {
+			err = errors.Join(err, ierr)
+			continue
+		}
+		sizes[d] = info.Size()
+	}
+	return sizes, err
+}
+
+func refName(job jobs.JobID, d jobs.Digest) string {
+	return refs + "/" + job.String() + "." + d.String()
+}
+
+func parseRef(name string) (jobs.JobID, jobs.Digest, bool) {
+	left, right, _ := strings.Cut(name, ".")
+	job, jerr := jobs.ParseJobID(left)
+	d, derr := jobs.ParseDigest(right)
+	return job, d, jerr == nil && derr == nil
+}

@@ -1,0 +1,204 @@
+package blobs
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"io"
+
+	"idlegrid/agent/peer/identity"
+	"idlegrid/jobs"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// MaxHave is how many digests one Have may ask for.
+const MaxHave = 1000
+
+// Policy says who may do what with a job's blobs. Its errors go to the caller as they are. It is asked with
+// callers whose role may use the method at all, and before any byte moves.
+type Policy interface {
+	// MayRead allows the caller to see which blobs of the job are here, and their bytes.
+	MayRead(caller identity.Caller, job jobs.JobID) error
+	// MayWrite allows the caller to store b for the job; it also holds the job's and the peer's limits.
+	MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob) error
+}
+
+// ServiceOptions are what a Service needs; every field.
+type ServiceOptions struct {
+	Store  Store
+	Policy Policy
+	Key    ed25519.PrivateKey // signs receipts
+	// Allow returns who calls, or refuses a caller whose role may not use the method (rpc.Allow).
+	Allow func(ctx context.Context, method string) (identity.Caller, error)
+}
+
+// Service is the server's side of the Blobs protocol.
+type Service struct {
+	gridv1.UnimplementedBlobsServer
+	o     ServiceOptions
+	limit limiter
+}
+
+// NewService returns a service on a store, which the caller closes after the server has stopped.
+func NewService(o ServiceOptions) *Service { return &Service{o: o} }
+
+// Get streams a blob that is kept for the job. It hashes what it sends: bytes that have changed on the disk
+// end in an error of kind Corrupt, and the blob is gone from the store.
+func (s *Service) Get(req *gridv1.GetRequest, stream gridv1.Blobs_GetServer) error {
+	caller, err := s.o.Allow(stream.Context(), gridv1.Blobs_Get_FullMethodName)
+	if err != nil {
+		return err
+	}
+	job, err := jobs.JobIDFromBytes(req.GetJob())
+	if err != nil {
+		return jobs.Errorf(jobs.Invalid, "get blob: job: %w", err)
+	}
+	d, err := jobs.DigestFromBytes(req.GetDigest())
+	if err != nil {
+		return jobs.Errorf(jobs.Invalid, "get blob: %w", err)
+	}
+	if err := s.o.Policy.MayRead(caller, job); err != nil {
+		return err
+	}
+	if !s.o.Store.Holds(job, d) {
+		return notHere(d)
+	}
+	leave, err := s.limit.enter(caller.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.send(d, stream)
+}
+
+func (s *Service) send(d jobs.Digest, stream gridv1.Blobs_GetServer) error {
+	r, size, err := s.o.Store.Open(d)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	err = sendChunks(newPace(), io.TeeReader(r, h), size, func(data []byte) error {
+		return stream.Send(&gridv1.GetReply{Data: data})
+	})
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil && jobs.Digest(h.Sum(nil)) != d || jobs.KindOf(err) == jobs.Corrupt {
+		return s.o.Store.Verify(d) // reads it again, and deletes it if the disk was at fault
+	}
+	return err
+}
+
+// Have tells which blobs are kept for the job.
+func (s *Service) Have(ctx context.Context, req *gridv1.HaveRequest) (*gridv1.HaveReply, error) {
+	caller, err := s.o.Allow(ctx, gridv1.Blobs_Have_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.GetDigests()) > MaxHave {
+		return nil, jobs.Errorf(jobs.Invalid, "have: %d digests, expected at most %d", len(req.GetDigests()), MaxHave)
+	}
+	job, err := jobs.JobIDFromBytes(req.GetJob())
+	if err != nil {
+		return nil, jobs.Errorf(jobs.Invalid, "have: job: %w", err)
+	}
+	if err := s.o.Policy.MayRead(caller, job); err != nil {
+		return nil, err
+	}
+	have := make([]bool, len(req.GetDigests()))
+	for i, raw := range req.GetDigests() {
+		d, err := jobs.DigestFromBytes(raw)
+		if err != nil {
+			return nil, jobs.Errorf(jobs.Invalid, "have: entry %d: %w", i, err)
+		}
+		have[i] = s.o.Store.Holds(job, d)
+	}
+	return &gridv1.HaveReply{Have: have}, nil
+}
+
+// Put stores a blob and answers with a receipt once the bytes are durable and verified. A blob that is kept
+// for the job already is read again instead, and its bytes need not come.
+func (s *Service) Put(stream gridv1.Blobs_PutServer) error {
+	caller, err := s.o.Allow(stream.Context(), gridv1.Blobs_Put_FullMethodName)
+	if err != nil {
+		return err
+	}
+	leave, err := s.limit.enter(caller.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	in := &incoming{pace: newPace(), next: func() ([]byte, error) { return nextData(stream) }}
+	job, b, err := readHeader(in.pace, stream)
+	if err != nil {
+		return err
+	}
+	if err := s.o.Policy.MayWrite(caller, job, b); err != nil {
+		return err
+	}
+	if err := s.store(job, b, in); err != nil {
+		return err
+	}
+	receipt := makeReceipt(s.o.Key, job, b)
+	return stream.SendAndClose(&gridv1.PutReply{Receipt: receipt.ToProto()})
+}
+
+func (s *Service) store(job jobs.JobID, b jobs.Blob, r io.Reader) error {
+	if s.o.Store.Holds(job, b.Digest) {
+		err := s.o.Store.Verify(b.Digest)
+		if err != nil && jobs.KindOf(err) != jobs.Corrupt {
+			return err
+		}
+		// A blob that had rotted is gone now, and Put below asks for its bytes.
+	}
+	return s.o.Store.Put(job, b, r)
+}
+
+// readHeader reads the first message of a Put.
+func readHeader(p *pace, stream gridv1.Blobs_PutServer) (jobs.JobID, jobs.Blob, error) {
+	var m *gridv1.PutRequest
+	err := p.do(func() (err error) {
+		m, err = stream.Recv()
+		return err
+	})
+	if err == io.EOF {
+		return jobs.JobID{}, jobs.Blob{}, jobs.Errorf(jobs.Invalid, "put blob: no header")
+	}
+	if err != nil {
+		return jobs.JobID{}, jobs.Blob{}, err
+	}
+	if m.GetHeader() == nil || len(m.GetData()) > 0 {
+		return jobs.JobID{}, jobs.Blob{}, jobs.Errorf(jobs.Invalid, "put blob: the first message must be the header alone")
+	}
+	job, err := jobs.JobIDFromBytes(m.GetHeader().GetJob())
+	if err != nil {
+		return jobs.JobID{}, jobs.Blob{}, jobs.Errorf(jobs.Invalid, "put blob: job: %w", err)
+	}
+	b, err := record.BlobFromProto(m.GetHeader().GetBlob())
+	if err == nil {
+		err = checkName(job, b)
+	}
+	if err != nil {
+		return jobs.JobID{}, jobs.Blob{}, jobs.Errorf(jobs.Invalid, "put blob: %w", err)
+	}
+	return job, b, nil
+}
+
+func nextData(stream gridv1.Blobs_PutServer) ([]byte, error) {
+	m, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if m.GetHeader() != nil {
+		return nil, jobs.Errorf(jobs.Invalid, "put blob: a second header")
+	}
+	return m.GetData(), nil
+}
+
+// makeReceipt signs that the key's owner keeps the blob for the job.
+func makeReceipt(key ed25519.PrivateKey, job jobs.JobID, b jobs.Blob) record.Envelope {
+	holder := identity.KeyIDOf(key.Public().(ed25519.PublicKey)) // an ed25519.PrivateKey has no other
+	r := record.Receipt{Holder: holder, Blob: b, Job: job}
+	return record.Sign(record.TypeReceipt, r.Encode(), key)
+}

@@ -1,0 +1,3 @@
+package blobs
+
+func fromStatus(err error) error { return err }
