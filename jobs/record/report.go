@@ -75,22 +75,30 @@ func DecodeReport(b []byte) (*Report, error) {
 
 // check looks at everything but the size in bytes.
 func (r *Report) check() error {
-	units, kept := 0, false
+	type run struct {
+		unit    uint64
+		attempt uint32
+	}
+	seen, kept := map[run]bool{}, false
 	for i := range r.Bundles {
 		b := &r.Bundles[i]
 		if len(b.Units) == 0 || b.Attempt > MaxAttempt {
 			return jobs.Errorf(jobs.Invalid, "report: bundle %d: %d units of attempt %d, expected at least one, and an attempt up to %d",
 				b.Bundle, len(b.Units), b.Attempt, MaxAttempt)
 		}
-		units += len(b.Units)
 		for j := range b.Units {
-			if err := b.Units[j].check(); err != nil {
+			u := &b.Units[j]
+			if err := u.check(); err != nil {
 				return err
 			}
-			kept = kept || !b.Units[j].Outcome.IsZero()
+			if seen[run{u.Unit, b.Attempt}] {
+				return jobs.Errorf(jobs.Invalid, "report: unit %d twice in attempt %d", u.Unit, b.Attempt)
+			}
+			seen[run{u.Unit, b.Attempt}] = true
+			kept = kept || !u.Outcome.IsZero()
 		}
 	}
-	return r.checkHead(units, kept)
+	return r.checkHead(len(seen), kept)
 }
 
 // checkHead looks at what stands beside the bundles; they hold so many units, and kept says whether one of
