@@ -1,0 +1,99 @@
+package gossip
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Update changes what this member says of itself. Cores go out at most every max(10 s, 1.5 s a member),
+// the newest value then; everything else at once, because it is rare and placement reads it. Members shows
+// the change when the others are told. change is called with a lock held and must only set fields; what
+// others would refuse is not taken over.
+func (g *Gossip) Update(change func(*State)) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next := g.state.clone()
+	change(&next)
+	next = next.clone()
+	if _, err := encodeMeta(next, g.opts.Key, g.name, g.opts.Advertise); err != nil {
+		return err
+	}
+	g.state = next
+	signal(g.dirty)
+	return nil
+}
+
+// announce tells others what Update changed, when it is time.
+func (g *Gossip) announce() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	p := pacer{said: g.opts.State.clone(), next: time.Now().Add(pause(1))}
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-g.dirty:
+		case <-timer.C:
+		}
+		g.mu.Lock()
+		want := g.state
+		g.mu.Unlock()
+		now := time.Now()
+		switch wait := p.wait(want, now); {
+		case wait == 0:
+			p.said, p.next = want, now.Add(pause(g.roster.size()))
+			g.say(want)
+		case wait > 0:
+			timer.Reset(wait)
+		}
+	}
+}
+
+// say makes s this member's meta and has memberlist spread it.
+func (g *Gossip) say(s State) {
+	meta, err := encodeMeta(s, g.opts.Key, g.name, g.opts.Advertise)
+	if err != nil {
+		g.log.Error("encode node meta", "err", err) // cannot be: Update tried it
+		return
+	}
+	g.turn <- struct{}{}
+	defer func() { <-g.turn }()
+	if g.left || g.ctx.Err() != nil {
+		return
+	}
+	g.mu.Lock()
+	g.meta = meta
+	g.mu.Unlock()
+	// The only error is that the wait for the packet ran out. The change is queued before that wait, which
+	// serves nothing here.
+	_ = g.list.UpdateNode(time.Millisecond)
+}
+
+// pacer decides when a state may be announced. A change of 300 members every 10 s would fill memberlist's
+// queues.
+type pacer struct {
+	said State     // announced last
+	next time.Time // before it, a change of cores waits
+}
+
+// wait returns how long want has to wait; a negative time means that there is nothing to say.
+func (p *pacer) wait(want State, now time.Time) time.Duration {
+	v, w := p.said.Voucher, want.Voucher
+	sameVoucher := v.Role == w.Role && v.Class == w.Class && v.NotAfter.Equal(w.NotAfter) &&
+		slices.Equal(v.Signature, w.Signature)
+	switch {
+	case !sameVoucher || p.said.Reachable != want.Reachable || p.said.Draining != want.Draining:
+		return 0
+	case p.said.Cores == want.Cores:
+		return -1
+	}
+	return max(0, p.next.Sub(now))
+}
+
+// pause returns the time between two changes of cores in a pool of n: with it, the changes of all members
+// together stay under a quarter of what gossip can carry. A random quarter more keeps them apart.
+func pause(n int) time.Duration {
+	d := max(10*time.Second, time.Duration(n)*1500*time.Millisecond)
+	return d + rand.N(d/4)
+}
