@@ -12,6 +12,7 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -121,14 +122,14 @@ func receive(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID,
 			var err error
 			stream, err = gridv1.NewBlobsClient(conn).Get(ctx, &gridv1.GetRequest{Job: job[:], Digest: d[:]})
 			if err != nil {
-				return nil, fromStatus(err)
+				return nil, rpc.FromStatus(err)
 			}
 		}
 		m, err := stream.Recv()
 		if err == io.EOF {
 			return nil, err
 		}
-		return m.GetData(), fromStatus(err)
+		return m.GetData(), rpc.FromStatus(err)
 	}
 	return &incoming{pace: newPace(), next: next}
 }
@@ -161,7 +162,7 @@ func (c *Client) Replicate(ctx context.Context, job jobs.JobID, b jobs.Blob, to 
 		}
 		receipts = append(receipts, a.receipt)
 		if len(receipts) == need {
-			defer time.AfterFunc(max(minGrace, time.Since(start)), cancel).Stop()
+			time.AfterFunc(max(minGrace, time.Since(start)), cancel) // harmless once all have answered
 		}
 	}
 	if len(receipts) < need {
@@ -228,7 +229,7 @@ func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b j
 	err := p.do(func() (err error) {
 		stream, err = gridv1.NewBlobsClient(conn).Put(ctx)
 		if err != nil {
-			return fromStatus(err)
+			return rpc.FromStatus(err)
 		}
 		return stream.Send(&gridv1.PutRequest{Header: &gridv1.PutHeader{Job: job[:], Blob: record.BlobToProto(b)}})
 	})
@@ -242,7 +243,7 @@ func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b j
 	var reply *gridv1.PutReply
 	err = p.do(func() (err error) {
 		reply, err = stream.CloseAndRecv()
-		return fromStatus(err)
+		return rpc.FromStatus(err)
 	})
 	return reply, err
 }

@@ -1,3 +1,0 @@
-package blobs
-
-func fromStatus(err error) error { return err }
