@@ -12,7 +12,6 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
-	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -21,8 +20,8 @@ import (
 // minGrace is how long Replicate at least waits for the others once enough peers have the blob.
 const minGrace = 2 * time.Second
 
-// Dialer gives connections to peers. A connection is good only for the peer whose key ID was expected.
-// rpc.Dialer is one.
+// Dialer gives connections to peers, as rpc.Dialer does: good only for the peer whose key ID was expected, and
+// with errors of package jobs.
 type Dialer interface {
 	Conn(addr string, expect jobs.KeyID) (grpc.ClientConnInterface, error)
 }
@@ -122,14 +121,11 @@ func receive(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID,
 			var err error
 			stream, err = gridv1.NewBlobsClient(conn).Get(ctx, &gridv1.GetRequest{Job: job[:], Digest: d[:]})
 			if err != nil {
-				return nil, rpc.FromStatus(err)
+				return nil, err
 			}
 		}
 		m, err := stream.Recv()
-		if err == io.EOF {
-			return nil, err
-		}
-		return m.GetData(), rpc.FromStatus(err)
+		return m.GetData(), err
 	}
 	return &incoming{pace: newPace(), next: next}
 }
@@ -229,7 +225,7 @@ func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b j
 	err := p.do(func() (err error) {
 		stream, err = gridv1.NewBlobsClient(conn).Put(ctx)
 		if err != nil {
-			return rpc.FromStatus(err)
+			return err
 		}
 		return stream.Send(&gridv1.PutRequest{Header: &gridv1.PutHeader{Job: job[:], Blob: record.BlobToProto(b)}})
 	})
@@ -243,7 +239,7 @@ func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b j
 	var reply *gridv1.PutReply
 	err = p.do(func() (err error) {
 		reply, err = stream.CloseAndRecv()
-		return rpc.FromStatus(err)
+		return err
 	})
 	return reply, err
 }
