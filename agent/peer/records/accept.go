@@ -6,6 +6,7 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -91,21 +92,25 @@ func decodePayload(r Record) (accepted, error) {
 		m, err = manifest.Decode(r.Envelope.Payload)
 		k, a.job, a.payload = kindManifest, jobs.JobID(a.id), m
 	case record.TypeReport:
-		var p record.Report
-		p, err = record.DecodeReport(r.Envelope.Payload)
-		k, a.job, a.payload, shard = kindReport, p.Job, &p, p.Shard
+		var p *record.Report
+		if p, err = record.DecodeReport(r.Envelope.Payload); err == nil {
+			k, a.job, a.payload, shard = kindReport, p.Job, p, p.Shard
+		}
 	case record.TypeRuling:
-		var p record.Ruling
-		p, err = record.DecodeRuling(r.Envelope.Payload)
-		k, a.job, a.payload = kindRuling, p.Job, &p
+		var p *record.Ruling
+		if p, err = record.DecodeRuling(r.Envelope.Payload); err == nil {
+			k, a.job, a.payload = kindRuling, p.Job, p
+		}
 	case record.TypeCancel:
-		var p record.Cancel
-		p, err = record.DecodeCancel(r.Envelope.Payload)
-		k, a.job, a.payload = kindCancel, p.Job, &p
+		var p *record.Cancel
+		if p, err = record.DecodeCancel(r.Envelope.Payload); err == nil {
+			k, a.job, a.payload = kindCancel, p.Job, p
+		}
 	case record.TypeSeal:
-		var p record.Seal
-		p, err = record.DecodeSeal(r.Envelope.Payload)
-		k, a.job, a.payload = kindSeal, p.Job, &p
+		var p *record.Seal
+		if p, err = record.DecodeSeal(r.Envelope.Payload); err == nil {
+			k, a.job, a.payload = kindSeal, p.Job, p
+		}
 	default:
 		err = jobs.Errorf(jobs.Unsupported, "record type %.80q is not known to this version", r.Envelope.Type)
 	}
@@ -184,7 +189,7 @@ func (s *Store) signer(a *accepted, id jobs.KeyID) (author, error) {
 }
 
 func (s *Store) verifyManifest(a *accepted, m *manifest.Manifest, now time.Time) error {
-	if expired(m, now.Add(-Skew)) {
+	if expired(m, now.Add(-ledger.Skew)) {
 		return jobs.Errorf(jobs.Expired, "job %s expired on %s", a.job.Short(), m.Expires.Format(time.DateTime))
 	}
 	who, err := s.signer(a, m.Submitter)
@@ -235,7 +240,7 @@ func (s *Store) live(id jobs.JobID, now time.Time) (Job, error) {
 	switch {
 	case j == nil:
 		return Job{}, jobs.Errorf(jobs.NotFound, "no live job %s is known here", id.Short())
-	case expired(j.Manifest, now.Add(-Skew)):
+	case expired(j.Manifest, now.Add(-ledger.Skew)):
 		return Job{}, jobs.Errorf(jobs.Expired, "job %s has expired", id.Short())
 	}
 	return j.Job, nil

@@ -12,8 +12,8 @@ import (
 const (
 	// leaseWork is how much work of short units one slot gets at once.
 	leaseWork = 5 * time.Second
-	// maxLease bounds the bundles lent in one exchange.
-	maxLease = 4096
+	// MaxLease bounds the bundles lent in one exchange.
+	MaxLease = 4096
 	// otherFirst is how long a bundle that an agent failed waits for another agent to take it.
 	otherFirst = 10 * time.Second
 )
@@ -191,7 +191,7 @@ func (l *lender) lend(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (le
 // size is how many bundles to lend: leaseWork for each slot, but never more than half of an equal share of
 // what is not lent yet, so that the last units end at about the same time everywhere.
 func (l *lender) size(a Ask, led *ledger.Ledger, now time.Time) int {
-	slots, bundle := uint64(min(a.Slots, maxLease)), uint64(l.m.Bundle)
+	slots, bundle := uint64(min(a.Slots, MaxLease)), uint64(l.m.Bundle)
 	units := slots
 	if a.UnitTime > 0 {
 		units = slots * max(1, uint64(leaseWork/a.UnitTime))
@@ -200,7 +200,7 @@ func (l *lender) size(a Ask, led *ledger.Ledger, now time.Time) int {
 	free := open - min(open, uint64(len(l.lent))*bundle)
 	share := free / (2 * uint64(len(l.lessees)))
 	units = max(slots, min(units, share))
-	return int(min(maxLease, (units+bundle-1)/bundle))
+	return int(min(MaxLease, (units+bundle-1)/bundle))
 }
 
 // rescan finds bundles that are open and neither lent nor waiting, such as those that a revocation opened

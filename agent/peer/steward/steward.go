@@ -24,7 +24,7 @@ const (
 	// wakePeriod is how often bundles that came back wake others at most.
 	wakePeriod = time.Second
 	// maxHeld bounds the bundles that one agent may hold of a shard.
-	maxHeld = 4 * maxLease
+	maxHeld = 4 * MaxLease
 )
 
 // Options say what a Steward needs.

@@ -1,0 +1,170 @@
+package worker
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/executor"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// Runner runs units; an error is the agent's own fault, a unit's failure is in the result.
+type Runner interface {
+	Prepare(ctx context.Context, p *executor.Program) error
+	Run(ctx context.Context, p *executor.Program, u *executor.Unit) (executor.Result, error)
+}
+
+// Blobs is what a worker needs of the peer's blobs.
+type Blobs interface {
+	// Fetch brings a blob into the local store from one of the members.
+	Fetch(ctx context.Context, job jobs.JobID, blob jobs.Blob, from []peer.Member) error
+	// Replicate stores a local blob at members and returns their receipts.
+	Replicate(ctx context.Context, job jobs.JobID, blob jobs.Blob, to []peer.Member, need int) ([]record.Envelope, error)
+}
+
+// Local is the exchange with the steward on this very agent.
+type Local interface {
+	Local(req *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error)
+}
+
+// Options say what a Worker needs.
+type Options struct {
+	Slots    int // units at once, at least one
+	Key      ed25519.PrivateKey
+	Chain    func() [][]byte // this agent's certificate chain
+	Self     jobs.AgentID
+	Runtime  string // named in reports
+	Platform string
+	Store    *records.Store
+	Dir      *blobs.Dir
+	Blobs    Blobs
+	Members  func() []peer.Member
+	Dial     func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
+	Steward  Local
+	Runner   Runner
+	Log      *slog.Logger
+}
+
+// The causes with which units are cancelled.
+var (
+	errDropped  = errors.New("the steward took the lease back")
+	errDead     = errors.New("the job has ended")
+	errStopping = errors.New("the agent is stopping")
+)
+
+// Worker runs units until its context ends.
+type Worker struct {
+	o   Options
+	log *slog.Logger
+
+	wakes  chan jobs.JobID    // hints that a job has open units
+	mend   chan []jobs.Digest // reports of this agent that a steward refused for now
+	events chan event
+	tasks  sync.WaitGroup // goroutines that will send one event
+
+	state
+}
+
+// event is what a goroutine of the worker ends with; it runs in the worker's own goroutine.
+type event func(now time.Time)
+
+// New returns a worker that has not started.
+func New(o Options) *Worker {
+	return &Worker{
+		o: o, log: o.Log.With("component", "worker"),
+		wakes: make(chan jobs.JobID, 64), mend: make(chan []jobs.Digest, 16), events: make(chan event),
+		state: newState(),
+	}
+}
+
+// Wake hints that a job has open units. It never blocks.
+func (w *Worker) Wake(job jobs.JobID) {
+	select {
+	case w.wakes <- job:
+	default: // it is told of so many that it will ask everywhere anyway
+	}
+}
+
+// Mend hands the worker reports of its own that a steward refused for now: their packs need more holders.
+func (w *Worker) Mend(ids []jobs.Digest) {
+	select {
+	case w.mend <- ids:
+	default: // they will be refused again at the next comparison
+	}
+}
+
+// Run works until ctx ends, then waits for everything that it started. Units are cancelled; what is finished
+// is packed and journalled first.
+func (w *Worker) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case job := <-w.wakes:
+			w.woken(job)
+		case ids := <-w.mend:
+			w.mendReports(ctx, ids)
+		case e := <-w.events:
+			e(time.Now())
+		}
+		w.drain(ctx)
+		timer.Reset(w.step(ctx, time.Now()))
+	}
+	w.stop(ctx)
+}
+
+// drain takes what has happened meanwhile, so that one step serves it all.
+func (w *Worker) drain(ctx context.Context) {
+	for {
+		select {
+		case e := <-w.events:
+			e(time.Now())
+		case job := <-w.wakes:
+			w.woken(job)
+		default:
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// spawn runs f in a goroutine; the event that it returns runs in the worker's own.
+func (w *Worker) spawn(f func() event) {
+	w.tasks.Go(func() { w.events <- f() })
+}
+
+// stop cancels the units, flushes what is finished and joins every goroutine.
+func (w *Worker) stop(ctx context.Context) {
+	for _, s := range w.shards {
+		s.cancel(errStopping)
+	}
+	done := make(chan struct{})
+	go func() {
+		w.tasks.Wait()
+		close(done)
+	}()
+	for {
+		select {
+		case e := <-w.events:
+			e(time.Now())
+		case <-done:
+			w.flushLast(context.WithoutCancel(ctx))
+			return
+		}
+	}
+}

@@ -1,0 +1,11 @@
+// Package node wires what every peer has, working or not: identity, one listener for gRPC and gossip, the
+// records store, blobs, membership and the spreading of records. The agent adds a steward and a worker, the
+// coordinator adds admission; both live in one state folder:
+//
+//	key.pem chain.pem root.pem   who this peer is
+//	grid.json                    gossip keys, voucher, the coordinator's addresses
+//	peers.json                   the last 64 addresses of peers, to join by
+//	records.db                   the bbolt file; its lock keeps a second process out
+//	blobs/                       the blob store
+//	addresses.json               where the running peer listens; there only while it runs
+package node

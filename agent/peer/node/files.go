@@ -1,0 +1,107 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+
+	"idlegrid/agent/peer/durable"
+	"idlegrid/jobs"
+)
+
+const (
+	gridFile      = "grid.json"
+	peersFile     = "peers.json"
+	addressesFile = "addresses.json"
+
+	// maxPeers is how many addresses a peer keeps to find the grid again.
+	maxPeers = 64
+	// maxFile bounds the small files, in bytes.
+	maxFile = 1 << 20
+)
+
+// Grid is what a peer was told when it enrolled, beside its certificate.
+type Grid struct {
+	GossipKeys   [][]byte `json:"gossip_keys"`
+	Voucher      []byte   `json:"voucher"`
+	Coordinators []string `json:"coordinators"` // host:port
+}
+
+// Addresses say where a running peer listens.
+type Addresses struct {
+	Grid    string       `json:"grid"` // host:port of gRPC (TCP) and gossip (TCP and UDP)
+	Metrics string       `json:"metrics,omitempty"`
+	ID      jobs.AgentID `json:"-"`
+	IDText  string       `json:"id"`
+	PID     int          `json:"pid"`
+}
+
+// SaveGrid writes grid.json, which holds secrets.
+func SaveGrid(dir *os.Root, g Grid) error { return saveJSON(dir, gridFile, g, 0o600) }
+
+// LoadGrid reads grid.json.
+func LoadGrid(dir *os.Root) (Grid, error) {
+	var g Grid
+	err := loadJSON(dir, gridFile, &g)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, jobs.WithHint(jobs.Errorf(jobs.NotFound, "%s has no %s: this machine has not joined a grid", dir.Name(), gridFile),
+			"run `gridagent join TOKEN` with the token that `gridcoordinator token` printed")
+	}
+	return g, err
+}
+
+// SavePeers keeps addresses to join by, the newest first.
+func SavePeers(dir *os.Root, addresses []string) error {
+	return saveJSON(dir, peersFile, addresses[:min(len(addresses), maxPeers)], 0o644)
+}
+
+// LoadPeers returns the kept addresses; none when there is no file yet.
+func LoadPeers(dir *os.Root) ([]string, error) {
+	var addresses []string
+	if err := loadJSON(dir, peersFile, &addresses); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return slices.Clip(addresses[:min(len(addresses), maxPeers)]), nil
+}
+
+// LoadAddresses returns where the peer with this state folder listens now.
+func LoadAddresses(dir *os.Root) (Addresses, error) {
+	var a Addresses
+	err := loadJSON(dir, addressesFile, &a)
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, jobs.Errorf(jobs.Unavailable, "%s has no %s: nothing runs there", dir.Name(), addressesFile)
+	}
+	if err != nil {
+		return a, err
+	}
+	a.ID, err = jobs.ParseKeyID(a.IDText)
+	return a, err
+}
+
+func saveJSON(dir *os.Root, name string, v any, perm fs.FileMode) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(dir, name, append(data, '\n'), perm)
+}
+
+func loadJSON(dir *os.Root, name string, v any) error {
+	info, err := dir.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.Size() > maxFile {
+		return jobs.Errorf(jobs.Corrupt, "%s has %d bytes, expected at most %d", name, info.Size(), maxFile)
+	}
+	data, err := dir.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return jobs.Errorf(jobs.Corrupt, "%s: %w", name, err)
+	}
+	return nil
+}

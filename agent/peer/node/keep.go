@@ -1,0 +1,352 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/gossip"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// spreadEvery is how often records are compared with one random peer and with co-stewards.
+	spreadEvery = time.Minute
+	// settleTime is how long stewards must be the same before what this peer has is offered to them.
+	settleTime = 30 * time.Second
+	// rejoinEvery is how often a peer that sees nobody tries the addresses that it knows.
+	rejoinEvery = 10 * time.Second
+	// reachEvery is how often a peer that nobody could dial back asks again; reachAgain, how often a
+	// reachable one makes sure.
+	reachEvery = 5 * time.Second
+	reachAgain = 10 * time.Minute
+	sweepEvery = 10 * time.Minute
+	// callTimeout bounds the small calls below.
+	callTimeout = 10 * time.Second
+	syncTimeout = 2 * time.Minute
+	// renewRetry spaces attempts to renew a certificate.
+	renewRetry = 10 * time.Minute
+)
+
+// every calls f at once and then as often as it says, until ctx ends.
+func every(ctx context.Context, f func() time.Duration) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			if ctx.Err() != nil {
+				return
+			}
+			timer.Reset(f())
+		}
+	}
+}
+
+// jitter spreads d by a tenth either way, so that a pool that starts at 8:30 does not act in step.
+func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5) }
+
+// knownPeers lists addresses to join by: the coordinator's and those seen last.
+func (n *Node) knownPeers() ([]string, error) {
+	peers, err := LoadPeers(n.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range n.grid.Coordinators {
+		if !slices.Contains(peers, c) {
+			peers = append(peers, c)
+		}
+	}
+	return peers, nil
+}
+
+// keepJoined joins the pool, joins again when it sees nobody, and keeps the addresses of those that it sees.
+func (n *Node) keepJoined(ctx context.Context) {
+	every(ctx, func() time.Duration {
+		if len(n.others()) == 0 {
+			n.join(ctx)
+		}
+		if others := n.others(); len(others) > 0 {
+			n.savePeers(others)
+			return jitter(time.Minute)
+		}
+		return jitter(rejoinEvery)
+	})
+}
+
+func (n *Node) join(ctx context.Context) {
+	peers, err := n.knownPeers()
+	if err == nil {
+		_, err = n.gossip.Join(ctx, slices.DeleteFunc(peers, func(a string) bool { return a == n.Address() }))
+	}
+	if err != nil && ctx.Err() == nil {
+		n.log.Info("cannot join the pool yet", "err", err)
+	}
+}
+
+func (n *Node) savePeers(others []peer.Member) {
+	addresses := make([]string, 0, len(others))
+	for _, m := range others {
+		addresses = append(addresses, m.Address)
+	}
+	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+	if err := SavePeers(n.dir, addresses); err != nil {
+		n.log.Warn("cannot keep the addresses of peers", "err", err)
+	}
+}
+
+// others returns the members without this peer.
+func (n *Node) others() []peer.Member {
+	return slices.DeleteFunc(n.Members(), func(m peer.Member) bool { return m.ID == n.ID() })
+}
+
+// keepReachable asks peers to dial back and says in gossip whether one could. A peer that nobody can dial
+// keeps no ledgers and no blobs of others.
+func (n *Node) keepReachable(ctx context.Context) {
+	every(ctx, func() time.Duration {
+		others := n.others()
+		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		if len(others) == 0 {
+			return time.Second
+		}
+		for _, m := range others[:min(len(others), 3)] {
+			err := n.askDialBack(ctx, m)
+			if err == nil {
+				n.update(func(s *gossip.State) { s.Reachable = true })
+				return jitter(reachAgain)
+			}
+			n.log.Info("a peer could not dial back", "peer", m.ID, "err", err)
+		}
+		if ctx.Err() == nil {
+			n.update(func(s *gossip.State) { s.Reachable = false })
+		}
+		return jitter(reachEvery)
+	})
+}
+
+func (n *Node) askDialBack(ctx context.Context, m peer.Member) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	conn, err := n.Dialer.Conn(m.Address, m.ID)
+	if err != nil {
+		return err
+	}
+	_, err = gridv1.NewMembersClient(conn).DialBack(ctx, &gridv1.DialBackRequest{Address: n.Address()})
+	return err
+}
+
+func (n *Node) update(change func(*gossip.State)) {
+	if err := n.gossip.Update(change); err != nil && !errors.Is(err, net.ErrClosed) {
+		n.log.Warn("cannot update what this peer says of itself", "err", err)
+	}
+}
+
+// keepSpreading compares records: what all know with one random peer, reports with the shard's stewards.
+func (n *Node) keepSpreading(ctx context.Context) {
+	placed := map[jobs.ShardID]*placement{}
+	joined := false
+	every(ctx, func() time.Duration {
+		others := n.others()
+		if len(others) == 0 {
+			return time.Second
+		}
+		n.sync(ctx, others[rand.IntN(len(others))], records.Scope{}, records.Both)
+		for _, shard := range n.Store.OwnShards() {
+			n.spreadShard(ctx, shard, placed)
+		}
+		if !joined {
+			joined = true
+			return settleTime
+		}
+		return jitter(spreadEvery)
+	})
+}
+
+// placement is who stewarded a shard when its reports were last offered.
+type placement struct {
+	stewards []jobs.AgentID
+	since    time.Time
+	offered  bool
+}
+
+// spreadShard compares a shard's reports: a steward with the others at each turn; anyone else offers what it
+// has when the stewards changed, and have stayed the same for a while.
+func (n *Node) spreadShard(ctx context.Context, shard jobs.ShardID, placed map[jobs.ShardID]*placement) {
+	now := time.Now()
+	stewards := peer.Stewards(shard, n.Members())
+	ids := make([]jobs.AgentID, 0, len(stewards))
+	for _, m := range stewards {
+		ids = append(ids, m.ID)
+	}
+	p := placed[shard]
+	if p == nil || !slices.Equal(p.stewards, ids) {
+		p = &placement{stewards: ids, since: now}
+		placed[shard] = p
+	}
+	self := slices.Contains(ids, n.ID())
+	if !self && (p.offered || now.Sub(p.since) < settleTime) {
+		return
+	}
+	direction := records.Offering
+	if self {
+		direction = records.Both
+	}
+	p.offered = true
+	for _, m := range stewards {
+		if m.ID != n.ID() {
+			p.offered = n.sync(ctx, m, records.Scope{Shard: shard, Reports: true}, direction) && p.offered
+		}
+	}
+}
+
+// sync compares one scope with one peer and reports whether that worked.
+func (n *Node) sync(ctx context.Context, with peer.Member, scope records.Scope, dir records.Direction) bool {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	conn, err := n.Dialer.Conn(with.Address, with.ID)
+	if err == nil {
+		var refused []records.Refusal
+		refused, err = n.Store.Sync(ctx, conn, scope, dir)
+		n.refused(refused)
+	}
+	if err != nil && ctx.Err() == nil {
+		n.log.Info("cannot compare records", "peer", with.ID, "err", err)
+	}
+	return err == nil
+}
+
+func (n *Node) refused(list []records.Refusal) {
+	var again []jobs.Digest
+	for _, r := range list {
+		if !r.Final {
+			again = append(again, r.ID)
+		}
+	}
+	if len(again) > 0 {
+		call(n.hooks.OnRefused, again)
+	}
+}
+
+// keepRenewed renews the certificate when half of its life is over.
+func (n *Node) keepRenewed(ctx context.Context) {
+	every(ctx, func() time.Duration {
+		if wait := time.Until(n.Identity().RenewAt()); wait > 0 {
+			return min(wait, time.Hour)
+		}
+		if err := n.renew(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("cannot renew the certificate", "ends", n.Identity().Caller().NotAfter, "err", err)
+		}
+		return jitter(renewRetry)
+	})
+}
+
+func (n *Node) renew(ctx context.Context) error {
+	renew := n.o.Renew
+	if renew == nil {
+		renew = func(ctx context.Context, old *identity.Identity) (*identity.Identity, []byte, error) {
+			return Renew(ctx, n.Dialer, old, n.coordinators())
+		}
+	}
+	id, voucher, err := renew(ctx, n.Identity())
+	if err != nil {
+		return err
+	}
+	grid := n.grid
+	grid.Voucher = voucher
+	if err := errors.Join(id.Save(n.dir), SaveGrid(n.dir, grid)); err != nil {
+		return err
+	}
+	n.id.Store(id)
+	n.update(func(s *gossip.State) { s.Voucher = n.voucher(id, voucher) })
+	return nil
+}
+
+// coordinators lists where the coordinator may be: where gossip sees it, and where it was when this peer
+// enrolled.
+func (n *Node) coordinators() []string {
+	var out []string
+	for _, m := range n.Members() {
+		if m.Role == peer.Coordinator {
+			out = append(out, m.Address)
+		}
+	}
+	return append(out, n.grid.Coordinators...)
+}
+
+// keepSwept forgets jobs that are past their time, with their blobs.
+func (n *Node) keepSwept(ctx context.Context) {
+	every(ctx, func() time.Duration {
+		gone, err := n.Store.Sweep(time.Now())
+		for _, job := range gone {
+			err = errors.Join(err, n.Blobs.Forget(job))
+		}
+		if err != nil {
+			n.log.Warn("cannot forget expired jobs", "err", err)
+		}
+		if len(gone) > 0 {
+			call(n.hooks.OnForget, gone)
+		}
+		return sweepEvery
+	})
+}
+
+// woken queues a wake; takeWakes looks at it.
+func (n *Node) woken(w gossip.Wake) {
+	select {
+	case n.wakes <- w:
+	default: // the jobs of those that wait will do
+	}
+}
+
+// takeWakes fetches the manifest of a job that this peer does not know from whoever woke it.
+func (n *Node) takeWakes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case w := <-n.wakes:
+			if err := n.learn(ctx, w); err != nil {
+				n.log.Info("woken for a job that cannot be fetched", "job", w.Job, "err", err)
+				continue
+			}
+			call(n.hooks.OnWake, w.Job)
+		}
+	}
+}
+
+func (n *Node) learn(ctx context.Context, w gossip.Wake) error {
+	if _, err := n.Store.Job(w.Job); err == nil {
+		return nil
+	}
+	from, ok := n.Member(w.From)
+	if !ok {
+		return jobs.Errorf(jobs.NotFound, "it came from %s, which is not in the pool", w.From.Short())
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	conn, err := n.Dialer.Conn(from.Address, from.ID)
+	if err != nil {
+		return err
+	}
+	if err := n.Store.Pull(ctx, conn, records.Scope{}, jobs.Digest(w.Job)); err != nil {
+		return err
+	}
+	_, err = n.Store.Job(w.Job)
+	return err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/rpc"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// members answers Members calls.
+type members struct {
+	gridv1.UnimplementedMembersServer
+	node *Node
+}
+
+// List returns the pool as this peer sees it.
+func (s *members) List(ctx context.Context, _ *gridv1.ListRequest) (*gridv1.ListReply, error) {
+	if _, err := rpc.Allow(ctx, gridv1.Members_List_FullMethodName); err != nil {
+		return nil, err
+	}
+	reply := &gridv1.ListReply{}
+	for _, m := range s.node.Members() {
+		reply.Members = append(reply.Members, &gridv1.Member{
+			Id: m.ID[:], Address: m.Address, Role: gridv1.Role(m.Role), Class: gridv1.Class(m.Class),
+			Reachable: m.Reachable, Draining: m.Draining, Cores: uint32(m.Cores), Version: uint32(m.Version),
+		})
+	}
+	return reply, nil
+}
+
+// DialBack dials the address and makes sure that the caller itself answers there.
+func (s *members) DialBack(ctx context.Context, req *gridv1.DialBackRequest) (*gridv1.DialBackReply, error) {
+	who, err := rpc.Allow(ctx, gridv1.Members_DialBack_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
+	defer cancel()
+	conn, err := s.node.Dialer.Conn(req.GetAddress(), who.ID)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{}); err != nil {
+		return nil, jobs.Errorf(jobs.Unavailable, "dial back %s: %w", req.GetAddress(), err)
+	}
+	return &gridv1.DialBackReply{}, nil
+}
+
+// MembersFromProto reads a List reply, bounded by the hard limit of a pool.
+func MembersFromProto(reply *gridv1.ListReply) ([]peer.Member, error) {
+	const maxMembers = 1000
+	if len(reply.GetMembers()) > maxMembers {
+		return nil, jobs.Errorf(jobs.Invalid, "list of %d members, expected at most %d", len(reply.GetMembers()), maxMembers)
+	}
+	out := make([]peer.Member, 0, len(reply.GetMembers()))
+	for _, m := range reply.GetMembers() {
+		id, err := jobs.KeyIDFromBytes(m.GetId())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, peer.Member{
+			ID: id, Address: m.GetAddress(), Role: peer.Role(m.GetRole()), Class: peer.Class(m.GetClass()),
+			Reachable: m.GetReachable(), Draining: m.GetDraining(), Cores: int(m.GetCores()), Version: int(m.GetVersion()),
+		})
+	}
+	return out, nil
+}
+
+// PeerPolicy is who may do what with blobs at an agent: agents, operators and the job's submitter read;
+// agents and the coordinator write, for jobs that are live here.
+type PeerPolicy struct{ Store *records.Store }
+
+// MaxBlob bounds a blob that a peer takes, in bytes.
+const MaxBlob = 1 << 30
+
+// MayRead implements blobs.Policy.
+func (p PeerPolicy) MayRead(caller identity.Caller, job jobs.JobID) error {
+	j, err := p.Store.Job(job)
+	if err != nil {
+		return err
+	}
+	if caller.Role == peer.Submitter && caller.ID != j.Manifest.Submitter {
+		return jobs.Errorf(jobs.Denied, "job %s is another submitter's", job.Short())
+	}
+	return nil
+}
+
+// MayWrite implements blobs.Policy.
+func (p PeerPolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob) error {
+	if caller.Role == peer.Submitter {
+		return jobs.Errorf(jobs.Denied, "submitters give blobs to the coordinator")
+	}
+	if b.Size > MaxBlob {
+		return jobs.Errorf(jobs.Exhausted, "blob of %d bytes, at most %d are taken", b.Size, MaxBlob)
+	}
+	_, err := p.Store.Job(job)
+	return err
+}

@@ -1,0 +1,308 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/gossip"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/rpc"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	recordsFile = "records.db"
+	blobsFolder = "blobs"
+
+	// stopTimeout bounds a graceful stop: a peer says goodbye within five seconds.
+	stopTimeout  = 3 * time.Second
+	leaveTimeout = time.Second
+)
+
+// Hooks tell the owner of a node what happened. None may block; each may be nil.
+type Hooks struct {
+	OnWake    func(jobs.JobID)        // a job has open units
+	OnChange  func(records.Change)    // records were added
+	OnMembers func()                  // the pool changed
+	OnRefused func([]jobs.Digest)     // stewards refused these reports for now
+	OnForget  func(jobs []jobs.JobID) // these jobs are past their time and forgotten
+}
+
+// Options say how a node is made.
+type Options struct {
+	State     string // the state folder; it has joined a grid
+	Network   Network
+	Advertise string // IP:port; empty: where it listens
+	Metrics   string // host:port of the metrics page for addresses.json, or empty
+	Accept    identity.Accept
+	Cores     int          // offered in gossip
+	Policy    blobs.Policy // nil: PeerPolicy
+	Quota     int64        // bytes of blobs, 0: no limit
+	// Renew makes a new certificate; nil: ask the coordinator.
+	Renew func(ctx context.Context, old *identity.Identity) (*identity.Identity, []byte, error)
+	Log   *slog.Logger
+}
+
+// Node is one peer. New opens it, Serve runs it, Close ends it.
+type Node struct {
+	o        Options
+	log      *slog.Logger
+	dir      *os.Root
+	grid     Grid
+	id       atomic.Pointer[identity.Identity]
+	hooks    Hooks
+	listener *rpc.Listener
+	gossip   *gossip.Gossip
+	address  netip.AddrPort
+	wakes    chan gossip.Wake
+
+	Server *grpc.Server // register services before Serve
+	Dialer *rpc.Dialer
+	Store  *records.Store
+	Blobs  *blobs.Dir
+	Client *blobs.Client
+
+	stop sync.Once
+}
+
+// New opens the state folder and joins nothing yet. It takes over o.Network. The hooks are set before any is
+// called.
+func New(o Options, hooks Hooks) (*Node, error) {
+	n := &Node{o: o, hooks: hooks, log: o.Log.With("component", "node"), wakes: make(chan gossip.Wake, 64)}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	var err error
+	if n.dir, err = os.OpenRoot(n.o.State); err != nil {
+		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "open state folder: %w", err),
+			"join a grid first: `gridagent join TOKEN`, or `gridcoordinator init` for a coordinator")
+	}
+	if n.grid, err = LoadGrid(n.dir); err != nil {
+		return err
+	}
+	id, err := identity.Load(n.dir)
+	if err != nil {
+		return err
+	}
+	n.id.Store(id)
+	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial})
+	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
+		return err
+	}
+	n.Store, err = records.Open(records.Options{
+		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
+		OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
+	})
+	if err != nil {
+		return err
+	}
+	n.Client = blobs.NewClient(n.Blobs, n.Dialer, id.Key)
+	return n.listen(id)
+}
+
+func (n *Node) listen(id *identity.Identity) error {
+	peers, err := n.knownPeers()
+	if err != nil {
+		return err
+	}
+	if n.address, err = advertised(n.o.Network, n.o.Advertise, peers); err != nil {
+		return err
+	}
+	n.listener = rpc.Listen(n.o.Network.Listener, rpc.ListenOptions{Identity: n.Identity, Accept: n.o.Accept, Log: n.o.Log})
+	n.gossip, err = gossip.New(gossip.Options{
+		Key: id.Key, Boot: n.Store.Boot(), Advertise: n.address, Secrets: n.grid.GossipKeys,
+		State:   gossip.State{Voucher: n.voucher(id, n.grid.Voucher), Cores: n.o.Cores},
+		Packets: n.o.Network.Packets, Streams: n.listener.Gossip(), Dial: n.Dialer.Stream,
+		VerifyVoucher: n.verifyVoucher, Log: n.o.Log.With("component", "gossip"),
+		OnChange: func() {
+			if n.hooks.OnMembers != nil {
+				n.hooks.OnMembers()
+			}
+		},
+		OnWake: n.woken,
+	})
+	if err != nil {
+		return err
+	}
+	n.Server = rpc.NewServer(n.o.Log)
+	policy := n.o.Policy
+	if policy == nil {
+		policy = PeerPolicy{n.Store}
+	}
+	gridv1.RegisterRecordsServer(n.Server, records.NewService(n.Store))
+	gridv1.RegisterMembersServer(n.Server, &members{node: n})
+	gridv1.RegisterBlobsServer(n.Server, blobs.NewService(blobs.ServiceOptions{
+		Store: n.Blobs, Policy: policy, Key: id.Key, Allow: rpc.Allow,
+	}))
+	return nil
+}
+
+// call runs a hook that may be nil.
+func call[T any](hook func(T), arg T) {
+	if hook != nil {
+		hook(arg)
+	}
+}
+
+func (n *Node) voucher(id *identity.Identity, signature []byte) gossip.Voucher {
+	c := id.Caller()
+	return gossip.Voucher{Role: c.Role, Class: c.Class, NotAfter: c.NotAfter.Truncate(time.Second), Signature: signature}
+}
+
+func (n *Node) verifyVoucher(pub ed25519.PublicKey, role peer.Role, class peer.Class, notAfter time.Time, sig []byte) error {
+	return identity.VerifyVoucher(identity.Voucher{Key: pub, Role: role, Class: class, NotAfter: notAfter}, sig,
+		[]ed25519.PublicKey{n.Identity().Issuer()}, notAfter)
+}
+
+// Identity returns who this peer is now; renewal changes it.
+func (n *Node) Identity() *identity.Identity { return n.id.Load() }
+
+// ID returns the peer's ID.
+func (n *Node) ID() jobs.AgentID { return n.Identity().ID() }
+
+// Address returns where others reach this peer.
+func (n *Node) Address() string { return n.address.String() }
+
+// Grid returns what this peer was told when it enrolled.
+func (n *Node) Grid() Grid { return n.grid }
+
+// Members returns the pool as this peer sees it, itself included.
+func (n *Node) Members() []peer.Member {
+	if n.gossip == nil {
+		return nil // still starting
+	}
+	return n.gossip.Members()
+}
+
+// Member finds a member by ID.
+func (n *Node) Member(id jobs.AgentID) (peer.Member, bool) {
+	for _, m := range n.Members() {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return peer.Member{}, false
+}
+
+// Wake tells members of a job with open units. This peer's own hook is called directly.
+func (n *Node) Wake(to []jobs.AgentID, job jobs.JobID) {
+	for i, id := range to {
+		if id == n.ID() {
+			to = append(append([]jobs.AgentID(nil), to[:i]...), to[i+1:]...)
+			call(n.hooks.OnWake, job)
+			break
+		}
+	}
+	n.gossip.Wake(to, job)
+}
+
+// Serve runs the node until ctx ends, then says goodbye to the pool. It writes addresses.json when it takes
+// calls and removes it at the end.
+func (n *Node) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var work sync.WaitGroup
+	served := make(chan error, 1)
+	work.Go(func() {
+		served <- n.Server.Serve(n.listener.GRPC())
+		cancel()
+	})
+	work.Go(func() { n.keepJoined(ctx) })
+	work.Go(func() { n.keepReachable(ctx) })
+	work.Go(func() { n.keepSpreading(ctx) })
+	work.Go(func() { n.keepRenewed(ctx) })
+	work.Go(func() { n.keepSwept(ctx) })
+	work.Go(func() { n.takeWakes(ctx) })
+	err := n.announce()
+	if err != nil {
+		cancel()
+	}
+	<-ctx.Done()
+	err = errors.Join(err, n.withdraw(), n.gossip.Leave(leaveTimeout))
+	n.stopServer()
+	work.Wait()
+	if serveErr := <-served; serveErr != nil && !errors.Is(serveErr, grpc.ErrServerStopped) {
+		err = errors.Join(err, fmt.Errorf("serve: %w", serveErr))
+	}
+	return err
+}
+
+func (n *Node) announce() error {
+	return saveJSON(n.dir, addressesFile, Addresses{
+		Grid: n.Address(), Metrics: n.o.Metrics, IDText: n.ID().String(), PID: os.Getpid(),
+	}, 0o644)
+}
+
+func (n *Node) withdraw() error {
+	if err := n.dir.Remove(addressesFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// stopServer lets running calls end, within a bound.
+func (n *Node) stopServer() {
+	done := make(chan struct{})
+	go func() {
+		n.Server.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(stopTimeout):
+		n.Server.Stop()
+		<-done
+	}
+}
+
+// Close releases everything, last opened first. Twice is harmless; after Serve it must be called too.
+func (n *Node) Close() error {
+	var err error
+	n.stop.Do(func() {
+		if n.gossip != nil {
+			err = errors.Join(err, n.gossip.Close())
+		}
+		switch {
+		case n.listener != nil:
+			err = errors.Join(err, n.listener.Close())
+		case n.o.Network.Listener != nil:
+			err = errors.Join(err, n.o.Network.Listener.Close())
+		}
+		if n.gossip == nil && n.o.Network.Packets != nil {
+			err = errors.Join(err, ignoreClosed(n.o.Network.Packets.Close()))
+		}
+		if n.Dialer != nil {
+			n.Dialer.Close()
+		}
+		if n.Store != nil {
+			err = errors.Join(err, n.Store.Close())
+		}
+		if n.Blobs != nil {
+			err = errors.Join(err, n.Blobs.Close())
+		}
+		if n.dir != nil {
+			err = errors.Join(err, n.dir.Close())
+		}
+	})
+	return err
+}
