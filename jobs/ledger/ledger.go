@@ -144,7 +144,8 @@ func (l *Ledger) entriesOf(r *record.Report) ([]entry, error) {
 }
 
 // author returns the one author with an ID. An author whose certificates name two owners counts for the lower
-// name: for one owner, and for the same one whatever came first.
+// name: for one owner, and for the same one whatever came first. A machine that was given to another owner in
+// the middle of a job may so reopen units with a quorum.
 func (l *Ledger) author(id jobs.AgentID, owner string) *author {
 	if owner == "" {
 		owner = id.String()
