@@ -2,13 +2,10 @@ package rpc
 
 import (
 	"context"
-	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"idlegrid/jobs"
 )
 
 // conn is a place in a dialer's pool. It looks its connection up at each call, so that the pool may forget
@@ -51,13 +48,7 @@ func (c *conn) explain(p *pooled, err error) error {
 	if last := p.last.Load(); last != nil {
 		return *last
 	}
-	err = FromStatus(err)
-	// With TLS 1.3 a server's refusal comes after the client believes that all is well.
-	if strings.Contains(err.Error(), "remote error: tls") {
-		return jobs.WithHint(unreachable(c.target, err),
-			"the peer refused this machine's certificate: it has ended, is of another grid, or the clocks differ")
-	}
-	return err
+	return FromStatus(err)
 }
 
 // stream translates the errors of a stream; io.EOF stays itself.

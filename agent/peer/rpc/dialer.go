@@ -183,11 +183,7 @@ func (d *Dialer) dial(ctx context.Context, t target, protocol string) (net.Conn,
 	}
 	conf := d.conf(t)
 	conf.NextProtos = []string{protocol}
-	c := tls.Client(raw, conf)
-	err = c.HandshakeContext(ctx)
-	if err == nil && c.ConnectionState().NegotiatedProtocol != protocol {
-		err = jobs.Errorf(jobs.Unsupported, "the peer there does not speak %s", protocol)
-	}
+	c, err := secure(ctx, raw, conf)
 	if err != nil {
 		_ = raw.Close() // it is of no use either way
 		return nil, unreachable(t, err)
