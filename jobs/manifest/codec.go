@@ -45,6 +45,26 @@ func Decode(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
+// sizes returns the size of the encoded manifest and the field of a job.yaml that takes most of it. Only
+// these three can be large.
+func (m *Manifest) sizes() (total int, largest string, most int) {
+	p := m.toProto()
+	parts := []struct {
+		name string
+		only *gridv1.Manifest
+	}{
+		{"args", &gridv1.Manifest{Args: p.GetArgs()}},
+		{"env", &gridv1.Manifest{Env: p.GetEnv()}},
+		{"combine", &gridv1.Manifest{Combine: p.GetCombine()}},
+	}
+	for _, part := range parts {
+		if size := proto.Size(part.only); size > most {
+			largest, most = part.name, size
+		}
+	}
+	return proto.Size(p), largest, most
+}
+
 func marshal(p proto.Message) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(p)
 }

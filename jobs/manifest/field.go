@@ -102,8 +102,7 @@ func (r *reader) entries(f field) ([]entry, bool) {
 func (r *reader) list(f field) ([]field, bool) {
 	n, ok := f.node.(*ast.SequenceNode)
 	if !ok {
-		_, short, _ := cutLast(f.name, ".")
-		r.wrong(f, "is "+describe(f.node)+", expected a list", "write "+short+": [one, another]")
+		r.wrong(f, "is "+describe(f.node)+", expected a list", "a list is written [one, another]")
 		return nil, false
 	}
 	var items []field
@@ -113,15 +112,10 @@ func (r *reader) list(f field) ([]field, bool) {
 	return items, true
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	return s[:max(i, 0)], s[i+1:], i >= 0
-}
-
 // text returns a value as it is written. Numbers and true or false are text too: nobody should have to
 // quote the 7 in args: [solve, 7].
 func (r *reader) text(f field) (string, bool) {
-	s, ok := "", true
+	var s string
 	switch n := f.node.(type) {
 	case *ast.StringNode:
 		s = n.Value
@@ -131,10 +125,12 @@ func (r *reader) text(f field) (string, bool) {
 		r.wrong(f, "is empty, expected text", `write "" for an empty text`)
 		return "", false
 	default:
-		if s, ok = plainScalar(f.node); !ok {
+		scalar, ok := plainScalar(f.node)
+		if !ok {
 			r.wrong(f, "is "+describe(f.node)+", expected text", "put it in quotes if it is meant as text")
 			return "", false
 		}
+		s = scalar
 	}
 	if !validText(s) {
 		r.wrong(f, "has a NUL character, which no argument or variable can hold", "")

@@ -27,7 +27,8 @@ func openFolder(dir string) (*folder, error) {
 	return &folder{root: root, dir: dir}, nil
 }
 
-func (d *folder) close() error { return d.root.Close() }
+// close has no error to return: nothing was written.
+func (d *folder) close() { _ = d.root.Close() }
 
 // cleanPath checks how a path is written, not what is there.
 func cleanPath(p string) (string, error) {
@@ -57,13 +58,13 @@ func (d *folder) stat(name string) (int64, error) {
 	info, err := d.root.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return 0, fault("no such file", "paths are relative to the folder of job.yaml")
+		return 0, fault("does not exist", "paths are relative to the folder of job.yaml")
 	case err != nil && strings.HasSuffix(err.Error(), "path escapes from parent"):
 		return 0, fault("is a link that leaves the job's folder", "copy the file into the job's folder")
 	case err != nil:
-		return 0, fault(lastCause(err), "")
+		return 0, unreadable(err)
 	case info.IsDir():
-		return 0, fault("is a folder, expected a file", fmt.Sprintf("write %s for the files in it", path.Join(name, "*")))
+		return 0, fault("is a folder, expected a file", fmt.Sprintf("in inputs, %s names the files in it", path.Join(name, "*")))
 	case !info.Mode().IsRegular():
 		return 0, fault("is no regular file", "")
 	}
@@ -77,10 +78,12 @@ func (d *folder) open(name string) (io.ReadCloser, error) {
 	}
 	f, err := d.root.Open(name)
 	if err != nil {
-		return nil, fault(lastCause(err), "")
+		return nil, unreadable(err)
 	}
 	return f, nil
 }
+
+func unreadable(err error) error { return fault("cannot be read: "+lastCause(err), "") }
 
 // lastCause drops the operation and path that a message about a file already has.
 func lastCause(err error) string {
@@ -109,7 +112,7 @@ func (d *folder) glob(pattern string) ([]string, error) {
 	}
 	g := globber{fsys: d.root.FS(), found: make(map[string]bool)}
 	if err := g.expand(".", segments); err != nil {
-		return nil, fault(lastCause(err), "")
+		return nil, unreadable(err)
 	}
 	names := make([]string, 0, len(g.found))
 	for name := range g.found {

@@ -116,12 +116,3 @@ func validPath(p string) bool {
 	return len(p) <= MaxPath && p != "." && fs.ValidPath(p) && utf8.ValidString(p) &&
 		!strings.ContainsRune(p, '\\') && strings.IndexFunc(p, unicode.IsControl) < 0
 }
-
-// clip shortens a text from a file or a peer so that a message stays one readable line.
-func clip(s string) string {
-	const limit = 60
-	if utf8.RuneCountInString(s) <= limit {
-		return s
-	}
-	return string([]rune(s)[:limit]) + "…"
-}

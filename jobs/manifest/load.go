@@ -32,7 +32,7 @@ type Spec struct {
 }
 
 // Load reads and checks a job.yaml and everything that it names. Its error is of type Problems and tells
-// all that is wrong at once. Load reads nothing outside the file's folder.
+// all that is wrong at once. Load reads nothing outside the file's folder. A nil check accepts any program.
 func Load(path string, check ProgramCheck) (*Spec, error) {
 	r := &reader{file: path}
 	text, err := readFile(path)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"idlegrid/jobs"
 )
 
@@ -154,7 +152,7 @@ func (l *loader) memory(f field) uint64 {
 		}
 		return size
 	}
-	l.wrong(f, fmt.Sprintf("is %q, expected a size in KiB, MiB or GiB", clip(text)), "write memory: 256MiB")
+	l.wrong(f, "is "+describe(f.node)+", expected a size in KiB, MiB or GiB", "write memory: 256MiB")
 	return 0
 }
 
@@ -168,7 +166,7 @@ func (l *loader) timeout(f field) time.Duration {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Millisecond || d > MaxTimeout {
-		l.wrong(f, fmt.Sprintf("is %q, expected a duration from 1ms to 24h", clip(text)), "write timeout: 10m")
+		l.wrong(f, "is "+describe(f.node)+", expected a duration from 1ms to 24h", "write timeout: 10m")
 	}
 	return d.Truncate(time.Millisecond)
 }
@@ -189,7 +187,7 @@ func (l *loader) keep(f field) time.Duration {
 		d = time.Duration(n) * day
 	}
 	if err != nil || d < minKeep || d > MaxKeep {
-		l.wrong(f, fmt.Sprintf("is %q, expected days or a duration from 1m to 30d", clip(text)), "write keep: 14d")
+		l.wrong(f, "is "+describe(f.node)+", expected days or a duration from 1m to 30d", "write keep: 14d")
 	}
 	return d.Truncate(time.Second)
 }
@@ -229,27 +227,9 @@ func (l *loader) size(fields map[string]field) {
 	if m.Combine != nil {
 		m.Combine = &Combine{Program: largest, Args: m.Combine.Args}
 	}
-	size := proto.Size(m.toProto())
-	if size <= MaxSize {
-		return
+	size, blame, most := m.sizes()
+	if f := fields[blame]; f.present() && size > MaxSize {
+		l.wrong(f, fmt.Sprintf("takes %d bytes of a manifest of %d, expected at most %d in all", most, size, MaxSize),
+			"put it into an input file and read that from /in")
 	}
-	blame, most := "args", textBytes(m.Args)
-	if n := textBytes(m.templates()) - textBytes(m.Args); n > most {
-		blame, most = "env", n
-	}
-	if m.Combine != nil && textBytes(m.Combine.Args) > most {
-		blame, most = "combine", textBytes(m.Combine.Args)
-	}
-	if f := fields[blame]; f.present() {
-		l.wrong(f, fmt.Sprintf("has %d bytes of text, which makes the manifest %d bytes, expected at most %d",
-			most, size, MaxSize), "put it into an input file and read that from /in")
-	}
-}
-
-func textBytes(texts []string) int {
-	n := 0
-	for _, t := range texts {
-		n += len(t)
-	}
-	return n
 }

@@ -64,7 +64,7 @@ func (l *loader) readProgram(name string) ([]byte, error) {
 	defer r.Close()
 	wasm, err := io.ReadAll(io.LimitReader(r, MaxProgram+1))
 	if err != nil {
-		return nil, fault(lastCause(err), "")
+		return nil, unreadable(err)
 	}
 	if len(wasm) > MaxProgram {
 		return nil, fault(fmt.Sprintf("has more than %d MiB", MaxProgram>>20), "put its data into input files")

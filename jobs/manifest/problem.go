@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"idlegrid/jobs"
 )
@@ -35,6 +37,22 @@ func (p Problem) Error() string {
 	}
 	b.WriteString(": " + p.Message)
 	return b.String()
+}
+
+// clip shortens a text from a file or a peer so that a message stays one readable line.
+func clip(s string) string { return clipTo(s, 60) }
+
+func clipTo(s string, runes int) string {
+	visible := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+	if utf8.RuneCountInString(visible) <= runes {
+		return visible
+	}
+	return string([]rune(visible)[:runes]) + "…"
 }
 
 // Problems are all that is wrong with a job.yaml, in the order of the file. As an error it is of kind

@@ -21,6 +21,10 @@ const (
 	// is recursive and would exhaust the stack, which no program survives.
 	maxNesting = 16
 	maxIndent  = 200
+	// maxKeys and maxItems bound the keys, and the dashes and commas, in the whole file: the parser's time
+	// grows with their square. A manifest has no room for as many variables, nor a job for as many inputs.
+	maxKeys  = 5000
+	maxItems = 20000
 )
 
 // parseYAML returns the one document in text, or the problem that keeps it from being read. It has no
@@ -58,6 +62,8 @@ func invalidUTF8(text []byte) int {
 	return -1
 }
 
+const secondDocument = "a second document starts here, expected one job a file"
+
 func oneDocument(file *ast.File) (ast.Node, *Problem) {
 	var body ast.Node
 	for _, doc := range file.Docs {
@@ -65,7 +71,7 @@ func oneDocument(file *ast.File) (ast.Node, *Problem) {
 			continue
 		}
 		if body != nil {
-			return nil, at(doc.Body, "a second document starts here, expected one job a file")
+			return nil, at(doc.Body, secondDocument)
 		}
 		body = doc.Body
 	}
@@ -77,26 +83,54 @@ func oneDocument(file *ast.File) (ast.Node, *Problem) {
 
 // checkTokens refuses what a job.yaml has no use for and what would make the parser work without bound.
 func checkTokens(tokens token.Tokens) *Problem {
-	nesting := 0
+	var c tokenCounts
 	for _, t := range tokens {
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			nesting++
-		case token.SequenceEndType, token.MappingEndType:
-			nesting = max(0, nesting-1)
-		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
-			if nesting == 0 && t.Position.Column > maxIndent {
-				return atToken(t, "is nested too deep, or a key is too long")
-			}
-		}
-		if nesting > maxNesting {
-			return atToken(t, "is nested too deep")
+		if message := c.count(t); message != "" {
+			return atToken(t, message)
 		}
 		if problem := refuseToken(t); problem != nil {
 			return problem
 		}
 	}
 	return nil
+}
+
+type tokenCounts struct{ all, nesting, keys, items, ends int }
+
+// count returns what is wrong once there are too many tokens of a kind.
+func (c *tokenCounts) count(t *token.Token) string {
+	if t.Type == token.CommentType {
+		return ""
+	}
+	c.all++
+	switch t.Type {
+	case token.SequenceStartType, token.MappingStartType:
+		c.nesting++
+	case token.SequenceEndType, token.MappingEndType:
+		c.nesting = max(0, c.nesting-1)
+	case token.SequenceEntryType, token.CollectEntryType:
+		c.items++
+	case token.MappingValueType:
+		c.keys++
+	case token.DocumentEndType:
+		c.ends++
+	}
+	switch {
+	case c.nesting > maxNesting, c.nesting == 0 && isIndicator(t) && t.Position.Column > maxIndent:
+		return "is nested too deep"
+	case c.keys > maxKeys:
+		return fmt.Sprintf("has more than %d keys", maxKeys)
+	case c.items > maxItems:
+		return fmt.Sprintf("has more than %d list items", maxItems)
+	case t.Type == token.DocumentHeaderType && c.all > 1, c.ends > 2:
+		return secondDocument
+	}
+	return ""
+}
+
+// isIndicator reports whether a block may nest at this token.
+func isIndicator(t *token.Token) bool {
+	return t.Type == token.SequenceEntryType || t.Type == token.MappingValueType
 }
 
 func refuseToken(t *token.Token) *Problem {
@@ -111,6 +145,9 @@ func refuseToken(t *token.Token) *Problem {
 	case token.TagType:
 		problem = atToken(t, "! starts a YAML tag here, which a job.yaml cannot have")
 		problem.Hint = "put text that begins with ! in quotes"
+	case token.MappingKeyType:
+		problem = atToken(t, "? starts a YAML key of several lines here, which a job.yaml cannot have")
+		problem.Hint = "put text that begins with ? in quotes"
 	case token.DirectiveType:
 		problem = atToken(t, "% starts a YAML directive here, which a job.yaml cannot have")
 	}
@@ -123,8 +160,11 @@ func syntaxProblem(err error, text []byte) *Problem {
 		return &Problem{Message: "cannot be read as YAML: " + oneLine(err.Error())}
 	}
 	problem := atToken(e.GetToken(), "cannot be read as YAML: "+oneLine(e.GetMessage()))
-	if strings.Contains(lineOf(text, problem.Line), "${") {
+	switch line := lineOf(text, problem.Line); {
+	case strings.Contains(line, "${"):
 		problem.Hint = `put ${unit} in quotes when it stands between [ and ]: "${unit}"`
+	case strings.Contains(line, "\t"):
+		problem.Hint = "YAML is indented by spaces, not tabs"
 	}
 	return problem
 }
@@ -139,7 +179,7 @@ func lineOf(text []byte, n int) string {
 
 func oneLine(s string) string {
 	first, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return clip(first)
+	return clipTo(first, 300)
 }
 
 func atToken(t *token.Token, message string) *Problem {
