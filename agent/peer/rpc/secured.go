@@ -48,7 +48,7 @@ func (handshaken) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 
 // Info implements credentials.TransportCredentials.
 func (handshaken) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.
