@@ -94,7 +94,7 @@ func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, no
 	}
 	for _, r := range reply.GetDrop() {
 		for b := r.GetFirst(); b-r.GetFirst() < uint64(r.GetCount()) && b-r.GetFirst() < steward.MaxLease; b++ {
-			s.drop(b)
+			w.drop(s, b)
 		}
 	}
 	got := 0

@@ -59,6 +59,9 @@ func (w *Worker) flush(ctx context.Context) {
 				w.unflushed(batch, err, now)
 				return
 			}
+			for _, b := range batch {
+				b.packed = nil // the bytes lie in the pack now
+			}
 			w.reports[p.offer.Envelope.ID()] = p
 		}
 	})
@@ -289,7 +292,7 @@ func (w *Worker) mendOne(ctx context.Context, to peer.Member, p *pending) {
 	})
 }
 
-func (w *Worker) mended(ctx context.Context, to peer.Member, report record.Report) ([]record.Envelope, error) {
+func (w *Worker) mended(ctx context.Context, to peer.Member, report *record.Report) ([]record.Envelope, error) {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
 	if to.ID != w.o.Self && !to.ID.IsZero() {

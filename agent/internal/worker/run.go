@@ -56,7 +56,7 @@ func (w *Worker) fault(job jobs.JobID, what string, err error, now time.Time) {
 	w.log.Warn(what, "job", job, "err", err, "rests_for", restAfterFault)
 	for _, s := range w.shards {
 		if s.id.Job == job {
-			s.cancel(err)
+			w.cancel(s, err)
 			s.askAt = now.Add(restAfterFault)
 		}
 	}
@@ -66,7 +66,7 @@ func (w *Worker) fault(job jobs.JobID, what string, err error, now time.Time) {
 func (w *Worker) load(ctx context.Context, job jobs.JobID, m *manifest.Manifest) (*executor.Program, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	p := &executor.Program{Digest: m.Program.Digest, Memory: m.Memory, Limits: executor.DefaultLimits()}
+	p := &executor.Program{Digest: m.Program.Digest, Memory: m.Memory}
 	var err error
 	if p.Path, err = w.fetch(ctx, job, m.Program); err != nil {
 		return nil, fmt.Errorf("program: %w", err)
@@ -120,7 +120,7 @@ func (w *Worker) fetch(ctx context.Context, job jobs.JobID, b jobs.Blob) (string
 	if err := w.o.Dir.Verify(b.Digest); err != nil {
 		return "", err
 	}
-	return w.o.Dir.Path(b.Digest), nil
+	return w.o.Dir.Path(b.Digest)
 }
 
 // start runs one unit in a slot.

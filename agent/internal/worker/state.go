@@ -18,7 +18,7 @@ const (
 	// flushAfter and flushBundles: everything that finished within it goes into one report.
 	flushAfter   = 250 * time.Millisecond
 	flushBundles = 256
-	// flushBytes bounds a pack before compression of time matters: one pack is one message stream.
+	// flushBytes bounds a pack, unless one bundle alone is larger.
 	flushBytes = 8 << 20
 	// maxBacklog bounds the bytes that wait to be packed or kept; above it no unit starts.
 	maxBacklog = 256 << 20
@@ -72,8 +72,8 @@ type shard struct {
 	askedAt  time.Time // last exchange that was started
 	answered time.Time // last exchange that a steward answered
 	lender   jobs.AgentID
-	failures int // dials in a row that failed at the present choice of steward
-	skip     int // stewards passed over because they do not answer
+	failures int  // dials in a row that failed at the present choice of steward
+	skip     int  // stewards passed over because they do not answer
 	changed  bool // held bundles ended since the last exchange
 }
 
@@ -87,7 +87,6 @@ type bundle struct {
 	units   []record.UnitReport
 	packed  []record.UnitOutcome
 	bytes   int
-	report  jobs.Digest // names it, once journalled
 }
 
 type task struct {
@@ -133,29 +132,34 @@ func (s *state) spent(by jobs.KeyID, cpu time.Duration, now time.Time) {
 	u.at = now
 }
 
-// cancel stops the shard's units and forgets what is queued. Finished bundles stay.
-func (s *shard) cancel(cause error) {
+// cancel stops a shard's units and forgets what is queued. Finished bundles stay.
+func (w *Worker) cancel(s *shard, cause error) {
 	s.queue = nil
 	for _, cancel := range s.running {
 		cancel(cause)
 	}
-	for n, b := range s.bundles {
+	for _, b := range s.bundles {
 		if b.open > 0 {
-			b.dropped = true
-			delete(s.bundles, n)
+			w.letGo(b)
 		}
 	}
-	s.changed = true
+}
+
+// letGo drops a bundle that is not finished, with the outcomes that it has.
+func (w *Worker) letGo(b *bundle) {
+	b.dropped = true
+	w.backlog -= b.bytes
+	delete(b.shard.bundles, b.number)
+	b.shard.changed = true
 }
 
 // drop stops the units of one bundle, unless it is finished.
-func (s *shard) drop(number uint64) {
+func (w *Worker) drop(s *shard, number uint64) {
 	b := s.bundles[number]
 	if b == nil || b.open == 0 {
 		return
 	}
-	b.dropped = true
-	delete(s.bundles, number)
+	w.letGo(b)
 	s.queue = slices.DeleteFunc(s.queue, func(t task) bool { return t.bundle == b })
 	first, n := s.job.Manifest.BundleUnits(number)
 	for u := first; u < first+n; u++ {

@@ -45,7 +45,7 @@ func (w *Worker) refresh(now time.Time) {
 		if live[id.Job] {
 			continue
 		}
-		s.cancel(errDead)
+		w.cancel(s, errDead)
 		if s.idle() {
 			delete(w.shards, id)
 			delete(w.programs, id.Job)

@@ -151,7 +151,7 @@ func (w *Worker) spawn(f func() event) {
 // stop cancels the units, flushes what is finished and joins every goroutine.
 func (w *Worker) stop(ctx context.Context) {
 	for _, s := range w.shards {
-		s.cancel(errStopping)
+		w.cancel(s, errStopping)
 	}
 	done := make(chan struct{})
 	go func() {

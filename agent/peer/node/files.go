@@ -7,7 +7,9 @@ import (
 	"os"
 	"slices"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/durable"
+	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
 )
 
@@ -46,8 +48,7 @@ func LoadGrid(dir *os.Root) (Grid, error) {
 	var g Grid
 	err := loadJSON(dir, gridFile, &g)
 	if errors.Is(err, fs.ErrNotExist) {
-		return g, jobs.WithHint(jobs.Errorf(jobs.NotFound, "%s has no %s: this machine has not joined a grid", dir.Name(), gridFile),
-			"run `gridagent join TOKEN` with the token that `gridcoordinator token` printed")
+		return g, notJoined(err)
 	}
 	return g, err
 }
@@ -104,4 +105,26 @@ func loadJSON(dir *os.Root, name string, v any) error {
 		return jobs.Errorf(jobs.Corrupt, "%s: %w", name, err)
 	}
 	return nil
+}
+
+// ClassOf returns the class in the certificate of a state folder, before a node is opened on it.
+func ClassOf(state string) (peer.Class, error) {
+	dir, err := os.OpenRoot(state)
+	if err != nil {
+		return 0, notJoined(err)
+	}
+	id, err := identity.Load(dir)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return 0, notJoined(err)
+	}
+	return id.Caller().Class, nil
+}
+
+// notJoined adds what to do about a state folder in which no grid was joined.
+func notJoined(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || jobs.KindOf(err) == jobs.NotFound {
+		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "this state folder has not joined a grid: %w", err),
+			"run `gridagent join TOKEN` with a token from `gridcoordinator token`, or `gridcoordinator init` for a coordinator")
+	}
+	return err
 }

@@ -94,8 +94,7 @@ func New(o Options, hooks Hooks) (*Node, error) {
 func (n *Node) open() error {
 	var err error
 	if n.dir, err = os.OpenRoot(n.o.State); err != nil {
-		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "open state folder: %w", err),
-			"join a grid first: `gridagent join TOKEN`, or `gridcoordinator init` for a coordinator")
+		return notJoined(err)
 	}
 	if n.grid, err = LoadGrid(n.dir); err != nil {
 		return err

@@ -39,8 +39,9 @@ type Options struct {
 
 // Change says what Add learned.
 type Change struct {
+	Job   jobs.JobID
 	Scope Scope
-	Fresh bool // a manifest that the coordinator has just admitted
+	Fresh bool // the coordinator has just handed the job's manifest over
 }
 
 // Scope is a set of records that is compared as one: what every peer knows, or the reports of a shard.
@@ -191,6 +192,9 @@ func (s *Store) Add(ctx context.Context, offers []Offer, fresh bool) (kept []job
 		id := o.Envelope.ID()
 		if s.has(id) {
 			kept = append(kept, id)
+			if fresh {
+				s.refresh(id)
+			}
 			continue
 		}
 		a, err := s.verify(o, time.Now())
@@ -214,7 +218,7 @@ func (s *Store) Add(ctx context.Context, offers []Offer, fresh bool) (kept []job
 	s.mu.Lock()
 	for _, a := range add {
 		s.apply(a)
-		changes[Change{Scope: a.scope(), Fresh: a.fresh}] = struct{}{}
+		changes[Change{Job: a.job, Scope: a.scope(), Fresh: a.fresh}] = struct{}{}
 		kept = append(kept, a.id)
 	}
 	s.mu.Unlock()
@@ -222,6 +226,20 @@ func (s *Store) Add(ctx context.Context, offers []Offer, fresh bool) (kept []job
 		s.o.OnChange(c)
 	}
 	return kept, refused, nil
+}
+
+// refresh notes that a manifest which is here already is new to the grid: the coordinator pushes it twice,
+// first so that its blobs are taken, then when they are all in place.
+func (s *Store) refresh(id jobs.Digest) {
+	s.mu.Lock()
+	job := s.jobs[jobs.JobID(id)]
+	if job != nil {
+		job.Fresh = time.Now()
+	}
+	s.mu.Unlock()
+	if job != nil {
+		s.o.OnChange(Change{Fresh: true, Job: jobs.JobID(id)})
+	}
 }
 
 // apply brings a verified record into memory. It is idempotent; the caller holds the lock or is alone.

@@ -51,9 +51,16 @@ func New(o Options) *Steward {
 	return &Steward{o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}}
 }
 
-// Seeded wakes idle members for a job that the coordinator has just handed over, if this agent is the first
-// steward of one of its shards.
+// Seeded opens the lending of a job that the coordinator has just handed over, and wakes idle members if
+// this agent is the first steward of one of its shards.
 func (s *Steward) Seeded(job jobs.JobID) {
+	s.mu.Lock()
+	for shard, l := range s.shards {
+		if shard.Job == job {
+			l.opens = time.Time{}
+		}
+	}
+	s.mu.Unlock()
 	j, err := s.o.Store.Job(job)
 	if err != nil {
 		return // it expired or was forgotten meanwhile

@@ -202,7 +202,9 @@ func (x *EnrolReply) GetPeers() []string {
 type SubmitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The manifest, signed by the submitter.
-	Manifest      *Envelope `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Manifest *Envelope `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// The submitter's certificate chain, which travels with the manifest.
+	Chain         *Chain `protobuf:"bytes,2,opt,name=chain,proto3" json:"chain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +242,13 @@ func (*SubmitRequest) Descriptor() ([]byte, []int) {
 func (x *SubmitRequest) GetManifest() *Envelope {
 	if x != nil {
 		return x.Manifest
+	}
+	return nil
+}
+
+func (x *SubmitRequest) GetChain() *Chain {
+	if x != nil {
+		return x.Chain
 	}
 	return nil
 }
@@ -324,9 +333,10 @@ const file_grid_v1_coordinator_proto_rawDesc = "" +
 	"\avoucher\x18\x03 \x01(\fR\avoucher\x12\x1f\n" +
 	"\vgossip_keys\x18\x04 \x03(\fR\n" +
 	"gossipKeys\x12\x14\n" +
-	"\x05peers\x18\x05 \x03(\tR\x05peers\">\n" +
+	"\x05peers\x18\x05 \x03(\tR\x05peers\"d\n" +
 	"\rSubmitRequest\x12-\n" +
-	"\bmanifest\x18\x01 \x01(\v2\x11.grid.v1.EnvelopeR\bmanifest\"}\n" +
+	"\bmanifest\x18\x01 \x01(\v2\x11.grid.v1.EnvelopeR\bmanifest\x12$\n" +
+	"\x05chain\x18\x02 \x01(\v2\x0e.grid.v1.ChainR\x05chain\"}\n" +
 	"\vSubmitReply\x12'\n" +
 	"\amissing\x18\x01 \x03(\v2\r.grid.v1.BlobR\amissing\x12-\n" +
 	"\badmitted\x18\x02 \x01(\v2\x11.grid.v1.EnvelopeR\badmitted\x12\x16\n" +
@@ -362,19 +372,20 @@ var file_grid_v1_coordinator_proto_goTypes = []any{
 var file_grid_v1_coordinator_proto_depIdxs = []int32{
 	5, // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
 	6, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
-	7, // 2: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
-	6, // 3: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
-	0, // 4: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
-	1, // 5: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
-	3, // 6: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
-	2, // 7: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
-	2, // 8: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
-	4, // 9: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
+	7, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
+	6, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
+	0, // 5: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
+	1, // 6: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
+	3, // 7: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
+	2, // 8: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
+	2, // 9: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
+	4, // 10: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
+	8, // [8:11] is the sub-list for method output_type
+	5, // [5:8] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_coordinator_proto_init() }

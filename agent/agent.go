@@ -1,0 +1,204 @@
+// Package agent is the service on a PC or server: a peer that also stewards shards and, where it may, runs
+// units.
+//
+//	node (gossip, records, blobs, RPC) ◀── steward (leases) ◀── worker ──▶ Runner (executor processes)
+//
+// New opens the state folder, Run works until its context ends, Close releases everything. Until the owner's
+// side is built, only an agent of class always-on, which has no owner, runs units; the others join, keep
+// ledgers and blobs, and say why they do not work.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/internal/worker"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/node"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/steward"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// lostDial bounds the dial that decides whether a lessee that left gossip still lives.
+const lostDial = 3 * time.Second
+
+// Options say how an agent is made.
+type Options struct {
+	State     string // the state folder; it has joined a grid
+	Network   node.Network
+	Advertise string // IP:port; empty: where it listens
+	Cores     int    // units at once, at least 1
+	Runner    worker.Runner
+	Runtime   string // what the Runner is, named in reports
+	Log       *slog.Logger
+}
+
+// Agent is one agent.
+type Agent struct {
+	o       Options
+	log     *slog.Logger
+	node    *node.Node
+	steward *steward.Steward
+	worker  *worker.Worker // nil: this agent runs no units
+
+	departures chan struct{} // members changed
+}
+
+// New opens an agent. It takes over o.Network.
+func New(o Options) (*Agent, error) {
+	a := &Agent{o: o, log: o.Log, departures: make(chan struct{}, 1)}
+	cores, err := a.offered()
+	if err != nil {
+		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
+	}
+	a.node, err = node.New(node.Options{
+		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Log: o.Log,
+	}, node.Hooks{
+		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers, OnRefused: a.onRefused,
+		OnForget: func([]jobs.JobID) { a.steward.Sweep() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.steward = steward.New(steward.Options{
+		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake, Log: o.Log,
+	})
+	gridv1.RegisterStewardServer(a.node.Server, a.steward)
+	if cores > 0 {
+		a.worker = a.newWorker(cores)
+	}
+	return a, nil
+}
+
+// offered is how many cores the agent offers: all that it was given on a machine without an owner, none on
+// others, because nothing here can see an owner yet and unknown means active.
+func (a *Agent) offered() (int, error) {
+	class, err := node.ClassOf(a.o.State)
+	if err != nil {
+		return 0, err
+	}
+	if class != peer.AlwaysOn {
+		a.log.Warn("refusing work: cannot see the owner: not built yet", "class", class)
+		return 0, nil
+	}
+	return a.o.Cores, nil
+}
+
+func (a *Agent) newWorker(cores int) *worker.Worker {
+	return worker.New(worker.Options{
+		Slots: cores, Key: a.node.Identity().Key, Chain: func() [][]byte { return a.node.Identity().Chain },
+		Self: a.node.ID(), Runtime: a.o.Runtime, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Store: a.node.Store, Dir: a.node.Blobs, Blobs: a.node.Client, Members: a.node.Members,
+		Dial: func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
+			return a.node.Dialer.Conn(address, id)
+		},
+		Steward: a.steward, Runner: a.o.Runner, Log: a.o.Log,
+	})
+}
+
+// Identity returns who this agent is.
+func (a *Agent) Identity() *identity.Identity { return a.node.Identity() }
+
+// Address returns where others reach this agent.
+func (a *Agent) Address() string { return a.node.Address() }
+
+// Run works until ctx ends: first units stop and what is finished is journalled, then the agent leaves the
+// pool.
+func (a *Agent) Run(ctx context.Context) error {
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var work sync.WaitGroup
+	if a.worker != nil {
+		work.Go(func() { a.worker.Run(ctx) })
+	}
+	work.Go(func() { a.watchLessees(ctx) })
+	served := make(chan error, 1)
+	go func() {
+		served <- a.node.Serve(serving)
+		cancel()
+	}()
+	a.log.Info("agent runs", "id", a.node.ID(), "class", a.Identity().Caller().Class, "address", a.Address())
+	<-ctx.Done()
+	work.Wait()
+	stopServing()
+	return <-served
+}
+
+// Close releases everything. Twice is harmless.
+func (a *Agent) Close() error { return a.node.Close() }
+
+func (a *Agent) onWake(job jobs.JobID) {
+	if a.worker != nil {
+		a.worker.Wake(job)
+	}
+}
+
+func (a *Agent) onChange(c records.Change) {
+	if c.Scope.Reports {
+		return
+	}
+	if c.Fresh {
+		a.steward.Seeded(c.Job)
+	}
+	a.onWake(c.Job)
+}
+
+func (a *Agent) onRefused(ids []jobs.Digest) {
+	if a.worker != nil {
+		a.worker.Mend(ids)
+	}
+}
+
+func (a *Agent) onMembers() {
+	select {
+	case a.departures <- struct{}{}:
+	default: // a look is due anyway
+	}
+}
+
+// watchLessees ends the leases of agents that left gossip and do not answer a dial: gossip alone decides
+// nothing.
+func (a *Agent) watchLessees(ctx context.Context) {
+	last := map[jobs.AgentID]peer.Member{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.departures:
+		}
+		now := map[jobs.AgentID]peer.Member{}
+		for _, m := range a.node.Members() {
+			now[m.ID] = m
+		}
+		lessees := a.steward.Lessees()
+		for id, m := range last {
+			if _, here := now[id]; !here && lessees[id] && !a.answers(ctx, m) && ctx.Err() == nil {
+				a.log.Info("an agent is gone, its leases end", "agent", id)
+				a.steward.Lost(id)
+			}
+		}
+		last = now
+	}
+}
+
+func (a *Agent) answers(ctx context.Context, m peer.Member) bool {
+	ctx, cancel := context.WithTimeout(ctx, lostDial)
+	defer cancel()
+	conn, err := a.node.Dialer.Conn(m.Address, m.ID)
+	if err != nil {
+		return false
+	}
+	_, err = gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{})
+	return err == nil
+}

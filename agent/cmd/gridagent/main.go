@@ -1,0 +1,107 @@
+// Command gridagent is the service that runs on a PC or server of the grid.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"idlegrid/agent"
+	"idlegrid/agent/executor"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/node"
+	"idlegrid/agent/program"
+	"idlegrid/jobs"
+)
+
+func main() {
+	executor.Main()
+	root := &cobra.Command{
+		Use:   "gridagent",
+		Short: "Run work units of the grid on this machine",
+	}
+	root.AddCommand(newJoin(), newRun())
+	os.Exit(program.Main(root))
+}
+
+func newJoin() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "join TOKEN",
+		Short:   "Join a grid with a one-time token",
+		Example: "  gridagent join grid1.eyJ...",
+		Args:    cobra.ExactArgs(1),
+	}
+	state := program.StateFlag(cmd, "agent")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dir, err := program.MakeState(*state)
+		if err != nil {
+			return err
+		}
+		id, _, err := node.Enrol(cmd.Context(), dir, args[0], peer.Agent)
+		if err := errors.Join(err, dir.Close()); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "joined as %s agent %s; start it with: gridagent run --state %s\n",
+			id.Caller().Class, id.ID().Short(), *state)
+		return nil
+	}
+	return cmd
+}
+
+type runFlags struct {
+	state, listen, advertise string
+	cores                    int
+}
+
+func newRun() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:     "run",
+		Short:   "Run the agent until it is stopped",
+		Example: "  gridagent run --cores 4",
+		Args:    cobra.NoArgs,
+	}
+	state, log := program.StateFlag(cmd, "agent"), program.LogFlags(cmd)
+	cmd.Flags().StringVar(&f.listen, "listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
+	cmd.Flags().StringVar(&f.advertise, "advertise", "", "IP:port that others reach this agent at (default: where it listens)")
+	cmd.Flags().IntVar(&f.cores, "cores", runtime.NumCPU(), "units that run at once")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		logger, err := log()
+		if err != nil {
+			return err
+		}
+		if f.cores < 1 || f.cores > 1024 {
+			return jobs.Errorf(jobs.Invalid, "--cores %d: expected 1 to 1024", f.cores)
+		}
+		f.state = *state
+		if _, err := node.ClassOf(f.state); err != nil {
+			return err
+		}
+		pool := executor.NewPool(executor.Options{
+			Slots: f.cores, Cache: filepath.Join(f.state, "cache"), Background: true, Log: logger,
+		})
+		defer pool.Close()
+		network, err := node.Listen(f.listen)
+		if err != nil {
+			return err
+		}
+		a, err := agent.New(agent.Options{
+			State: f.state, Network: network, Advertise: f.advertise, Cores: f.cores,
+			Runner: pool, Runtime: executor.Runtime(), Log: logger,
+		})
+		if err != nil {
+			return err
+		}
+		return runAndClose(cmd.Context(), a)
+	}
+	return cmd
+}
+
+func runAndClose(ctx context.Context, a *agent.Agent) error {
+	return errors.Join(a.Run(ctx), a.Close())
+}

@@ -1,0 +1,96 @@
+// Package program is what the mains of the daemons share: signals, logs, how an error is told, and where a
+// state folder lies when nobody says.
+package program
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"idlegrid/jobs"
+)
+
+// Main runs a command with the process's arguments and returns the exit code: 0, 1 for an error, 2 for wrong
+// usage or a wrong file. SIGINT and SIGTERM end the command's context; a second one ends the process.
+func Main(root *cobra.Command) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	for _, cmd := range root.Commands() {
+		if args := cmd.Args; args != nil {
+			cmd.Args = func(cmd *cobra.Command, list []string) error { return usage(cmd, args(cmd, list)) }
+		}
+	}
+	return tell(os.Stderr, root.Name(), root.ExecuteContext(ctx))
+}
+
+func usage(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%w", err), "%s --help shows how it is called", cmd.CommandPath())
+}
+
+func tell(to io.Writer, name string, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(to, "%s: %v\n", name, err)
+	if hint := jobs.HintOf(err); hint != "" {
+		fmt.Fprintf(to, "hint: %s\n", hint)
+	}
+	if jobs.KindOf(err) == jobs.Invalid {
+		return 2
+	}
+	return 1
+}
+
+// LogFlags adds --log-level and returns a function that makes the log, on standard error.
+func LogFlags(cmd *cobra.Command) func() (*slog.Logger, error) {
+	level := cmd.Flags().String("log-level", "info", "debug, info, warn or error")
+	return func() (*slog.Logger, error) {
+		var l slog.Level
+		if err := l.UnmarshalText([]byte(*level)); err != nil {
+			return nil, jobs.Errorf(jobs.Invalid, "--log-level: %w", err)
+		}
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
+	}
+}
+
+// StateFlag adds --state with the system's folder for a daemon's state as its default.
+func StateFlag(cmd *cobra.Command, name string) *string {
+	return cmd.Flags().String("state", filepath.Join(stateRoot(), name), "state folder")
+}
+
+// stateRoot is where services keep their state on this system.
+func stateRoot() string {
+	switch runtime.GOOS {
+	case "windows":
+		if data := os.Getenv("ProgramData"); data != "" {
+			return filepath.Join(data, "idlegrid")
+		}
+		return `C:\ProgramData\idlegrid`
+	case "darwin":
+		return "/Library/Application Support/idlegrid"
+	default:
+		return "/var/lib/idlegrid"
+	}
+}
+
+// MakeState makes a state folder that only its owner can look into.
+func MakeState(path string) (*os.Root, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, jobs.WithHint(fmt.Errorf("make state folder: %w", err), "name a folder that you may write to with --state")
+	}
+	return os.OpenRoot(path)
+}

@@ -1,0 +1,236 @@
+// Package coordinator is the lightweight centre of a grid: it enrols machines, admits jobs, seeds them, and
+// reports throughput. It keeps no ledger and lends nothing; with it off, nothing that was seeded stops.
+//
+//	gridctl ──Submit──▶ admission ──▶ seeding ──manifest, blobs──▶ agents
+//	                                  throughput ◀──summaries────── stewards
+package coordinator
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/node"
+	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/admission"
+	"idlegrid/coordinator/internal/seeding"
+	"idlegrid/coordinator/internal/throughput"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// Init makes a new grid in an empty folder: root and issuing CA, the coordinator's own certificate, the
+// gossip key and the limits file.
+func Init(dir *os.Root) error {
+	authority, err := identity.Create(dir)
+	if err != nil {
+		return err
+	}
+	key, err := identity.EnsureKey(dir)
+	if err != nil {
+		return err
+	}
+	id, voucher, err := selfIssue(authority, key)
+	if err != nil {
+		return err
+	}
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return err
+	}
+	return errors.Join(
+		node.SaveGrid(dir, node.Grid{GossipKeys: [][]byte{secret}, Voucher: voucher}),
+		admission.WriteConfig(dir),
+		id.Save(dir),
+	)
+}
+
+// Token mints a one-time token. The addresses are where newcomers find the coordinator.
+func Token(dir *os.Root, spec identity.TokenSpec) (string, error) {
+	authority, err := identity.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	return authority.Mint(spec)
+}
+
+func selfIssue(a *identity.Authority, key ed25519.PrivateKey) (*identity.Identity, []byte, error) {
+	csr, err := identity.Request(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, voucher, err := admission.Issue(a, csr, identity.Grant{Role: peer.Coordinator})
+	if err != nil {
+		return nil, nil, err
+	}
+	id, err := identity.New(key, chain, a.Root())
+	return id, voucher, err
+}
+
+// Options say how a coordinator is made.
+type Options struct {
+	State     string // the state folder, made by Init
+	Network   node.Network
+	Advertise string       // IP:port; empty: where it listens
+	Metrics   net.Listener // plain HTTP for Prometheus; nil: none
+	Log       *slog.Logger
+}
+
+// Coordinator is a running coordinator. New opens it, Run works until its context ends, Close releases all.
+type Coordinator struct {
+	o       Options
+	log     *slog.Logger
+	dir     *os.Root
+	node    *node.Node
+	admit   *admission.Service
+	seeder  *seeding.Seeder
+	gather  *throughput.Gatherer
+	metrics *http.Server // nil: none
+}
+
+// New opens a coordinator. It takes over o.Network and o.Metrics.
+func New(o Options) (*Coordinator, error) {
+	c := &Coordinator{o: o, log: o.Log}
+	if err := c.open(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Coordinator) open() error {
+	var err error
+	if c.dir, err = os.OpenRoot(c.o.State); err != nil {
+		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "open state folder: %w", err), "make a grid first: gridcoordinator init")
+	}
+	authority, err := identity.Open(c.dir)
+	if err != nil {
+		return err
+	}
+	config, err := admission.LoadConfig(c.dir)
+	if err != nil {
+		return err
+	}
+	policy := &latePolicy{}
+	if c.node, err = node.New(c.nodeOptions(authority, policy), node.Hooks{}); err != nil {
+		return err
+	}
+	dial := func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
+		return c.node.Dialer.Conn(address, id)
+	}
+	c.seeder = seeding.New(seeding.Options{
+		Store: c.node.Store, Blobs: c.node.Blobs, Replicate: c.node.Client.Replicate, Dial: dial,
+		Members: c.node.Members, Log: c.o.Log,
+	})
+	c.admit, err = admission.New(admission.Options{
+		Config: config, Authority: authority, Identity: c.node.Identity, Store: c.node.Store, Blobs: c.node.Blobs,
+		Members: c.node.Members, GossipKeys: c.node.Grid().GossipKeys, Seed: c.seeder.Seed, Log: c.o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	policy.service = c.admit
+	gridv1.RegisterCoordinatorServer(c.node.Server, c.admit)
+	registry := prometheus.NewRegistry()
+	c.gather = throughput.New(throughput.Options{
+		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: registry, Log: c.o.Log,
+	})
+	if c.o.Metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+		c.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	}
+	return nil
+}
+
+func (c *Coordinator) nodeOptions(authority *identity.Authority, policy *latePolicy) node.Options {
+	o := node.Options{
+		State: c.o.State, Network: c.o.Network, Advertise: c.o.Advertise,
+		Accept: identity.Accept{Anonymous: true, Expired: true}, Policy: policy, Log: c.o.Log,
+		Renew: func(_ context.Context, old *identity.Identity) (*identity.Identity, []byte, error) {
+			return selfIssue(authority, old.Key)
+		},
+	}
+	if c.o.Metrics != nil {
+		o.Metrics = c.o.Metrics.Addr().String()
+	}
+	return o
+}
+
+// latePolicy is the admission service as the node's blob policy: the node is made before the service that
+// needs its store, and serves after both.
+type latePolicy struct{ service *admission.Service }
+
+// MayRead implements blobs.Policy.
+func (p *latePolicy) MayRead(caller identity.Caller, job jobs.JobID) error {
+	return p.service.MayRead(caller, job)
+}
+
+// MayWrite implements blobs.Policy.
+func (p *latePolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob) error {
+	return p.service.MayWrite(caller, job, b)
+}
+
+// Address returns where others reach the coordinator.
+func (c *Coordinator) Address() string { return c.node.Address() }
+
+// Jobs returns the live jobs, oldest first.
+func (c *Coordinator) Jobs() []records.Job { return c.node.Store.Jobs(false) }
+
+// Run works until ctx ends.
+func (c *Coordinator) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var work sync.WaitGroup
+	work.Go(func() { c.seeder.Run(ctx) })
+	work.Go(func() { c.gather.Run(ctx) })
+	var metricsErr error
+	if c.metrics != nil {
+		work.Go(func() {
+			if err := c.metrics.Serve(c.o.Metrics); !errors.Is(err, http.ErrServerClosed) {
+				metricsErr = fmt.Errorf("serve metrics: %w", err)
+				cancel()
+			}
+		})
+	}
+	c.log.Info("coordinator runs", "id", c.node.ID(), "address", c.Address())
+	err := c.node.Serve(ctx)
+	cancel()
+	if c.metrics != nil {
+		err = errors.Join(err, c.metrics.Close())
+	}
+	work.Wait()
+	return errors.Join(err, metricsErr)
+}
+
+// Close releases everything. Twice is harmless.
+func (c *Coordinator) Close() error {
+	var err error
+	switch {
+	case c.node != nil:
+		err = c.node.Close()
+	default:
+		err = errors.Join(c.o.Network.Listener.Close(), c.o.Network.Packets.Close())
+	}
+	if c.o.Metrics != nil && c.metrics == nil {
+		err = errors.Join(err, c.o.Metrics.Close())
+	}
+	if c.dir != nil {
+		err = errors.Join(err, c.dir.Close())
+		c.dir = nil
+	}
+	return err
+}

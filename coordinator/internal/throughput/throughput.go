@@ -1,0 +1,108 @@
+// Package throughput gathers what stewards say of the live jobs and reports the aggregate: units by status,
+// CPU time harvested, agents and cores. It only reads; a wrong number here changes nothing.
+package throughput
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	gatherEvery = 10 * time.Second
+	askTimeout  = 5 * time.Second
+)
+
+// Options say what a Gatherer needs.
+type Options struct {
+	Store    *records.Store
+	Members  func() []peer.Member
+	Dial     func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
+	Register prometheus.Registerer
+	Log      *slog.Logger
+}
+
+// Gatherer asks stewards and keeps the last answers.
+type Gatherer struct {
+	o       Options
+	log     *slog.Logger
+	metrics metrics
+
+	mu   sync.Mutex
+	last map[jobs.ShardID]*gridv1.SummaryReply // of live jobs; guarded by mu
+}
+
+// New returns a gatherer whose metrics are registered.
+func New(o Options) *Gatherer {
+	g := &Gatherer{o: o, log: o.Log.With("component", "throughput"), last: map[jobs.ShardID]*gridv1.SummaryReply{}}
+	g.metrics = newMetrics(o.Register)
+	return g
+}
+
+// Run gathers until ctx ends.
+func (g *Gatherer) Run(ctx context.Context) {
+	ticker := time.NewTicker(gatherEvery)
+	defer ticker.Stop()
+	for {
+		g.gather(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// gather asks the first reachable steward of each shard of the live jobs.
+func (g *Gatherer) gather(ctx context.Context) {
+	members := g.o.Members()
+	live := g.o.Store.Jobs(false)
+	shards := map[jobs.ShardID]*gridv1.SummaryReply{}
+	for _, j := range live {
+		for n := range j.Manifest.Shards() {
+			shard := jobs.ShardID{Job: j.ID, Shard: n}
+			if reply := g.ask(ctx, shard, members); reply != nil {
+				shards[shard] = reply
+			}
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for shard, old := range g.last {
+		if _, err := g.o.Store.Job(shard.Job); err == nil && shards[shard] == nil {
+			shards[shard] = old // nobody answered this time
+		}
+	}
+	g.last = shards
+	g.metrics.show(len(live), members, shards)
+}
+
+func (g *Gatherer) ask(ctx context.Context, shard jobs.ShardID, members []peer.Member) *gridv1.SummaryReply {
+	for _, m := range peer.Stewards(shard, members) {
+		reply, err := g.askOne(ctx, shard, m)
+		if err == nil {
+			return reply
+		}
+		g.log.Debug("a steward does not answer", "shard", shard, "steward", m.ID, "err", err)
+	}
+	return nil
+}
+
+func (g *Gatherer) askOne(ctx context.Context, shard jobs.ShardID, m peer.Member) (*gridv1.SummaryReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	conn, err := g.o.Dial(m.Address, m.ID)
+	if err != nil {
+		return nil, err
+	}
+	return gridv1.NewStewardClient(conn).Summary(ctx, &gridv1.SummaryRequest{Shard: records.ShardToProto(shard)})
+}
