@@ -1,0 +1,127 @@
+package executor
+
+import (
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"idlegrid/agent/executor/internal/child"
+	"idlegrid/agent/executor/internal/host"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+)
+
+// marker is the environment variable that makes this program an executor child. Its value is the child's
+// priority.
+const marker = "IDLEGRID_EXECUTOR"
+
+const (
+	markerLow  = "low"
+	markerIdle = "idle"
+)
+
+// Main must be called first by the main function of every program that runs units. It returns at once,
+// unless this process is an executor child: then it never returns.
+func Main() {
+	switch os.Getenv(marker) {
+	case markerLow:
+		child.Serve(os.Stdin, os.Stdout, host.Low)
+	case markerIdle:
+		child.Serve(os.Stdin, os.Stdout, host.Idle)
+	}
+}
+
+// Program is what units are run of. It must not change once it was given to a Pool; two Programs with the
+// same content are one.
+type Program struct {
+	Path   string      // of the module
+	Digest jobs.Digest // of the module: other bytes are not run
+	Memory uint64      // bytes of linear memory that a unit may have
+	Inputs []File      // what /in shows
+	Stdin  string      // path of the file that is standard input; empty: none
+	Limits Limits
+}
+
+// File is a file in /in.
+type File struct {
+	Path   string // as the guest sees it: clean, slash-separated, relative to /in
+	Source string // where its bytes lie on this machine
+	Size   int64
+}
+
+// Limits bound what one unit may write. A zero field means the default.
+type Limits struct {
+	Stdout   int64 // bytes
+	Stderr   int64 // bytes
+	OutBytes int64 // of all files in /out
+	OutFiles int64 // files and folders in /out
+}
+
+// The default limits.
+const (
+	DefaultStdout   = 16 << 20
+	DefaultStderr   = 1 << 20
+	DefaultOutBytes = 64 << 20
+	DefaultOutFiles = 1000
+)
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int64, to int64) {
+		if *v <= 0 {
+			*v = to
+		}
+	}
+	set(&l.Stdout, DefaultStdout)
+	set(&l.Stderr, DefaultStderr)
+	set(&l.OutBytes, DefaultOutBytes)
+	set(&l.OutFiles, DefaultOutFiles)
+	return l
+}
+
+// same reports whether a child that is loaded with p can run units of q.
+func (p *Program) same(q *Program) bool {
+	if p == nil || q == nil || p == q {
+		return p == q
+	}
+	return p.Path == q.Path && p.Digest == q.Digest && p.Memory == q.Memory && p.Stdin == q.Stdin &&
+		p.Limits == q.Limits && slices.Equal(p.Inputs, q.Inputs)
+}
+
+// Unit is one run of a program.
+type Unit struct {
+	Args    []string          // without the program's name, which is "program"
+	Env     []manifest.EnvVar // all of it: nothing of this process's environment is seen
+	Seed    [32]byte          // of the random numbers
+	Timeout time.Duration     // 0: none. Starting a child is no part of it.
+	// Succeeded says which exit codes are a success; nil: 0 is.
+	Succeeded func(code uint32) bool
+}
+
+// Result is what became of a unit. A unit that failed has an outcome too: what it wrote until then.
+type Result struct {
+	Outcome record.Outcome
+	Failure jobs.Failure // zero: the unit succeeded
+	Times   jobs.Times
+}
+
+// UnusableError says that no unit of the program can run, here or anywhere, and how each would fail.
+type UnusableError struct{ Failure jobs.Failure }
+
+// Error returns the failure's text.
+func (e *UnusableError) Error() string { return "unusable program: " + e.Failure.String() }
+
+// Runtime returns the name and version of what runs the units, such as "wazero 1.12.0".
+func Runtime() string {
+	const module, name = "github.com/tetratelabs/wazero", "wazero"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			if dep.Path == module {
+				return name + " " + strings.TrimPrefix(dep.Version, "v")
+			}
+		}
+	}
+	return name + " (unknown version)"
+}

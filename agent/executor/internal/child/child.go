@@ -1,0 +1,129 @@
+// Package child is what happens inside an executor process: it loads one program and runs units of it, each
+// in a fresh instance, one after the other.
+//
+// It promises that the process ends when its standard input does, whatever the guest is doing; that a guest
+// reaches nothing but its arguments, its environment, its three streams, /in and /out; that the same unit
+// sees the same clock and the same random numbers everywhere; and that what it makes the process hold is
+// bounded. It does not bound time: the parent kills the process. It is no second wall against an escape
+// from wazero.
+//
+// Garbage collection. A guest that computes sits in machine code that Go cannot interrupt, and a collection
+// that began then would stop the whole process until the guest calls out. So the collector is off while a
+// unit runs, except where the guest itself has just called out (see heap), and runs between units.
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"idlegrid/agent/executor/internal/host"
+	"idlegrid/agent/executor/internal/wire"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// ExitProtocol is the exit code of a process whose parent made no sense, or whose priority could not be
+// lowered.
+const ExitProtocol = 70
+
+// Serve runs the child until in ends, and then ends the process: it does not return.
+func Serve(in io.Reader, out io.Writer, p host.Priority) {
+	// One for the guest, which cannot be interrupted, and one for everything else. Setting it also keeps Go
+	// from changing it later, for which it would have to stop the guest.
+	runtime.GOMAXPROCS(2)
+	if err := host.StepBack(p); err != nil {
+		fail(fmt.Errorf("lower the priority: %w", err))
+	}
+	requests := make(chan *gridv1.ExecutorRequest)
+	go receive(in, requests)
+	s := &server{out: wire.NewWriter(out)}
+	for r := range requests {
+		if err := s.handle(r); err != nil {
+			fail(err)
+		}
+	}
+}
+
+// fail ends the process with a message for the parent, which keeps what is said on standard error.
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "executor:", err)
+	os.Exit(ExitProtocol)
+}
+
+// receive hands requests on, and ends the process with its input: then the parent is gone, or is done.
+func receive(in io.Reader, to chan<- *gridv1.ExecutorRequest) {
+	reader := wire.NewReader(in, wire.MaxRequest)
+	for {
+		r := new(gridv1.ExecutorRequest)
+		if err := reader.Receive(r); err != nil {
+			if errors.Is(err, io.EOF) {
+				os.Exit(0)
+			}
+			fail(err)
+		}
+		to <- r
+	}
+}
+
+// server answers requests, one at a time.
+type server struct {
+	out     *wire.Writer
+	program *program
+	cpu     time.Duration // what was reported so far
+}
+
+func (s *server) handle(r *gridv1.ExecutorRequest) error {
+	switch r := r.GetRequest().(type) {
+	case *gridv1.ExecutorRequest_Load:
+		return s.load(r.Load)
+	case *gridv1.ExecutorRequest_Run:
+		return s.run(r.Run)
+	}
+	return errors.New("a request that is neither load nor run")
+}
+
+func (s *server) load(l *gridv1.ExecutorLoad) error {
+	if s.program != nil {
+		return errors.New("a second load")
+	}
+	p, err := load(context.Background(), l)
+	loaded := new(gridv1.ExecutorLoaded)
+	if err != nil {
+		loaded.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, err.Error())
+	}
+	s.program = p
+	// From here on only heap collects. The explicit collection also ends one that may be under way.
+	debug.SetGCPercent(-1)
+	runtime.GC()
+	loaded.CpuUs = s.spent()
+	return s.out.Send(&gridv1.ExecutorReply{Reply: &gridv1.ExecutorReply_Loaded{Loaded: loaded}})
+}
+
+func (s *server) run(r *gridv1.ExecutorRun) error {
+	if s.program == nil {
+		return errors.New("a run before a load")
+	}
+	start := time.Now()
+	done, err := s.program.run(context.Background(), r, s.out)
+	if err != nil {
+		return err
+	}
+	done.WallUs = uint64(time.Since(start).Microseconds())
+	done.CpuUs = s.spent()
+	err = s.out.Send(&gridv1.ExecutorReply{Reply: &gridv1.ExecutorReply_Done{Done: done}})
+	s.program.heap.collect(betweenUnits)
+	return err
+}
+
+// spent returns the CPU time since it was last asked, in microseconds.
+func (s *server) spent() uint64 {
+	now := host.CPUTime()
+	d := now - s.cpu
+	s.cpu = now
+	return uint64(d.Microseconds())
+}

@@ -1,0 +1,96 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"idlegrid/agent/executor/internal/guestfs"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+)
+
+// compileWorkers is how many functions are compiled at once.
+const compileWorkers = 2
+
+// program is what a child runs units of.
+type program struct {
+	runtime wazero.Runtime
+	module  wazero.CompiledModule
+	memory  *memory
+	heap    *heap
+	tree    *guestfs.Tree
+	chunks  guestfs.Chunks
+	limits  *gridv1.ExecutorLimits
+	stdin   string
+}
+
+// load compiles the program, or takes it compiled from the cache, and looks at its inputs. Its error is a
+// fault of the program or the inputs. The program is nil if only compiling was asked for.
+func load(ctx context.Context, l *gridv1.ExecutorLoad) (*program, error) {
+	wasm, err := os.ReadFile(l.GetProgram())
+	if err != nil {
+		return nil, fmt.Errorf("program: %w", err)
+	}
+	if want, err := jobs.DigestFromBytes(l.GetDigest()); err != nil || jobs.DigestOf(wasm) != want {
+		return nil, fmt.Errorf("program: the bytes of %s are not those of digest %x", l.GetProgram(), l.GetDigest())
+	}
+	p := &program{limits: l.GetLimits(), stdin: l.GetStdin(), heap: newHeap(), memory: newMemory(l.GetMemoryBytes())}
+	ctx = experimental.WithCompilationWorkers(ctx, compileWorkers)
+	if err := p.compile(ctx, wasm, l.GetCache()); err != nil {
+		return nil, fmt.Errorf("program: %w", err)
+	}
+	if l.GetCompileOnly() {
+		return nil, nil
+	}
+	if p.tree, err = guestfs.NewTree(inputs(l)); err != nil {
+		return nil, err
+	}
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, p.runtime); err != nil {
+		return nil, err
+	}
+	go guard(uint64(p.limits.GetOutBytes()) + mostOver)
+	return p, nil
+}
+
+func inputs(l *gridv1.ExecutorLoad) []guestfs.Input {
+	inputs := make([]guestfs.Input, len(l.GetInputs()))
+	for i, f := range l.GetInputs() {
+		inputs[i] = guestfs.Input{Path: f.GetPath(), Source: f.GetSource(), Size: f.GetSize()}
+	}
+	return inputs
+}
+
+// compile fills runtime and module. If it does not work with the cache, the cache may be damaged: then it is
+// deleted and the program compiled without.
+func (p *program) compile(ctx context.Context, wasm []byte, dir string) error {
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return err
+	}
+	if p.compileWith(ctx, wasm, wazero.NewRuntimeConfig().WithCompilationCache(cache)) == nil {
+		return nil
+	}
+	if err := p.compileWith(ctx, wasm, wazero.NewRuntimeConfig()); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+func (p *program) compileWith(ctx context.Context, wasm []byte, conf wazero.RuntimeConfig) error {
+	r := wazero.NewRuntimeWithConfig(ctx, conf)
+	m, err := r.CompileModule(ctx, wasm)
+	if err == nil {
+		err = Check(ctx, r, m)
+	}
+	if err != nil {
+		return errors.Join(err, r.Close(ctx))
+	}
+	p.runtime, p.module = r, m
+	return nil
+}

@@ -1,0 +1,196 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"idlegrid/agent/executor/internal/host"
+	"idlegrid/agent/executor/internal/wire"
+)
+
+// endWait bounds how long the end of a child may take after its death: what it said is still read.
+const endWait = 2 * time.Second
+
+// process is one child, as its parent sees it. One goroutine at a time uses it; only kill may be called
+// from anywhere.
+type process struct {
+	cmd     *exec.Cmd
+	out     *wire.Writer
+	in      *wire.Reader
+	pipes   []*os.File // our ends
+	said    *head      // standard error of the child itself
+	ended   chan struct{}
+	program *Program
+	cpu     time.Duration // that was reported so far
+
+	mu   sync.Mutex
+	dead error // why it was killed; nil: it was not
+}
+
+// startProcess starts this program as an executor child. No guest runs in it yet.
+func startProcess(background bool) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program to start an executor: %w", err)
+	}
+	priority := markerLow
+	if background {
+		priority = markerIdle
+	}
+	p := &process{cmd: exec.Command(self), said: new(head), ended: make(chan struct{})}
+	p.cmd.Args = []string{"idlegrid-executor"}
+	p.cmd.Env = []string{marker + "=" + priority} // and nothing that this process knows
+	p.cmd.Stderr = p.said
+	p.cmd.SysProcAttr = host.Attributes()
+	p.cmd.WaitDelay = endWait
+	if err := p.start(); err != nil {
+		return nil, fmt.Errorf("start an executor: %w", err)
+	}
+	return p, nil
+}
+
+// start makes the pipes, starts the child and closes the child's ends here.
+func (p *process) start() error {
+	stdinChild, stdin, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	stdout, stdoutChild, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, stdinChild.Close(), stdin.Close())
+	}
+	p.pipes = []*os.File{stdin, stdout}
+	p.out, p.in = wire.NewWriter(stdin), wire.NewReader(stdout, wire.MaxReply)
+	p.cmd.Stdin, p.cmd.Stdout = stdinChild, stdoutChild
+	started := make(chan error)
+	go p.live(started)
+	err = errors.Join(<-started, stdinChild.Close(), stdoutChild.Close())
+	if err != nil {
+		p.kill(err)
+		<-p.ended
+		return errors.Join(err, stdin.Close(), stdout.Close())
+	}
+	return nil
+}
+
+// live starts the child and waits for its end. It stays on one thread, for Linux kills the child when the
+// thread that started it ends.
+func (p *process) live(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(p.ended)
+	if err := p.cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	release, err := host.Tie(p.cmd.Process)
+	started <- err
+	// How it ended stands in ProcessState, whatever Wait says of it.
+	_ = p.cmd.Wait()
+	if err == nil {
+		release()
+	}
+}
+
+// kill kills the child, for a reason. Only the first reason counts.
+func (p *process) kill(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead == nil {
+		p.dead = why
+	}
+	if p.cmd.Process != nil {
+		_ = p.cmd.Process.Kill() // fails if it has ended already
+	}
+}
+
+// usable reports whether the child lives, as far as anybody knows.
+func (p *process) usable() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return p.reason() == nil
+	}
+}
+
+func (p *process) reason() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
+}
+
+// errEnded is why end kills.
+var errEnded = errors.New("no longer needed")
+
+// end kills the child and returns when nothing is left of it. Calling it twice is harmless.
+func (p *process) end() {
+	p.kill(errEnded)
+	<-p.ended
+	for _, f := range p.pipes {
+		_ = f.Close() // nobody reads or writes them any more
+	}
+}
+
+// limited kills the child when ctx ends or the timeout, if there is one, is over. The returned function
+// ends that. A kill that is just under way then is certain afterwards, so that nobody uses the child again.
+func (p *process) limited(ctx context.Context, timeout time.Duration) (release func()) {
+	stop := context.AfterFunc(ctx, func() { p.kill(context.Cause(ctx)) })
+	stopTimer := func() bool { return true }
+	if timeout > 0 {
+		stopTimer = time.AfterFunc(timeout, func() { p.kill(errTimeout) }).Stop
+	}
+	return func() {
+		if stopped := stop(); !stopTimer() || !stopped {
+			p.kill(errEnded)
+		}
+	}
+}
+
+// obituary says how the child ended and what it said. It waits for the end.
+func (p *process) obituary() string {
+	<-p.ended
+	text := "the executor process ended: " + p.cmd.ProcessState.String()
+	if said := strings.TrimSpace(p.said.String()); said != "" {
+		text += "\n" + said
+	}
+	return text
+}
+
+// restCPU returns the CPU time of a dead child that was not reported.
+func (p *process) restCPU() time.Duration {
+	<-p.ended
+	s := p.cmd.ProcessState
+	return max(0, s.UserTime()+s.SystemTime()-p.cpu)
+}
+
+// head keeps the first part of what is written to it: a Go program that dies says why first, and all its
+// stacks then.
+type head struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const headSize = 8 << 10
+
+// Write takes all of b.
+func (h *head) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.buf = append(h.buf, b[:min(len(b), headSize-len(h.buf))]...)
+	return len(b), nil
+}
+
+// String returns what was kept.
+func (h *head) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return string(h.buf)
+}
