@@ -1,0 +1,4 @@
+package results
+
+// onWindows is whether names must be ones that Windows keeps as they are.
+const onWindows = true
