@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"slices"
 	"time"
 
@@ -72,18 +71,14 @@ func (a Accept) Caller(state tls.ConnectionState, root []byte) (Caller, error) {
 	return v.caller, err
 }
 
-// chainOf returns the peer's chain without a root that is shown with it.
+// chainOf returns what the peer showed. A root among it is harmless: only the grid's own is trusted.
 func chainOf(state tls.ConnectionState) [][]byte {
-	var chain [][]byte
+	chain := make([][]byte, 0, len(state.PeerCertificates))
 	for _, cert := range state.PeerCertificates {
-		if !selfIssued(cert) {
-			chain = append(chain, cert.Raw)
-		}
+		chain = append(chain, cert.Raw)
 	}
 	return chain
 }
-
-func selfIssued(cert *x509.Certificate) bool { return slices.Equal(cert.RawSubject, cert.RawIssuer) }
 
 // ClientTLS returns settings for a client that trusts the grid's root: TLS 1.3, its own certificate (none, if
 // id is nil), and a server that is an agent or the coordinator and, unless expect is zero, has that key ID.

@@ -6,6 +6,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"net/url"
 	"os"
 	"strings"
@@ -132,6 +134,8 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 		"server only":         spoil(func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }),
 		"signs certificates":  spoil(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }),
 		"an authority":        spoil(func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }),
+		"an idle authority":   spoil(func(c *x509.Certificate) { c.IsCA = true }),
+		"padded":              spoil(func(c *x509.Certificate) { c.ExtraExtensions = padding() }),
 		"another kind of key": {f.sign(f.leaf(), ecdsaKey(t)), f.issuing},
 		"signed by a leaf":    f.byLeaf(good),
 		"below a sub-issuer":  f.bySubIssuer(),
@@ -152,6 +156,11 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// padding is an extension that means nothing and is larger than a certificate may be.
+func padding() []pkix.Extension {
+	return []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: make([]byte, maxCertificate)}}
 }
 
 func flip(der []byte) []byte {

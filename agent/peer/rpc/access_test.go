@@ -205,6 +205,23 @@ func expectAccess(t *testing.T, c grpc.ClientConnInterface, caller string) {
 	}
 }
 
+func TestAConnectionOutlivesItsCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := rpc.WithCaller(t.Context(), identitytest.NewGrid(t).Agent().Caller())
+		time.Sleep(identity.CertificateLife)
+		if c, err := rpc.Allow(ctx, gridv1.Members_List_FullMethodName); err != nil || c.Expired {
+			t.Errorf("%+v, %v", c, err)
+		}
+		time.Sleep(time.Second)
+		if _, err := rpc.Allow(ctx, gridv1.Members_List_FullMethodName); jobs.KindOf(err) != jobs.Expired || jobs.HintOf(err) == "" {
+			t.Errorf("%v", err)
+		}
+		if c, err := rpc.Allow(ctx, gridv1.Coordinator_Renew_FullMethodName); err != nil || !c.Expired {
+			t.Errorf("%+v, %v", c, err)
+		}
+	})
+}
+
 func TestAllowDeniesWhatIsNotListed(t *testing.T) {
 	grid := identitytest.NewGrid(t)
 	for _, id := range []*identity.Identity{grid.Agent(), coordinator(grid), grid.Role(peer.Operator, "a")} {

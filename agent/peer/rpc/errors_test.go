@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"idlegrid/agent/peer/rpc"
@@ -48,6 +49,9 @@ func TestErrorsAreBounded(t *testing.T) {
 		"sent":     rpc.ToStatus(jobs.WithHint(jobs.Errorf(jobs.NotFound, "%s", long), "%s", long)),
 		"received": hostile.Err(),
 	} {
+		if n := proto.Size(status.Convert(err).Proto()); name == "sent" && n > 4096 {
+			t.Errorf("%d bytes on the wire", n)
+		}
 		back := rpc.FromStatus(err)
 		if jobs.KindOf(back) != jobs.NotFound || len(back.Error()) > 2048 || len(jobs.HintOf(back)) > 1024 ||
 			len(back.Error()) < 2000 || len(jobs.HintOf(back)) < 1000 || !utf8.ValidString(back.Error()+jobs.HintOf(back)) {

@@ -33,7 +33,9 @@ type mesh struct {
 func newMesh(t *testing.T, accept identity.Accept) *mesh {
 	t.Helper()
 	m := &mesh{t: t, grid: identitytest.NewGrid(t), net: newNetwork()}
-	m.peer = serve(t, m.net.listen("p"), rpc.ListenOptions{Identity: always(coordinator(m.grid)), Accept: accept}, registerAll)
+	m.peer = serve(t, m.net.listen("p"), rpc.ListenOptions{
+		Identity: renewing(t, m.grid, coordinator(m.grid)), Accept: accept,
+	}, registerAll)
 	return m
 }
 
@@ -66,7 +68,9 @@ func (m *mesh) taken() (net.Conn, bool) {
 
 func TestGossipStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMesh(t, identity.Accept{})
+		m := newMesh(t, identity.Accept{Anonymous: true, Expired: true})
+		expired := m.grid.Agent()
+		time.Sleep(identity.CertificateLife + time.Hour)
 		near := m.stream(m.grid.Agent(), "a:1")
 		far, ok := m.taken()
 		if !ok {
@@ -78,10 +82,13 @@ func TestGossipStreams(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		_ = far.Close() // nobody reads its alert
-		for _, role := range []peer.Role{peer.Submitter, peer.Operator} {
-			refused := m.stream(m.grid.Role(role, "a"), "b:1")
+		for name, id := range map[string]*identity.Identity{
+			"a submitter": m.grid.Role(peer.Submitter, "a"), "an operator": m.grid.Role(peer.Operator, "a"),
+			"an expired agent": expired, "a stranger": nil,
+		} {
+			refused := m.stream(id, "b:1")
 			if _, ok := m.taken(); ok {
-				t.Errorf("a stream of role %s was taken", role)
+				t.Errorf("a stream of %s was taken", name)
 			}
 			if _, err := refused.Read(got); err == nil {
 				t.Error("the stream is open")
@@ -172,11 +179,16 @@ func TestConnectionCaps(t *testing.T) {
 		id   func(*mesh) *identity.Identity
 	}{
 		"strangers of a host": {8, func(*mesh) *identity.Identity { return nil }},
-		"one identity":        {32, func(m *mesh) *identity.Identity { return m.grid.Agent() }},
+		"expired of a host": {8, func(m *mesh) *identity.Identity {
+			id := m.grid.Agent()
+			time.Sleep(identity.CertificateLife + time.Hour)
+			return id
+		}},
+		"one identity": {32, func(m *mesh) *identity.Identity { return m.grid.Agent() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newMesh(t, identity.Accept{Anonymous: true})
+				m := newMesh(t, identity.Accept{Anonymous: true, Expired: true})
 				id := c.id(m)
 				const enrol = "/grid.v1.Coordinator/Enrol"
 				var dialers []*rpc.Dialer

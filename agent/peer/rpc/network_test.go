@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -101,6 +102,39 @@ func (h *host) Addr() net.Addr { return address(h.name) }
 
 func always(id *identity.Identity) func() *identity.Identity {
 	return func() *identity.Identity { return id }
+}
+
+// renewing returns the identity, renewed at half life as a daemon does it.
+func renewing(t *testing.T, grid *identitytest.Grid, id *identity.Identity) func() *identity.Identity {
+	var mu sync.Mutex
+	return func() *identity.Identity {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Now().After(id.RenewAt()) {
+			id = reissue(t, grid, id)
+		}
+		return id
+	}
+}
+
+func reissue(t *testing.T, grid *identitytest.Grid, id *identity.Identity) *identity.Identity {
+	request, err := identity.Request(id.Key)
+	if err != nil {
+		t.Error(err)
+		return id
+	}
+	c := id.Caller()
+	chain, err := grid.Issue(request, identity.Grant{Role: c.Role, Class: c.Class, Owner: c.Owner}, identity.CertificateLife)
+	if err != nil {
+		t.Error(err)
+		return id
+	}
+	renewed, err := identity.New(id.Key, chain, grid.Root())
+	if err != nil {
+		t.Error(err)
+		return id
+	}
+	return renewed
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
