@@ -1,0 +1,88 @@
+package solve
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"idlegrid/jobs/examples/tour/route"
+)
+
+// fewest airports that the moves are made for: all those that a move names are different then.
+const fewest = 8
+
+// Options say which of the many tours to find and how hard to try.
+type Options struct {
+	Seed  uint64
+	Kicks int // tries to improve after the first descent
+}
+
+// Result is a tour and where it came from.
+type Result struct {
+	Tour     []route.Airport // in visiting order, from where the greedy start began
+	GreedyKm float64         // the length before any improvement
+	Km       float64
+}
+
+// Tour finds a short tour. The same airports and options give the same tour.
+func Tour(airports []route.Airport, o Options) (Result, error) {
+	if len(airports) < fewest {
+		return Result{}, fmt.Errorf("%d airports: a tour needs at least %d", len(airports), fewest)
+	}
+	rng := rand.New(rand.NewPCG(o.Seed, 0))
+	g := newGlobe(airports)
+	s := newSearch(g, greedy(g, int32(rng.IntN(len(airports)))))
+	start := s.order[0]
+	r := Result{GreedyKm: route.Length(s.tour(airports, start))}
+	s.look(slices.Clone(s.order)...)
+	s.descend()
+	for range o.Kicks {
+		s.mark()
+		if lost := s.kick(rng); s.descend() < lost {
+			s.back()
+		}
+	}
+	r.Tour = s.tour(airports, start)
+	r.Km = route.Length(r.Tour)
+	return r, nil
+}
+
+// tour lists the airports in visiting order.
+func (s *search) tour(airports []route.Airport, start int32) []route.Airport {
+	tour := make([]route.Airport, 0, len(airports))
+	for i := range s.order {
+		tour = append(tour, airports[s.stop(int(s.at[start])+i)])
+	}
+	return tour
+}
+
+// greedy starts somewhere and always flies on to the nearest airport not yet visited.
+func greedy(g *globe, start int32) []int32 {
+	visited := make([]bool, len(g.points))
+	order := make([]int32, 0, len(g.points))
+	for a := start; a >= 0; a = g.nearestLeft(a, visited) {
+		visited[a] = true
+		order = append(order, a)
+	}
+	return order
+}
+
+// nearestLeft returns the nearest airport that is not visited, or -1.
+func (g *globe) nearestLeft(a int32, visited []bool) int32 {
+	near, _ := g.row(a)
+	for _, b := range near {
+		if !visited[b] {
+			return b
+		}
+	}
+	best, bestChord := int32(-1), 5.0 // more than the longest chord squared
+	for b, done := range visited {
+		if done {
+			continue
+		}
+		if chord := g.chord2(a, int32(b)); chord < bestChord {
+			best, bestChord = int32(b), chord
+		}
+	}
+	return best
+}
