@@ -1,5 +1,7 @@
 package executor
 
+import "slices"
+
 // Pids returns the process IDs of the children that run nothing now.
 func (p *Pool) Pids() []int {
 	p.mu.Lock()
@@ -9,4 +11,14 @@ func (p *Pool) Pids() []int {
 		pids = append(pids, c.cmd.Process.Pid)
 	}
 	return pids
+}
+
+// Free returns how many slots are free.
+func (p *Pool) Free() int { return cap(p.slots) - len(p.slots) }
+
+// Usable reports whether all children that run nothing live, as far as the pool knows.
+func (p *Pool) Usable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.ContainsFunc(p.idle, func(c *process) bool { return !c.usable() })
 }

@@ -6,14 +6,15 @@ import "bytes"
 const (
 	opUnreachable = 0x00
 	opLoop        = 0x03
+	opIf          = 0x04
 	opEnd         = 0x0b
 	opBr          = 0x0c
 	opBrIf        = 0x0d
 	opCall        = 0x10
-	opDrop        = 0x1a
 	opMemoryGrow  = 0x40
 	opI32Const    = 0x41
-	opI32Eq       = 0x46
+	opI32Load     = 0x28
+	opI32Store    = 0x36
 	opI32Ne       = 0x47
 	blockVoid     = 0x40
 	typeI32       = 0x7f
@@ -76,3 +77,26 @@ var (
 	}
 	procExit = [2]string{"wasi_snapshot_preview1", "proc_exit"}
 )
+
+// bodyUsed traps unless the first and the last word of its memory, and a word of a page that it grows, are
+// zero, and then writes to them.
+func bodyUsed(pages byte) []byte {
+	last := constant(uint32(pages)<<16 - 4)
+	grown := constant(uint32(pages)<<16 + 8)
+	body := []byte{opI32Const, 1, opMemoryGrow, 0, 0x1a}
+	for _, at := range [][]byte{constant(0), last, grown} {
+		body = append(append(body, at...), opI32Load, 2, 0, opIf, blockVoid, opUnreachable, opEnd)
+		body = append(append(body, at...), opI32Const, 1, opI32Store, 2, 0)
+	}
+	return body
+}
+
+// constant pushes a number, whose encoding is signed.
+func constant(n uint32) []byte {
+	b := []byte{opI32Const}
+	for n >= 0x40 {
+		b = append(b, byte(n)|0x80)
+		n >>= 7
+	}
+	return append(b, byte(n))
+}

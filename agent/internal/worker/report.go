@@ -31,17 +31,19 @@ func (w *Worker) flushDue(now time.Time) bool {
 func (w *Worker) take() []*bundle {
 	s := w.finished[0].shard
 	var batch, rest []*bundle
-	size := 0
+	packed, size := 0, 0
 	for _, b := range w.finished {
-		if b.shard == s && len(batch) < flushBundles && (size == 0 || size+b.bytes <= flushBytes) {
+		fits := len(batch) < flushBundles && packed+b.bytes <= flushBytes && size+b.size <= reportBytes
+		if b.shard == s && (fits || len(batch) == 0) {
 			batch = append(batch, b)
-			size += b.bytes
+			packed += b.bytes
+			size += b.size
 		} else {
 			rest = append(rest, b)
 		}
 	}
 	w.finished = rest
-	w.bytes -= size
+	w.bytes -= packed
 	return batch
 }
 

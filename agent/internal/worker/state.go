@@ -20,6 +20,11 @@ const (
 	flushBundles = 256
 	// flushBytes bounds a pack, unless one bundle alone is larger.
 	flushBytes = 8 << 20
+	// reportBytes bounds a report, in bytes as counted by unitBytes: below record.MaxPayload, and above what
+	// the largest bundle takes without texts.
+	reportBytes = 3 << 19
+	// unitBytes is what a unit takes in a report, without a failure's text, at most.
+	unitBytes = 64
 	// maxBacklog bounds the bytes that wait to be packed or kept; above it no unit starts.
 	maxBacklog = 256 << 20
 	// lowWater is how much queued work is left when the worker asks for more, so that slots never wait
@@ -86,7 +91,8 @@ type bundle struct {
 	dropped bool
 	units   []record.UnitReport
 	packed  []record.UnitOutcome
-	bytes   int
+	bytes   int // of packed
+	size    int // of units in a report, about
 }
 
 type task struct {

@@ -8,6 +8,7 @@ import (
 
 	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
 )
 
@@ -191,9 +192,13 @@ func later(a, b time.Time) time.Time {
 
 // ended takes a unit's result into its bundle.
 func (w *Worker) ended(b *bundle, u record.UnitReport, outcome []byte, now time.Time) {
+	if b.size+len(u.Failure.Text) > reportBytes-manifest.MaxBundle*unitBytes {
+		u.Failure.Text = "" // so many units of this bundle failed that their texts do not fit into one report
+	}
 	b.units = append(b.units, u)
 	b.packed = append(b.packed, record.UnitOutcome{Unit: u.Unit, Bytes: outcome})
 	b.bytes += len(outcome)
+	b.size += unitBytes + len(u.Failure.Text)
 	b.open--
 	w.backlog += len(outcome)
 	w.spent(b.shard.job.Manifest.Submitter, u.Times.CPU, now)

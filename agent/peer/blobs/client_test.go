@@ -149,6 +149,11 @@ func TestFetchLocalFaults(t *testing.T) {
 		}
 		expectKind(t, c.Fetch(t.Context(), jobs.JobID{}, b, members(p)), jobs.Invalid)
 		expectKind(t, c.Fetch(t.Context(), job, b, nil), jobs.NotFound)
+		itself := &fake{get: sends(false)}
+		expectKind(t, c.Fetch(t.Context(), job, b, members(n.fake("self", itself))), jobs.NotFound)
+		if itself.gets > 0 {
+			t.Error("it asked itself")
+		}
 	})
 }
 

@@ -19,6 +19,8 @@ const (
 	refs = "refs"
 	// tempSuffix marks what a crash left half written.
 	tempSuffix = ".tmp"
+	// syncEvery is how many bytes of a blob may wait for the disk.
+	syncEvery = 32 << 20
 )
 
 // Dir is a Store in one folder: a file for each blob, named by its digest, and refs beside them. At most one
@@ -31,9 +33,8 @@ type Dir struct {
 	root  *os.Root
 	temps atomic.Uint64 // numbers the temporary files
 
-	// names guards the names in the folder. It is held over fsync, and so the index has a lock of its own:
-	// readers never wait for a disk.
-	names sync.Mutex
+	names sync.Mutex // guards the names in the folder; the index has a lock of its own
+	sync  *rounds    // of the names
 }
 
 var _ Store = (*Dir)(nil)
@@ -53,6 +54,7 @@ func OpenDir(path string, quota int64) (*Dir, error) {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
 	s := &Dir{index: newIndex(quota), root: root}
+	s.sync = newRounds(func() error { return errors.Join(syncDir(root, refs), syncDir(root, ".")) })
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open blob store %s: %w", path, err), root.Close())
 	}
@@ -96,16 +98,44 @@ func (s *Dir) receive(job jobs.JobID, b jobs.Blob, r io.Reader) (fresh bool, err
 	if err := s.write(temp, b, r); err != nil {
 		return false, errors.Join(err, s.removeFile(temp))
 	}
-	s.names.Lock()
-	defer s.names.Unlock()
-	// Another Put may have been first. Its file stays: it may be open, and some systems cannot replace it.
-	if s.Has(b.Digest) {
-		return false, errors.Join(s.keep(job, b), s.removeFile(temp))
-	}
 	if err := s.name(job, b, temp); err != nil {
 		return false, errors.Join(err, s.removeFile(temp))
 	}
-	return s.add(job, b), nil
+	return s.settle(job, b)
+}
+
+// steadyFile syncs as it goes: the sync at the end of a large blob would else keep the sender, who waits for
+// a receipt, and the PC's owner waiting.
+type steadyFile struct {
+	*os.File
+	unsynced int
+}
+
+func (f *steadyFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	f.unsynced += n
+	if err == nil && f.unsynced >= syncEvery {
+		f.unsynced = 0
+		err = f.Sync()
+	}
+	return n, err
+}
+
+// name gives a written blob its ref and its name. Two Puts of one blob may both come here, the later with the
+// same bytes.
+func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	if err := s.mark(job, b.Digest); err != nil {
+		return err
+	}
+	if s.Has(b.Digest) {
+		return s.removeFile(temp) // the file there may be open, and some systems cannot replace it then
+	}
+	if err := s.root.Rename(temp, b.Digest.String()); err != nil {
+		return fmt.Errorf("name blob %s: %w", short(b.Digest), err)
+	}
+	return nil
 }
 
 // write leaves a synced file with exactly b's bytes, or an error and perhaps a file.
@@ -114,7 +144,7 @@ func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("store blob %s: %w", short(b.Digest), err)
 	}
-	err = copyVerified(f, b, r)
+	err = copyVerified(&steadyFile{File: f}, b, r)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -127,51 +157,40 @@ func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
 	return nil
 }
 
-// name makes a written blob durable under its digest, with its first ref. The caller holds s.names.
-func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
-	if err := s.mark(job, b.Digest); err != nil {
-		return err
+// settle waits until the names are durable, and only then lets the index know the blob. It reports whether
+// the blob is new to the store.
+func (s *Dir) settle(job jobs.JobID, b jobs.Blob) (fresh bool, err error) {
+	if err := s.sync.join(); err != nil {
+		return false, err
 	}
-	if err := s.root.Rename(temp, b.Digest.String()); err != nil {
-		return fmt.Errorf("name blob %s: %w", short(b.Digest), err)
+	s.names.Lock()
+	defer s.names.Unlock()
+	if _, err := s.root.Lstat(b.Digest.String()); err != nil {
+		err := jobs.Errorf(jobs.Unavailable, "blob %s was deleted while it was stored: %w", short(b.Digest), err)
+		return false, errors.Join(err, s.removeFile(refName(job, b.Digest)))
 	}
-	return syncDir(s.root, ".")
+	return s.add(job, b), nil
 }
 
 // Keep implements Store.
 func (s *Dir) Keep(job jobs.JobID, b jobs.Blob) error {
-	if _, kept, err := s.find(job, b); kept || err != nil {
+	if here, kept, err := s.find(job, b); kept || err != nil {
 		return err
-	}
-	s.names.Lock()
-	defer s.names.Unlock()
-	return s.keep(job, b)
-}
-
-// keep is Keep for a caller that holds s.names.
-func (s *Dir) keep(job jobs.JobID, b jobs.Blob) error {
-	here, kept, err := s.find(job, b)
-	if kept || err != nil {
-		return err
-	}
-	if !here {
+	} else if !here {
 		return notHere(b.Digest)
 	}
 	if err := s.mark(job, b.Digest); err != nil {
 		return err
 	}
-	s.add(job, b)
-	return nil
+	_, err := s.settle(job, b)
+	return err
 }
 
-// mark writes a ref and syncs it.
+// mark writes a ref.
 func (s *Dir) mark(job jobs.JobID, d jobs.Digest) error {
 	f, err := s.root.OpenFile(refName(job, d), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err == nil {
 		err = f.Close()
-	}
-	if err == nil {
-		err = syncDir(s.root, refs)
 	}
 	if err != nil {
 		return fmt.Errorf("keep blob %s for job %s: %w", short(d), job.Short(), err)

@@ -7,6 +7,7 @@ const (
 	ChunkSize          = chunkSize
 	MaxStall           = maxStall
 	MinGrace           = minGrace
+	MaxTransfers       = maxTransfers
 	MaxCallerTransfers = maxCallerTransfers
 	MaxStrikes         = maxStrikes
 	StrikeTerm         = strikeTerm
@@ -18,3 +19,6 @@ func (s *Memory) Flip(d jobs.Digest) {
 	defer s.mu.Unlock()
 	s.data[d][0] ^= 1
 }
+
+// NewRounds returns the join of rounds that run f.
+func NewRounds(f func() error) (join func() error) { return newRounds(f).join }

@@ -7,8 +7,8 @@ import (
 	"idlegrid/jobs"
 )
 
-// quota of transfers that a Service serves at a time. A Client keeps to half of what one caller may have, as
-// the two ends do not see a transfer end at the same moment.
+// How many transfers a Service serves at a time. A Client keeps to half of what one caller may have, as the two
+// ends do not see a transfer end at the same moment.
 const (
 	maxTransfers       = 64
 	maxCallerTransfers = 8

@@ -3,7 +3,9 @@ package blobs_test
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -61,6 +63,16 @@ type node struct {
 // rules is a Policy whose answers a test may set.
 type rules struct {
 	allow, read, write error
+	crowd              bool // each call is another caller's
+}
+
+// check is the service's Allow.
+func (r *rules) check(context.Context, string) (identity.Caller, error) {
+	c := identity.Caller{ID: jobs.KeyID{1}, Role: peer.Agent}
+	if r.crowd {
+		_, _ = rand.Read(c.ID[:]) // never fails, says its package
+	}
+	return c, r.allow
 }
 
 func (r *rules) MayRead(identity.Caller, jobs.JobID) error             { return r.read }
@@ -83,10 +95,7 @@ func (n *network) small(name string, quota int64) *node {
 	p := n.node(name)
 	p.store = blobs.NewMemory(quota)
 	n.serve(name, blobs.NewService(blobs.ServiceOptions{
-		Store: p.store, Policy: &p.rules, Key: p.key,
-		Allow: func(context.Context, string) (identity.Caller, error) {
-			return identity.Caller{ID: jobs.KeyID{1}, Role: peer.Agent}, p.rules.allow
-		},
+		Store: p.store, Policy: &p.rules, Key: p.key, Allow: p.rules.check,
 	}))
 	return p
 }
@@ -134,7 +143,8 @@ func (n *network) serve(name string, s gridv1.BlobsServer) {
 	gridv1.RegisterBlobsServer(server, s)
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := server.Serve(l); err != nil {
+		// A test may be over before its server began.
+		if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.t.Errorf("serve: %v", err)
 		}
 	})

@@ -234,38 +234,54 @@ func TestPutOfAKnownBlob(t *testing.T) {
 	})
 }
 
-// A peer that opens transfers and stands still holds its own places only, and not for ever.
+// Peers that open transfers and stand still hold a bounded number of places, and not for ever.
 func TestPutStalls(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
-		p := n.honest("p")
-		b := blobstest.BlobOf([]byte("0123456789"))
-		start := time.Now()
-		streams := make([]gridv1.Blobs_PutClient, blobs.MaxCallerTransfers)
-		for i := range streams {
-			stream, err := n.raw(p).Put(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := stream.Send(header(job, b)); err != nil {
-				t.Fatal(err)
-			}
-			streams[i] = stream
+	for _, test := range []struct {
+		name   string
+		crowd  bool
+		places int
+	}{
+		{"one peer", false, blobs.MaxCallerTransfers},
+		{"many peers", true, blobs.MaxTransfers},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				p := n.honest("p")
+				p.rules.crowd = test.crowd
+				testPutStalls(t, n, p, test.places)
+			})
+		})
+	}
+}
+
+func testPutStalls(t *testing.T, n *network, p *node, places int) {
+	b := blobstest.BlobOf([]byte("0123456789"))
+	start := time.Now()
+	streams := make([]gridv1.Blobs_PutClient, places)
+	for i := range streams {
+		stream, err := n.raw(p).Put(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
-		_, err := put(t, n, p, header(job, b))
-		expectKind(t, err, jobs.Exhausted)
-		_, err = get(t, n, p, job, blobstest.Put(t, p.store, job, []byte("x")).Digest)
-		expectKind(t, err, jobs.Exhausted)
-		for _, stream := range streams {
-			expectKind(t, stream.RecvMsg(new(gridv1.PutReply)), jobs.Unavailable)
+		if err := stream.Send(header(job, b)); err != nil {
+			t.Fatal(err)
 		}
-		if took := time.Since(start); took > blobs.MaxStall+time.Second {
-			t.Errorf("stalled transfers ended after %v", took)
-		}
-		if _, err := put(t, n, p, header(job, b), &gridv1.PutRequest{Data: []byte("0123456789")}); err != nil {
-			t.Error(err)
-		}
-	})
+		streams[i] = stream
+	}
+	time.Sleep(time.Second)
+	_, err := put(t, n, p, header(job, b))
+	expectKind(t, err, jobs.Exhausted)
+	_, err = get(t, n, p, job, blobstest.Put(t, p.store, job, []byte("x")).Digest)
+	expectKind(t, err, jobs.Exhausted)
+	for _, stream := range streams {
+		expectKind(t, stream.RecvMsg(new(gridv1.PutReply)), jobs.Unavailable)
+	}
+	if took := time.Since(start); took > blobs.MaxStall+time.Second {
+		t.Errorf("stalled transfers ended after %v", took)
+	}
+	if _, err := put(t, n, p, header(job, b), &gridv1.PutRequest{Data: []byte("0123456789")}); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPutTrickles(t *testing.T) {

@@ -115,14 +115,23 @@ func New(o Options) (*Gossip, error) {
 		}
 		return nil, err
 	}
+	if err := g.run(); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// run starts memberlist and the goroutines of this package.
+func (g *Gossip) run() error {
+	var err error
 	if g.list, err = memberlist.Create(g.config()); err != nil {
 		// Create does not say whether it got as far as stopping the transport; stopping twice is harmless.
 		g.cancel()
-		return nil, errors.Join(jobs.Errorf(jobs.Internal, "start gossip: %w", err), ignoreClosed(o.Packets.Close()))
+		return errors.Join(jobs.Errorf(jobs.Internal, "start gossip: %w", err), ignoreClosed(g.opts.Packets.Close()))
 	}
 	g.start(g.callBack)
 	g.start(g.announce)
-	return g, nil
+	return nil
 }
 
 func newGossip(o Options) (*Gossip, error) {

@@ -33,7 +33,11 @@ type Options struct {
 	Self    jobs.AgentID         // whose journal this is; reports of its own need no receipts here
 	Members func() []peer.Member // the pool as seen now
 	Log     *slog.Logger
-	// OnChange is called after records were added, from the goroutine that added them, with no lock held.
+	// Reader is set where the store is a reader's working copy, made anew each time: nothing needs to survive
+	// a crash, and receipts are left to the stewards that the records come from.
+	Reader bool
+	// OnChange is called after records were added, from the goroutine that added them, with no lock held. It
+	// may be nil.
 	OnChange func(Change)
 }
 
@@ -96,6 +100,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.NoSync = o.Reader
 	s := &Store{
 		o: o, log: o.Log.With("component", "records"), db: db,
 		jobs: map[jobs.JobID]*liveJob{}, authors: map[jobs.KeyID]author{},
@@ -223,7 +228,7 @@ func (s *Store) Add(ctx context.Context, offers []Offer, fresh bool) (kept []job
 	}
 	s.mu.Unlock()
 	for c := range changes {
-		s.o.OnChange(c)
+		s.changed(c)
 	}
 	return kept, refused, nil
 }
@@ -238,7 +243,13 @@ func (s *Store) refresh(id jobs.Digest) {
 	}
 	s.mu.Unlock()
 	if job != nil {
-		s.o.OnChange(Change{Fresh: true, Job: jobs.JobID(id)})
+		s.changed(Change{Fresh: true, Job: jobs.JobID(id)})
+	}
+}
+
+func (s *Store) changed(c Change) {
+	if s.o.OnChange != nil {
+		s.o.OnChange(c)
 	}
 }
 

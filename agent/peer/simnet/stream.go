@@ -105,7 +105,7 @@ func (p *pipe) arrive() {
 	p.Lock()
 	defer p.Unlock()
 	if !connected {
-		if !p.from.isDown() && !p.to.isDown() && !(p.writerClosed && p.readerClosed) {
+		if wanted := !p.writerClosed || !p.readerClosed; wanted && !p.from.isDown() && !p.to.isDown() {
 			time.AfterFunc(retry, p.arrive)
 		}
 		return

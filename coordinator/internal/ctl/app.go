@@ -56,6 +56,10 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newValidateCommand(a),
 		newRunCommand(a),
+		newLoginCommand(a),
+		newSubmitCommand(a),
+		newStatusCommand(a),
+		newResultsCommand(a),
 	)
 	return root
 }
@@ -87,8 +91,8 @@ func exactly(usage string) cobra.PositionalArgs {
 		if len(args) == want {
 			return nil
 		}
-		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%s takes %s, not %d arguments", cmd.CommandPath(), usage, len(args)),
-			"%s --help has an example", cmd.CommandPath())
+		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%s: expected %s, got %d",
+			cmd.CommandPath(), count(want, "argument"), len(args)), "%s %s", cmd.CommandPath(), usage)
 	}
 }
 

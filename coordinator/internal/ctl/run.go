@@ -180,25 +180,30 @@ func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o ru
 	r := &localRun{localJob: job, pool: pool, folder: folder, cores: o.cores, show: a.startProgress("core")}
 	err = r.units(ctx)
 	r.show.Close()
+	if err != nil && ctx.Err() != nil {
+		err = r.stopped(context.Cause(ctx))
+	}
 	if err := errors.Join(err, folder.Save()); err != nil {
-		return r.stopped(ctx, err)
+		return err
 	}
 	incomplete := a.failedUnits(folder.Rows(), o)
 	if job.manifest.Combine != nil && (incomplete == nil || o.partial) {
-		if err := a.combine(ctx, job, pool, folder); err != nil {
+		err := a.combine(ctx, pool, folder, results.Combine{
+			Program:  job.combine,
+			Unit:     executor.Unit{Args: job.manifest.Combine.Args, Seed: job.identity},
+			Platform: platform(),
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return incomplete
 }
 
-// stopped adds to an error how far the run came, if it was somebody's wish that it ends.
-func (r *localRun) stopped(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
+// stopped says how far the run came when it was somebody's wish that it ends.
+func (r *localRun) stopped(cause error) error {
 	units := count(r.manifest.Units, "unit")
-	return jobs.WithHint(fmt.Errorf("%w: %d of %s done", err, r.done, units), "run it again to go on")
+	return jobs.WithHint(fmt.Errorf("%w; %d of %s done", cause, r.done, units), "run it again to go on")
 }
 
 // failedUnits lists the units that are not accepted, and returns the error that they are.
@@ -224,13 +229,9 @@ func (a *app) failedUnits(rows []results.Row, o runOptions) error {
 	return &incompleteError{jobs.WithHint(err, "gridctl run --unit %d %s", failed[0].Unit, o.job)}
 }
 
-// combine prints what it made of the results.
-func (a *app) combine(ctx context.Context, job *localJob, pool results.Pool, folder *results.Folder) error {
-	r, err := folder.Combine(ctx, pool, results.Combine{
-		Program:  job.combine,
-		Unit:     executor.Unit{Args: job.manifest.Combine.Args, Seed: job.identity},
-		Platform: platform(),
-	})
+// combine runs a combine program on the results and prints what it made of them.
+func (a *app) combine(ctx context.Context, pool results.Pool, folder *results.Folder, c results.Combine) error {
+	r, err := folder.Combine(ctx, pool, c)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func main() {
 		"echo": echo, "exit": exit, "spin": spin, "alloc": alloc, "recurse": recurse, "panic": panics,
 		"flood": flood, "floodstderr": floodStderr, "write": write, "read": read, "random": random,
 		"clock": clock, "open": open, "bytes": invalid, "outfs": outfs, "escape": escape, "garbage": garbage,
-		"sleep": sleep, "fill": fill, "stdin": stdin,
+		"sleep": sleep, "fill": fill, "stdin": stdin, "sayread": sayRead,
 	}
 	verb := verbs[os.Args[1]]
 	if verb == nil {
@@ -144,6 +144,14 @@ func read([]string) error {
 func stdin([]string) error {
 	n, err := io.Copy(os.Stdout, os.Stdin)
 	fmt.Println("bytes", n)
+	return err
+}
+
+// sayRead reads only after it has spoken, so that whoever sees it read knows.
+func sayRead([]string) error {
+	fmt.Println("to stdout")
+	fmt.Fprintln(os.Stderr, "to stderr")
+	_, err := io.Copy(io.Discard, os.Stdin)
 	return err
 }
 

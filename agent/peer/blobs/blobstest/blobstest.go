@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,6 +63,7 @@ func Run(t *testing.T, h Harness) {
 		{"holds its quota", testQuota},
 		{"finds a flipped bit", testFlip},
 		{"takes one blob from many", testConcurrent},
+		{"stays whole in a stampede", testStampede},
 		{"survives a crash", testReopen},
 		{"does what its model does", testModel},
 	} {
@@ -282,8 +284,8 @@ func testFlip(t *testing.T, h Harness) {
 }
 
 func testConcurrent(t *testing.T, h Harness) {
-	s := h.New(t, 0)
 	data := bytes.Repeat([]byte("many at once"), 20_000)
+	s := h.New(t, int64(8*len(data)))
 	b := BlobOf(data)
 	var group sync.WaitGroup
 	for i := range 8 {
@@ -300,6 +302,50 @@ func testConcurrent(t *testing.T, h Harness) {
 	group.Wait()
 	expectBlob(t, s, b, data)
 	expectList(t, s, blobs.Kept{Blob: b, Jobs: sorted(Job(0), Job(1), Job(2))})
+	Put(t, s, Job(0), bytes.Repeat(data, 7)) // fits if the one blob was counted once
+}
+
+// testStampede does everything at once. What each call finds is open, but in the end the store has all that it
+// claims.
+func testStampede(t *testing.T, h Harness) {
+	s := h.New(t, 0)
+	var group sync.WaitGroup
+	for i := range 6 {
+		group.Go(func() {
+			for step := range 10 {
+				data := []byte{byte((i + step) % 2)}
+				b := BlobOf(data)
+				switch (i * (step + 1)) % 5 {
+				case 0:
+					allow(t, s.Delete(b.Digest))
+				case 1:
+					allow(t, s.Forget(Job(step%2)))
+				case 2:
+					allow(t, s.Keep(Job(step%2), b), jobs.NotFound, jobs.Unavailable)
+				default:
+					allow(t, s.Put(Job(step%3), b, bytes.NewReader(data)), jobs.Unavailable)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for _, k := range s.List() {
+		if err := s.Verify(k.Blob.Digest); err != nil || len(k.Jobs) == 0 {
+			t.Errorf("%v: %v", k, err)
+		}
+	}
+	if h.Reopen != nil {
+		want := s.List()
+		expectList(t, h.Reopen(t, s), want...)
+	}
+}
+
+// allow fails the test for an error of any other kind than these.
+func allow(t *testing.T, err error, kinds ...jobs.ErrorKind) {
+	t.Helper()
+	if err != nil && !slices.Contains(kinds, jobs.KindOf(err)) {
+		t.Error(err)
+	}
 }
 
 func testReopen(t *testing.T, h Harness) {

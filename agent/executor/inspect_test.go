@@ -1,0 +1,82 @@
+package executor_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"idlegrid/agent/executor"
+	"idlegrid/jobs"
+)
+
+func TestInspect(t *testing.T) {
+	guest, err := os.ReadFile(goGuest(t).Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imports := func(module_, name string) []byte { return module{imports: [][2]string{{module_, name}}}.bytes() }
+	noop := string(module{}.bytes())
+	tests := []struct {
+		name, wasm, text, hint string
+	}{
+		{name: "a Go program", wasm: string(guest)},
+		{name: "no import", wasm: noop},
+		{name: "a good import", wasm: string(imports("wasi_snapshot_preview1", "proc_exit"))},
+		{name: "empty", text: "is no WebAssembly module (it is empty)", hint: "GOOS=wasip1"},
+		{name: "an ELF file", wasm: "\x7fELF\x02\x01\x01\x00\x00", text: `it starts with "\x7fELF\x02\x01\x01\x00"`, hint: "WASI preview 1"},
+		{name: "three bytes", wasm: "\x00as", text: "is no WebAssembly module"},
+		{name: "a component", wasm: "\x00asm\x0d\x00\x01\x00", text: "component (WASI preview 2)", hint: "wasm32-wasip1"},
+		{name: "a future version", wasm: "\x00asm\x02\x00\x00\x00", text: "unknown version (02 00 00 00)"},
+		{name: "no version", wasm: "\x00asm", text: "unknown version"},
+		{name: "cut short", wasm: noop[:len(noop)-3], text: "is no valid WebAssembly module", hint: "WebAssembly 2.0"},
+		{name: "nonsense", wasm: noop + "\xff\xff\xff", text: "is no valid WebAssembly module"},
+		{name: "env", wasm: string(imports("env", "emscripten_sleep")), text: "imports env.emscripten_sleep, which nobody provides", hint: "wasi-libc"},
+		{name: "Go for browsers", wasm: string(imports("gojs", "runtime.wasmExit")), text: "imports gojs.runtime.wasmExit", hint: "GOOS=wasip1"},
+		{name: "unknown module", wasm: string(imports("grid", "next")), text: "imports grid.next", hint: "only WASI preview 1"},
+		{name: "unknown function of WASI", wasm: string(imports("wasi_snapshot_preview1", "sock_open")), text: "imports wasi_snapshot_preview1.sock_open", hint: "no such function"},
+		{name: "other parameters", wasm: string(imports("wasi_snapshot_preview1", "fd_read")), text: "imports wasi_snapshot_preview1.fd_read with other parameters", hint: "current toolchain"},
+		{name: "preview 2 in a core module", wasm: string(imports("wasi:cli/exit", "exit")), text: "imports wasi:cli/exit.exit", hint: "preview 2"},
+		{name: "wasm-bindgen", wasm: string(imports("wbg", "__wbg_log")), text: "imports wbg.__wbg_log", hint: "wasm32-wasip1"},
+		{name: "no start", wasm: string(module{export: "run"}.bytes()), text: "exports no function _start", hint: "main function"},
+		{name: "a library", wasm: string(module{export: "_initialize"}.bytes()), text: "exports no function _start", hint: "c-shared"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := executor.Inspect([]byte(tt.wasm))
+			if tt.text == "" {
+				if err != nil {
+					t.Errorf("inspect: %v", err)
+				}
+				return
+			}
+			if jobs.KindOf(err) != jobs.Invalid || !strings.Contains(err.Error(), tt.text) || !strings.Contains(jobs.HintOf(err), tt.hint) {
+				t.Errorf("%v error %v (%s), expected %q (%s)", jobs.KindOf(err), err, jobs.HintOf(err), tt.text, tt.hint)
+			}
+		})
+	}
+}
+
+// FuzzInspect checks that whatever bytes end in an answer, and a refusal in an error of kind Invalid.
+func FuzzInspect(f *testing.F) {
+	f.Add([]byte(nil))
+	f.Add([]byte("\x00asm\x0d\x00\x01\x00"))
+	f.Add(module{body: bodyGrow, pages: 1}.bytes())
+	f.Add(module{body: bodyExit5, imports: [][2]string{procExit}}.bytes())
+	f.Fuzz(func(t *testing.T, wasm []byte) {
+		if err := executor.Inspect(wasm); err != nil && jobs.KindOf(err) != jobs.Invalid {
+			t.Errorf("an error of kind %v: %v", jobs.KindOf(err), err)
+		}
+	})
+}
+
+func TestRuntime(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, version, _ := strings.Cut(executor.Runtime(), " ")
+	if !strings.Contains(string(mod), "github.com/tetratelabs/"+name+" v"+version+" ") &&
+		!strings.Contains(string(mod), "github.com/tetratelabs/"+name+" v"+version+"\n") {
+		t.Errorf("runtime %q is not the one of go.mod", executor.Runtime())
+	}
+}

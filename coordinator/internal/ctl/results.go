@@ -1,0 +1,379 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"idlegrid/agent/executor"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/results"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// pollEvery is how often a job that is waited for is looked at.
+	pollEvery = 500 * time.Millisecond
+	// refreshEvery is how often the pool is looked at meanwhile, since stewards come and go.
+	refreshEvery = 10 * time.Second
+	// parallelPacks is how many packs are fetched at the same time.
+	parallelPacks = 4
+)
+
+type resultsOptions struct {
+	dir     string
+	timeout time.Duration
+	partial bool
+	wait    bool
+}
+
+func (o *resultsOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&o.dir, "dir", "d", "", "folder for the results (default NAME-results)")
+	f.DurationVar(&o.timeout, "timeout", 0, "end after this time, such as 90s, with exit code 124 (default never)")
+	f.BoolVar(&o.partial, "partial", false, "combine even if units are missing or failed")
+}
+
+func (o *resultsOptions) check() error {
+	if o.timeout < 0 {
+		return jobs.Errorf(jobs.Invalid, "--timeout %s: expected more than 0", o.timeout)
+	}
+	return nil
+}
+
+func newResultsCommand(a *app) *cobra.Command {
+	var o resultsOptions
+	cmd := &cobra.Command{
+		Use:   "results JOB",
+		Short: "Get a job's results from the agents that keep them",
+		Long: "results fetches what is finished of a job into a folder, and combines it when all units are accepted; what\n" +
+			"was combined is printed. Run again it fetches only what is missing. An incomplete job gives exit code 3,\n" +
+			"and everything that there is.",
+		Example: "  gridctl results tour -d results",
+		Args:    exactly("JOB"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.results(cmd.Context(), args[0], o) },
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVar(&o.wait, "wait", false, "wait until the job is done")
+	return cmd
+}
+
+func (a *app) results(ctx context.Context, name string, o resultsOptions) (err error) {
+	if err := o.check(); err != nil {
+		return err
+	}
+	ctx, cancel := withTimeout(ctx, o.timeout)
+	defer cancel()
+	g, err := openGrid(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	job, err := g.findJob(ctx, name)
+	if err != nil {
+		return err
+	}
+	if o.wait {
+		return a.waitAndFetch(ctx, g, job.ID, o)
+	}
+	return a.fetch(ctx, g, job, o)
+}
+
+// waitAndFetch follows a job until nothing of it is open, then gets its results.
+func (a *app) waitAndFetch(ctx context.Context, g *grid, id jobs.JobID, o resultsOptions) error {
+	job, err := g.store.Job(id)
+	if err != nil {
+		return err
+	}
+	if err := a.follow(ctx, g, job); err != nil {
+		return jobs.WithHint(err, "the job goes on; get its results with: gridctl results %s --wait", id.Short())
+	}
+	return a.fetch(ctx, g, job, o)
+}
+
+func (a *app) follow(ctx context.Context, g *grid, job records.Job) error {
+	show := a.startProgress("agent")
+	defer show.Close()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	refreshed := time.Now()
+	for {
+		s := g.jobStatus(ctx, job)
+		if s.State != "unknown" {
+			show.Update(s.Accepted+s.Failed+s.Conflict, s.Failed, s.Units, s.Agents)
+			if s.Open == 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+		if s.State == "unknown" || time.Since(refreshed) > refreshEvery {
+			if err := g.findPeers(ctx); err != nil && ctx.Err() == nil {
+				continue // nobody answers now; the job does not depend on it
+			}
+			refreshed = time.Now()
+		}
+	}
+}
+
+// fetch writes what is finished of a job, combines it, and says what is missing.
+func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOptions) (err error) {
+	if o.dir == "" {
+		o.dir = job.Manifest.Name + "-results"
+	}
+	units, err := g.units(ctx, job)
+	if err != nil {
+		return err
+	}
+	folder, err := results.Open(o.dir, results.Job{ID: jobs.Digest(job.ID), Name: job.Manifest.Name, Units: job.Manifest.Units})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	fetchErr := g.fetchPacks(ctx, job, folder, units)
+	if err := errors.Join(fetchErr, folder.Save(), g.rule(ctx, job, units)); err != nil {
+		return jobs.WithHint(err, "run it again to go on: only what is missing is fetched")
+	}
+	incomplete := a.missingUnits(folder.Rows(), o.dir, job)
+	if job.Manifest.Combine != nil && (incomplete == nil || o.partial) {
+		if err := a.combineFetched(ctx, g, job, folder); err != nil {
+			return err
+		}
+	}
+	return incomplete
+}
+
+// missingUnits lists the units that are not accepted, and returns the error that they are.
+func (a *app) missingUnits(rows []results.Row, dir string, job records.Job) error {
+	var failed, open int
+	for _, row := range rows {
+		switch row.Status {
+		case ledger.Accepted, ledger.Sealed:
+			continue
+		case ledger.Open:
+			open++
+			continue
+		}
+		if failed++; failed <= maxListed {
+			a.say("unit %d %s: %s", row.Unit, row.Status, brief(row.Reason))
+		}
+	}
+	if failed > maxListed {
+		a.say("and %d more: see %s/units.json", failed-maxListed, dir)
+	}
+	if failed+open == 0 {
+		a.say("%s accepted, results in %s", count(len(rows), "unit"), dir)
+		return nil
+	}
+	err := jobs.Errorf(jobs.Internal, "job %s is not complete: %d of %s failed, %d open", job.ID.Short(), failed, count(len(rows), "unit"), open)
+	if open > 0 {
+		err = jobs.WithHint(err, "gridctl results %s --wait", job.ID.Short())
+	}
+	return &incompleteError{err}
+}
+
+// units unites what two stewards of each shard know, and returns the status of every unit.
+func (g *grid) units(ctx context.Context, job records.Job) ([]ledger.Unit, error) {
+	now := time.Now()
+	units := make([]ledger.Unit, 0, job.Manifest.Units)
+	for n := range job.Manifest.Shards() {
+		shard := jobs.ShardID{Job: job.ID, Shard: n}
+		if err := g.pullShard(ctx, shard); err != nil {
+			return nil, err
+		}
+		err := g.store.WithLedger(shard, func(l *ledger.Ledger) {
+			first, n := l.Units()
+			for u := first; u < first+n; u++ {
+				units = append(units, l.Unit(u, now))
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return units, nil
+}
+
+func (g *grid) pullShard(ctx context.Context, shard jobs.ShardID) error {
+	last := jobs.Errorf(jobs.Unavailable, "the pool has no agent that could keep it")
+	answers := 0
+	for _, m := range peer.Stewards(shard, g.members) {
+		if answers == 2 {
+			break
+		}
+		if last = g.pull(ctx, m, records.Scope{Shard: shard, Reports: true}); last == nil {
+			answers++
+		}
+	}
+	if answers == 0 {
+		return fmt.Errorf("no steward of %s answers: %w", shard, last)
+	}
+	return nil
+}
+
+// fetchPacks fetches the packs that hold what the folder lacks, and writes their outcomes.
+func (g *grid) fetchPacks(ctx context.Context, job records.Job, folder *results.Folder, units []ledger.Unit) error {
+	packs := map[jobs.Blob][]uint64{}
+	for i, u := range units {
+		n := uint64(i)
+		have, whole := folder.Verified(n)
+		switch {
+		case u.From.Pack.IsZero():
+			folder.Note(results.Row{Unit: n, Status: u.Status})
+		case whole && have == u.Outcome && !u.Failure.Failed():
+			folder.Note(results.Row{Unit: n, Status: u.Status, Digest: have})
+		default:
+			folder.Note(results.Row{Unit: n, Status: ledger.Open, Reason: "not fetched"})
+			packs[u.From.Pack] = append(packs[u.From.Pack], n)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelPacks)
+	for pack, wanted := range packs {
+		group.Go(func() error { return g.fetchPack(ctx, job, folder, pack, wanted, units) })
+	}
+	return group.Wait()
+}
+
+func (g *grid) fetchPack(
+	ctx context.Context, job records.Job, folder *results.Folder, blob jobs.Blob, wanted []uint64, units []ledger.Unit,
+) error {
+	if err := g.fetchBlob(ctx, job.ID, blob, units[wanted[0]].From.Author); err != nil {
+		return fmt.Errorf("fetch the pack of unit %d: %w", wanted[0], err)
+	}
+	r, _, err := g.blobs.Open(blob.Digest)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close(), g.blobs.Delete(blob.Digest)); err != nil {
+		return err
+	}
+	pack, err := record.DecodePack(data)
+	if err != nil {
+		return err
+	}
+	for _, n := range wanted {
+		u := units[n]
+		outcome, err := pack.Outcome(n, u.Outcome)
+		if err != nil {
+			return fmt.Errorf("unit %d by agent %s: %w", n, u.From.Author.Short(), err)
+		}
+		err = folder.Put(n, &results.Result{
+			Status: u.Status, Outcome: outcome, Failure: u.Failure, Times: u.From.Times, Attempt: u.From.Attempt,
+			Agent: u.From.Author, Runtime: u.From.Runtime, Platform: u.From.Platform,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchBlob gets a blob from its holders, or from its author, who keeps what it reported.
+func (g *grid) fetchBlob(ctx context.Context, job jobs.JobID, b jobs.Blob, author jobs.AgentID) error {
+	from := peer.Holders(b.Digest, g.members, 2*peer.Copies)
+	for _, m := range g.members {
+		if m.ID == author && !slices.ContainsFunc(from, func(o peer.Member) bool { return o.ID == author }) {
+			from = append(from, m)
+		}
+	}
+	return g.client.Fetch(ctx, job, b, from)
+}
+
+// rule makes what the submitter is about to see stay: where two runs of a unit gave different outcomes, the
+// one that is shown gets the submitter's word.
+func (g *grid) rule(ctx context.Context, job records.Job, units []ledger.Unit) error {
+	var ruled []record.RuledUnit
+	for i, u := range units {
+		if u.Differs && !u.Ruled && u.Status == ledger.Accepted {
+			ruled = append(ruled, record.RuledUnit{Unit: uint64(i), Outcome: u.Outcome})
+		}
+	}
+	if len(ruled) == 0 || job.Manifest.Submitter != g.id.ID() {
+		return nil
+	}
+	for part := range slices.Chunk(ruled, record.MaxRulingUnits) {
+		r := record.Ruling{Job: job.ID, Sequence: uint64(time.Now().UnixMilli()), Units: part}
+		if err := g.pushRuling(ctx, record.Sign(record.TypeRuling, r.Encode(), g.id.Key)); err != nil {
+			return fmt.Errorf("rule on units whose outcomes differ: %w", err)
+		}
+	}
+	return nil
+}
+
+// pushRuling gives a ruling to the first agents that take it; the others hear of it from them.
+func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
+	offer := records.Offer{Record: records.Record{Envelope: env}, Chains: [][][]byte{g.id.Chain}}
+	req := &gridv1.PushRequest{Records: []*gridv1.Record{records.OfferToProto(offer)}}
+	kept := 0
+	last := jobs.Errorf(jobs.Unavailable, "no agent is in the pool")
+	for _, m := range g.members {
+		if kept == peer.Copies {
+			return nil
+		}
+		if m.Role != peer.Agent {
+			continue
+		}
+		if last = g.pushTo(ctx, m, req); last == nil {
+			kept++
+		}
+	}
+	if kept > 0 {
+		return nil
+	}
+	return last
+}
+
+func (g *grid) pushTo(ctx context.Context, m peer.Member, req *gridv1.PushRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	conn, err := g.dialer.Conn(m.Address, m.ID)
+	if err != nil {
+		return err
+	}
+	reply, err := gridv1.NewRecordsClient(conn).Push(ctx, req)
+	if err != nil {
+		return err
+	}
+	for _, r := range reply.GetRefused() {
+		return jobs.Errorf(jobs.Denied, "%s", r.GetReason())
+	}
+	return nil
+}
+
+// combineFetched runs the job's combine program on what was fetched.
+func (a *app) combineFetched(ctx context.Context, g *grid, job records.Job, folder *results.Folder) (err error) {
+	c := job.Manifest.Combine
+	if err := g.fetchBlob(ctx, job.ID, c.Program, jobs.AgentID{}); err != nil {
+		return fmt.Errorf("fetch the combine program: %w", err)
+	}
+	path, err := g.blobs.Path(c.Program.Digest)
+	if err != nil {
+		return err
+	}
+	pool, end, err := newPool(1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	return a.combine(ctx, pool, folder, results.Combine{
+		Program:  executor.Program{Path: path, Digest: c.Program.Digest, Memory: manifest.MaxMemory},
+		Unit:     executor.Unit{Args: c.Args, Seed: jobs.DigestOf(job.ID[:])},
+		Platform: platform(),
+	})
+}

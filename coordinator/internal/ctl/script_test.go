@@ -1,0 +1,87 @@
+package ctl_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"idlegrid/agent/executor"
+	"idlegrid/coordinator/internal/ctl"
+)
+
+func TestMain(m *testing.M) {
+	executor.Main()
+	testscript.Main(m, map[string]func(){
+		"gridctl": func() { os.Exit(ctl.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"exits":   exits,
+	})
+}
+
+// exits is gridctl that must end with an exit code: exits 3 run job.yaml.
+func exits() {
+	code := ctl.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr)
+	if want := os.Args[1]; strconv.Itoa(code) != want {
+		fmt.Fprintf(os.Stderr, "exit code %d, expected %s\n", code, want)
+		os.Exit(1)
+	}
+}
+
+// TestScripts runs the scripts. They find the Go guest at $GUEST and hand-made modules in $WASM, and share a
+// cache of compiled programs.
+func TestScripts(t *testing.T) {
+	dir := t.TempDir()
+	guest := buildGuest(t, dir)
+	for name, module := range modules {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(module), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GUEST", guest)
+			env.Setenv("WASM", dir)
+			for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+				env.Setenv(name, dir)
+			}
+			return nil
+		},
+	})
+}
+
+func buildGuest(t *testing.T, dir string) string {
+	t.Helper()
+	file := filepath.Join(dir, "guest.wasm")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./testdata/guest")
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the guest: %v\n%s", err, out)
+	}
+	return file
+}
+
+// modules are the smallest programs there are: a type () -> (), one function, and for those that run, the
+// exports _start and memory.
+var modules = map[string]string{
+	"nothing.wasm": wasmHead + "\x03\x02\x01\x00" + wasmMemory + wasmExports("\x00") + "\x0a\x04\x01\x02\x00\x0b",
+	"trap.wasm":    wasmHead + "\x03\x02\x01\x00" + wasmMemory + wasmExports("\x00") + "\x0a\x05\x01\x03\x00\x00\x0b",
+	"nostart.wasm": wasmHead,
+	"import.wasm": wasmHead + "\x02\x0d\x01\x03env\x05magic\x00\x00" + "\x03\x02\x01\x00" + wasmMemory +
+		wasmExports("\x01") + "\x0a\x04\x01\x02\x00\x0b",
+}
+
+const (
+	wasmHead   = "\x00asm\x01\x00\x00\x00" + "\x01\x04\x01\x60\x00\x00"
+	wasmMemory = "\x05\x03\x01\x00\x01"
+)
+
+func wasmExports(start string) string {
+	return "\x07\x13\x02" + "\x06_start\x00" + start + "\x06memory\x02\x00"
+}

@@ -1,0 +1,188 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "status [JOB]",
+		Short:   "Show your jobs, or one of them",
+		Long:    "status asks the stewards of your jobs how far they are. A job is named by six or more digits of its ID, or\nby its name, which means the newest of that name.",
+		Example: "  gridctl status tour",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return jobs.WithHint(jobs.Errorf(jobs.Invalid, "gridctl status takes one job, not %d", len(args)), "gridctl status --help has an example")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.status(cmd.Context(), args) },
+	}
+	a.outputFlag(cmd)
+	return cmd
+}
+
+// jobStatus is what the stewards say of a job, all shards together.
+type jobStatus struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	State    string    `json:"state"` // running, done, incomplete, unknown
+	Units    uint64    `json:"units"`
+	Open     uint64    `json:"open"`
+	Accepted uint64    `json:"accepted"`
+	Failed   uint64    `json:"failed"`
+	Conflict uint64    `json:"conflict"`
+	Differs  uint64    `json:"differs"`
+	Lent     uint64    `json:"lent"`
+	Agents   int       `json:"agents"`
+	CPU      float64   `json:"useful_cpu_seconds"`
+	Keepers  int       `json:"stewards"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires"`
+}
+
+func (a *app) status(ctx context.Context, args []string) (err error) {
+	g, err := openGrid(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	var list []records.Job
+	if len(args) == 1 {
+		job, err := g.findJob(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		list = []records.Job{job}
+	} else {
+		if err := g.loadJobs(ctx); err != nil {
+			return err
+		}
+		list = g.store.Jobs(false)
+	}
+	all := make([]jobStatus, 0, len(list))
+	rows := [][]string{{"ID", "NAME", "STATE", "DONE", "FAILED", "AGENTS", "CPU", "KEPT UNTIL"}}
+	for _, job := range list {
+		s := g.jobStatus(ctx, job)
+		all = append(all, s)
+		rows = append(rows, s.row(job.ID))
+	}
+	if len(list) == 0 {
+		a.say("you have no live jobs")
+		a.hint("gridctl submit job.yaml")
+	}
+	if len(args) == 1 {
+		a.note(all[0])
+		return a.show(all[0], rows)
+	}
+	return a.show(all, rows)
+}
+
+func (s *jobStatus) row(id jobs.JobID) []string {
+	return []string{
+		id.Short(), s.Name, s.State, fmt.Sprintf("%d/%d", s.Accepted, s.Units), fmt.Sprint(s.Failed), fmt.Sprint(s.Agents),
+		time.Duration(s.CPU * float64(time.Second)).Round(time.Second).String(), s.Expires.Local().Format(time.DateOnly),
+	}
+}
+
+// note says what a person should know and a table does not show.
+func (a *app) note(s jobStatus) {
+	if s.State == "unknown" {
+		a.say("no steward of this job answers: its state is not known now, and not lost")
+	}
+	if s.Keepers == 1 {
+		a.say("results on one machine only")
+	}
+	if s.Differs > 0 {
+		a.say("%s gave different outcomes when run twice: the first counts", count(s.Differs, "unit"))
+	}
+	if s.Failed > 0 {
+		a.say("%s failed", count(s.Failed, "unit"))
+		a.hint(fmt.Sprintf("gridctl results %s --partial", s.ID[:12]))
+	}
+}
+
+// jobStatus asks two stewards of each shard and believes, of what they know, the one who knows more.
+func (g *grid) jobStatus(ctx context.Context, job records.Job) jobStatus {
+	m := job.Manifest
+	s := jobStatus{ID: job.ID.String(), Name: m.Name, Units: m.Units, Created: m.Created, Expires: m.Expires, State: "unknown"}
+	agents := map[string]bool{}
+	answered := uint32(0)
+	for n := range m.Shards() {
+		best := g.summary(ctx, jobs.ShardID{Job: job.ID, Shard: n})
+		if best == nil {
+			continue
+		}
+		answered++
+		s.Open += best.GetOpen()
+		s.Accepted += best.GetAccepted() + best.GetSealed()
+		s.Failed += best.GetFailed()
+		s.Conflict += best.GetConflict()
+		s.Differs += best.GetDiffers()
+		s.Lent += best.GetLent()
+		s.CPU += float64(best.GetUsefulCpuUs()) / 1e6
+		s.Keepers = int(best.GetStewards())
+		for _, id := range best.GetLessees() {
+			agents[string(id)] = true
+		}
+	}
+	s.Agents = len(agents)
+	if answered == m.Shards() {
+		s.State = stateOf(s)
+	}
+	return s
+}
+
+func stateOf(s jobStatus) string {
+	switch {
+	case s.Open > 0:
+		return "running"
+	case s.Accepted == s.Units:
+		return "done"
+	default:
+		return "incomplete"
+	}
+}
+
+func (g *grid) summary(ctx context.Context, shard jobs.ShardID) *gridv1.SummaryReply {
+	var best *gridv1.SummaryReply
+	answers := 0
+	for _, m := range peer.Stewards(shard, g.members) {
+		if answers == 2 {
+			break
+		}
+		reply, err := g.askSummary(ctx, shard, m)
+		if err != nil {
+			continue
+		}
+		answers++
+		switch {
+		case best == nil:
+			best = reply
+		case reply.GetOpen() < best.GetOpen():
+			reply.Lent, reply.Lessees = best.GetLent(), best.GetLessees() // the first one lends
+			best = reply
+		}
+	}
+	return best
+}
+
+func (g *grid) askSummary(ctx context.Context, shard jobs.ShardID, m peer.Member) (*gridv1.SummaryReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	conn, err := g.dialer.Conn(m.Address, m.ID)
+	if err != nil {
+		return nil, err
+	}
+	return gridv1.NewStewardClient(conn).Summary(ctx, &gridv1.SummaryRequest{Shard: records.ShardToProto(shard)})
+}

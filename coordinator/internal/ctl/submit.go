@@ -1,0 +1,171 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// uploadRounds bounds the exchanges of "these are missing" and "here they are": the manifest's own
+	// blobs, what the list of inputs names, and one for a coordinator that restarted meanwhile.
+	uploadRounds = 4
+	uploadTime   = time.Hour
+)
+
+type submitOptions struct {
+	job     string
+	wait    bool
+	results resultsOptions
+}
+
+func newSubmitCommand(a *app) *cobra.Command {
+	var o submitOptions
+	cmd := &cobra.Command{
+		Use:   "submit job.yaml",
+		Short: "Submit a job to the grid",
+		Long: "submit checks a job, uploads its program and inputs, signs it and hands it to the coordinator. It prints\n" +
+			"the job's ID. With --wait it follows the job and gets its results.\n\n" +
+			"The machines that run a job can read its program and data.",
+		Example: "  gridctl submit tour/job.yaml --wait -d results",
+		Args:    exactly("job.yaml"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.job = args[0]
+			if !o.wait && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("timeout") || o.results.partial) {
+				return jobs.Errorf(jobs.Invalid, "-d, --timeout and --partial go with --wait")
+			}
+			return a.submit(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.wait, "wait", false, "follow the job and get its results")
+	o.results.flags(cmd)
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
+	if err := o.results.check(); err != nil {
+		return err
+	}
+	spec, _, err := loadJob(o.job)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := withTimeout(ctx, o.results.timeout)
+	defer cancel()
+	g, err := openGrid(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	build, err := spec.Build(g.id.ID(), time.Now())
+	if err != nil {
+		return err
+	}
+	a.say("the machines that run this job can read its program and data")
+	seeded, err := g.submit(ctx, build)
+	if err != nil {
+		return err
+	}
+	id, m := build.ID(), build.Manifest
+	a.say("submitted %s: %s, results kept until %s", m.Name, count(m.Units, "unit"), m.Expires.Local().Format(time.DateOnly))
+	if seeded == 0 {
+		a.say("no agent is here yet: the coordinator hands it over when one is")
+	}
+	if err := a.show(submittedView{ID: id.String(), Name: m.Name, Units: m.Units, Expires: m.Expires}, [][]string{{id.Short()}}); err != nil || !o.wait {
+		return err
+	}
+	return a.waitAndFetch(ctx, g, id, o.results)
+}
+
+// submittedView is a job in JSON.
+type submittedView struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Units   uint64    `json:"units"`
+	Expires time.Time `json:"expires"`
+}
+
+// submit uploads and hands over a job; it returns how many agents the coordinator handed it to.
+func (g *grid) submit(ctx context.Context, build *manifest.Build) (uint32, error) {
+	conn, err := g.coordinator("submit")
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, uploadTime)
+	defer cancel()
+	env := record.Sign(record.TypeManifest, build.Payload, g.id.Key)
+	req := &gridv1.SubmitRequest{Manifest: env.ToProto(), Chain: &gridv1.Chain{Certificates: g.id.Chain}}
+	files := map[jobs.Blob]manifest.File{}
+	for _, f := range build.Files {
+		files[f.Blob] = f
+	}
+	for range uploadRounds {
+		reply, err := gridv1.NewCoordinatorClient(conn).Submit(ctx, req)
+		if err != nil {
+			return 0, err
+		}
+		if len(reply.GetMissing()) == 0 {
+			return reply.GetSeeded(), g.addAdmitted(ctx, reply)
+		}
+		if err := g.upload(ctx, conn, build.ID(), reply.GetMissing(), files); err != nil {
+			return 0, err
+		}
+	}
+	return 0, jobs.Errorf(jobs.Internal, "the coordinator goes on asking for blobs that it was given")
+}
+
+func (g *grid) upload(
+	ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, missing []*gridv1.Blob, files map[jobs.Blob]manifest.File,
+) error {
+	coordinator := blobs.Peer{Conn: conn}
+	for _, m := range g.members {
+		if m.Role == peer.Coordinator {
+			coordinator.ID = m.ID
+		}
+	}
+	for _, p := range missing {
+		b, err := record.BlobFromProto(p)
+		if err != nil {
+			return err
+		}
+		f, ok := files[b]
+		if !ok {
+			return jobs.Errorf(jobs.Internal, "the coordinator asks for blob %s, which the job does not name", b)
+		}
+		r, err := f.Open()
+		if err != nil {
+			return err
+		}
+		_, err = blobs.Send(ctx, coordinator, job, b, r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return fmt.Errorf("upload %s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// addAdmitted takes the countersigned manifest into the working copy.
+func (g *grid) addAdmitted(ctx context.Context, reply *gridv1.SubmitReply) error {
+	conn, err := g.coordinator("submit")
+	if err != nil {
+		return err
+	}
+	env, err := record.FromProto(reply.GetAdmitted())
+	if err != nil {
+		return err
+	}
+	return g.store.Pull(ctx, conn, records.Scope{}, env.ID())
+}
