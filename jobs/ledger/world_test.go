@@ -199,7 +199,7 @@ func viewOf(l *ledger.Ledger) view {
 	return v
 }
 
-// statuses asserts the status of one unit.
+// wantStatus fails unless a unit has the status, and returns the unit.
 func wantStatus(t *testing.T, l *ledger.Ledger, unit uint64, want ledger.Status) ledger.Unit {
 	t.Helper()
 	u := l.Unit(unit, before)
