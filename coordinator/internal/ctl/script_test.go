@@ -12,6 +12,7 @@ import (
 
 	"idlegrid/agent/executor"
 	"idlegrid/coordinator/internal/ctl"
+	"idlegrid/jobs"
 )
 
 func TestMain(m *testing.M) {
@@ -64,6 +65,15 @@ func buildGuest(t *testing.T, dir string) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the guest: %v\n%s", err, out)
 	}
+	pool := executor.NewPool(executor.Options{Cache: filepath.Join(dir, "idlegrid", "compiled")})
+	defer pool.Close()
+	wasm, err := os.ReadFile(file)
+	if err == nil { // Else every script that comes first would compile it.
+		err = pool.Prepare(t.Context(), &executor.Program{Path: file, Digest: jobs.DigestOf(wasm), Memory: 64 << 20})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return file
 }
 
@@ -72,6 +82,7 @@ func buildGuest(t *testing.T, dir string) string {
 var modules = map[string]string{
 	"nothing.wasm": wasmHead + "\x03\x02\x01\x00" + wasmMemory + wasmExports("\x00") + "\x0a\x04\x01\x02\x00\x0b",
 	"trap.wasm":    wasmHead + "\x03\x02\x01\x00" + wasmMemory + wasmExports("\x00") + "\x0a\x05\x01\x03\x00\x00\x0b",
+	"spin.wasm":    wasmHead + "\x03\x02\x01\x00" + wasmMemory + wasmExports("\x00") + "\x0a\x09\x01\x07\x00\x03\x40\x0c\x00\x0b\x0b",
 	"nostart.wasm": wasmHead,
 	"import.wasm": wasmHead + "\x02\x0d\x01\x03env\x05magic\x00\x00" + "\x03\x02\x01\x00" + wasmMemory +
 		wasmExports("\x01") + "\x0a\x04\x01\x02\x00\x0b",
