@@ -5,8 +5,9 @@
 // source: grid/v1/records.proto
 
 // Records are the only shared state of the grid: signed, immutable, and joined by union. Every record is
-// an Envelope whose payload is one of the messages below; its ID is the SHA-256 of the payload. Records
-// are stored and forwarded byte for byte.
+// an Envelope whose payload is one of the messages below. The ID of a manifest is the SHA-256 of its payload;
+// that of any other record the SHA-256 of what is signed, which has the type in it: a cancel and a seal of one
+// job have the same payload. Records are stored and forwarded byte for byte.
 
 package gridv1
 

@@ -1,0 +1,74 @@
+# make help lists what there is to make.
+GO      ?= go
+TOOLS   := $(CURDIR)/bin/tools
+EXAMPLE := jobs/examples/tour/tour.wasm
+PROTOS  := $(wildcard proto/grid/v1/*.proto)
+GOFILES := $(shell git ls-files --cached --others --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
+
+export CGO_ENABLED ?= 0
+
+.PHONY: help build examples demo test race fuzz bench cross vet lint fmt proto verify tidy nightly clean
+
+help: ## show this
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build gridagent, gridcoordinator and gridctl into bin/
+	$(GO) build -trimpath -o bin/ ./agent/cmd/gridagent ./coordinator/cmd/gridcoordinator ./coordinator/cmd/gridctl
+
+examples: ## build the examples' programs to WebAssembly
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o $(EXAMPLE) ./jobs/examples/tour
+
+demo: build examples ## run a real job on a throw-away grid on this machine; KEEP=1 leaves the grid running
+	deploy/demo/demo.sh
+
+test: build examples ## run all tests
+	$(GO) test ./...
+
+race: ## run all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+FUZZTIME ?= 10s
+fuzz: ## fuzz every decoder for FUZZTIME each
+	deploy/tools/fuzz.sh $(FUZZTIME)
+
+bench: ## run the benchmarks once
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+cross: ## build for every system and processor
+	@for os in linux windows darwin; do for arch in amd64 arm64; do \
+		echo "build $$os/$$arch"; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./... || exit 1; \
+	done; done
+
+vet: ## go vet for every system
+	@for os in linux windows darwin; do echo "vet $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
+
+# Pinned tools have a module of their own.
+$(TOOLS)/%: deploy/tools/go.mod deploy/tools/go.sum
+	@mkdir -p $(TOOLS)
+	cd deploy/tools && GOBIN=$(TOOLS) $(GO) install tool
+
+lint: $(TOOLS)/golangci-lint ## run golangci-lint and gofumpt
+	$(TOOLS)/golangci-lint run ./...
+	@out=$$($(TOOLS)/gofumpt -l $(GOFILES)); if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
+
+fmt: $(TOOLS)/gofumpt ## format the sources
+	$(TOOLS)/gofumpt -w $(GOFILES)
+
+proto: $(TOOLS)/protoc-gen-go ## generate Go from the .proto files (needs protoc)
+	PATH=$(TOOLS):$$PATH protoc -I proto --go_out=. --go_opt=module=idlegrid \
+		--go-grpc_out=. --go-grpc_opt=module=idlegrid $(PROTOS)
+
+verify: proto ## fail if generated code or go.mod is stale
+	@# The version of protoc stands in a comment and differs between distributions.
+	git diff --exit-code -I '^// [-	]*protoc  ' -- proto
+	$(GO) mod tidy -diff
+
+tidy: ## tidy both modules
+	$(GO) mod tidy
+	cd deploy/tools && $(GO) mod tidy
+
+nightly: race ## what takes too long for every change
+	$(MAKE) fuzz FUZZTIME=60s
+
+clean: ## remove what was built
+	rm -rf bin $(EXAMPLE)
