@@ -22,7 +22,8 @@
 //
 // Packets are encrypted with the gossip key, streams run inside the connections that the caller's Dial and
 // Streams give (mutual TLS; caps on their number are the listener's). A peer without the key is not heard;
-// one without a certificate gets no stream.
+// one without a certificate gets no stream. A recorded packet can be played back by anybody; what it may
+// still do is make members that were suspected then look dead, until they object a second or so later.
 //
 // Not promised: that views agree, that a death is seen soon (20 s to 3 min), that a wake-up arrives.
 package gossip
