@@ -3,7 +3,6 @@ package worker
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -33,13 +32,17 @@ func (w *Worker) prepare(ctx context.Context, s *shard) *program {
 	job := s.job.Manifest
 	w.spawn(func() event {
 		start := time.Now()
-		ready, err := w.load(ctx, s.id.Job, job)
+		identity, err := job.Identity()
+		var ready *executor.Program
+		if err == nil {
+			ready, err = w.load(ctx, s.id.Job, job)
+		}
 		return func(now time.Time) {
 			p.loading = false
 			var unusable *executor.UnusableError
 			switch {
 			case err == nil:
-				p.ready = ready
+				p.ready, p.identity = ready, identity
 				w.log.Info("program ready", "job", s.id.Job, "name", job.Name, "took", now.Sub(start))
 			case errors.As(err, &unusable):
 				p.failure = unusable.Failure
@@ -138,7 +141,7 @@ func (w *Worker) start(ctx context.Context, s *shard, t task, p *program) {
 		defer cancel(nil)
 		args, env := m.Command(t.unit)
 		result, err := w.o.Runner.Run(ctx, ready, &executor.Unit{
-			Args: args, Env: env, Seed: seed(unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
+			Args: args, Env: env, Seed: manifest.Seed(p.identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
 		})
 		return func(now time.Time) {
 			delete(s.running, unit)
@@ -177,9 +180,4 @@ func (w *Worker) endedWith(t task, r executor.Result, now time.Time) {
 func firstLine(s string) string {
 	line, _, _ := bytes.Cut([]byte(s), []byte("\n"))
 	return string(line[:min(len(line), 200)])
-}
-
-// seed is what a unit's random source starts from: the same on every machine.
-func seed(u jobs.UnitID) [32]byte {
-	return jobs.DigestOf(binary.BigEndian.AppendUint64(u.Job[:], u.Unit))
 }

@@ -102,10 +102,11 @@ type task struct {
 
 // program is what a job needs on this agent before a unit can start.
 type program struct {
-	ready   *executor.Program
-	failure jobs.Failure // of kind input: every unit fails with it
-	loading bool
-	unit    time.Duration // measured time of one unit, moving average; 0: none has ended
+	ready    *executor.Program
+	identity jobs.Digest  // of the job, for its units' seeds
+	failure  jobs.Failure // of kind input: every unit fails with it
+	loading  bool
+	unit     time.Duration // measured time of one unit, moving average; 0: none has ended
 }
 
 // pending is a report of this agent that not enough stewards have kept.

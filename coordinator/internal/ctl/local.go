@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -31,7 +30,7 @@ type localJob struct {
 
 func newLocalJob(build *manifest.Build) (*localJob, error) {
 	m := build.Manifest
-	identity, err := identify(m)
+	identity, err := m.Identity()
 	if err != nil {
 		return nil, err
 	}
@@ -58,26 +57,12 @@ func newLocalJob(build *manifest.Build) (*localJob, error) {
 	return j, nil
 }
 
-// identify returns what two jobs share whose units give the same outcomes: whatever decides how many there
-// are, what they are called, how long they may take and how often they are tried is left out.
-func identify(m *manifest.Manifest) (jobs.Digest, error) {
-	same := manifest.Manifest{
-		Name: "local", Submitter: m.Submitter, Runtime: m.Runtime, Program: m.Program, Args: m.Args, Env: m.Env,
-		Stdin: m.Stdin, Inputs: m.Inputs, SuccessCodes: m.SuccessCodes,
-		Units: 1, Bundle: 1, Quorum: 1, Memory: manifest.MaxMemory, Timeout: time.Second,
-		Created: time.Unix(0, 0), Expires: time.Unix(1, 0), MinVersion: m.MinVersion, Features: m.Features,
-	}
-	b, err := same.Encode()
-	return jobs.DigestOf(b), err
-}
-
-// unit returns what the executor is told of a unit. A grid seeds from the job's ID instead, which a job gets
-// when it is submitted.
+// unit returns what the executor is told of a unit: the same as an agent's would be.
 func (j *localJob) unit(n uint64) *executor.Unit {
 	args, env := j.manifest.Command(n)
 	return &executor.Unit{
 		Args: args, Env: env, Timeout: j.manifest.Timeout, Succeeded: j.manifest.Succeeded,
-		Seed: jobs.DigestOf(binary.BigEndian.AppendUint64(j.identity[:], n)),
+		Seed: manifest.Seed(j.identity, n),
 	}
 }
 
