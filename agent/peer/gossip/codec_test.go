@@ -50,7 +50,7 @@ func TestMetaRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := State{
 			Voucher: Voucher{
-				Role: peer.Agent, Class: peer.Class(rapid.IntRange(1, 3).Draw(t, "class")),
+				Role: peer.Agent, Class: peer.Class(rapid.Uint8Range(1, 3).Draw(t, "class")),
 				NotAfter:  time.Unix(rapid.Int64Range(1, maxSeconds).Draw(t, "until"), 0),
 				Signature: rapid.SliceOfN(rapid.Byte(), 1, maxVoucher).Draw(t, "voucher"),
 			},

@@ -39,8 +39,9 @@ type Options struct {
 	Streams <-chan net.Conn
 	// Dial opens a gossip stream to a peer, authenticated. A zero expect stands for any peer.
 	Dial func(ctx context.Context, addr string, expect jobs.AgentID) (net.Conn, error)
-	// VerifyVoucher says whether the authority gave this voucher. It need not look at the clock. It is
-	// called by several goroutines and must not block.
+	// VerifyVoucher says whether the authority gave this voucher. It should leave the date to this package,
+	// which allows for clocks that differ by ten minutes. It is called by several goroutines, with locks
+	// held, and must not block.
 	VerifyVoucher func(pub ed25519.PublicKey, role peer.Role, class peer.Class, notAfter time.Time, voucher []byte) error
 
 	// OnChange is called some time after Members changed; several changes may share a call. OnWake is
@@ -160,15 +161,13 @@ func newGossip(o Options) (*Gossip, error) {
 	return g, nil
 }
 
-// start runs f until Close, which waits for it. It reports whether f was started.
-func (g *Gossip) start(f func()) bool {
+// start runs f, which Close waits for. After Close it does nothing.
+func (g *Gossip) start(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.ended {
-		return false
+	if !g.ended {
+		g.work.Go(f)
 	}
-	g.work.Go(f)
-	return true
 }
 
 // callBack calls OnChange and OnWake, so that memberlist's goroutines never do.

@@ -85,7 +85,7 @@ func startLoopback(t *testing.T, seed string, change func(*Options)) *Gossip {
 func listenLoopback(t *testing.T) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}

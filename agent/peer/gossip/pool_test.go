@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -38,7 +38,7 @@ func idOf(key ed25519.PrivateKey) jobs.AgentID {
 
 func voucherText(pub ed25519.PublicKey, role peer.Role, class peer.Class, notAfter time.Time) []byte {
 	b := append([]byte(pub), byte(role), byte(class))
-	return binary.BigEndian.AppendUint64(b, uint64(notAfter.Unix()))
+	return strconv.AppendInt(b, notAfter.Unix(), 10)
 }
 
 func vouch(key ed25519.PrivateKey, role peer.Role, class peer.Class, notAfter time.Time) Voucher {

@@ -36,8 +36,9 @@ type Network struct {
 // another. The seed makes the choice of lost packets; their order under concurrency is not repeatable.
 func New(latency time.Duration, seed uint64) *Network {
 	return &Network{
-		latency: latency, rand: rand.New(rand.NewPCG(seed, seed)),
-		hosts: make(map[netip.Addr]*Host), cuts: make(map[[2]netip.Addr]struct{}),
+		latency: latency,
+		rand:    rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // loses packets, keeps no secret
+		hosts:   make(map[netip.Addr]*Host), cuts: make(map[[2]netip.Addr]struct{}),
 	}
 }
 

@@ -153,7 +153,7 @@ func TestListenerClose(t *testing.T) {
 		unread := must[*simnet.Listener](t)(n.Host(bob).Listen(7))
 		d := must[net.Conn](t)(n.Host(alice).Dial(t.Context(), bob+":7"))
 		_ = unread.Close()
-		if _, err := d.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := d.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("stream that nobody accepted: %v", err)
 		}
 		_ = c.Close()
