@@ -144,9 +144,21 @@ func (p *painter) crossings() {
 		bow := spot{(a.x+b.x)/2 + (b.y-a.y)*0.12, (a.y+b.y)/2 - (b.x-a.x)*0.12}
 		for d := 6.0; d < length; d += 8 {
 			t := d / length
-			p.dot(a.to(bow, t).to(bow.to(b, t), t), 1.2, fade(p.ink(i), 0.55))
+			if at := a.to(bow, t).to(bow.to(b, t), t); !p.foreign(at, i, j) {
+				p.dot(at, 1.2, fade(p.ink(i), 0.55))
+			}
 		}
 	}
+}
+
+// foreign reports whether a place is in an inset that neither stop is in.
+func (p *painter) foreign(at spot, i, j int) bool {
+	for k, panel := range p.panels {
+		if panel.title != "" && k != p.in[i] && k != p.in[j] && panel.box.contains(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // airports draws a dot for each airport, the names of a few that people know, and where the tour begins.
@@ -181,9 +193,13 @@ func (p *painter) words() {
 	p.write(Thousands(float64(len(p.Tour)))+" airports,", spot{left, 66}, 0, pen{p.pens.title, paleInk})
 	p.write("one tour", spot{left, 102}, 0, pen{p.pens.title, paleInk})
 	p.write(Thousands(p.Km)+" km", spot{left, 168}, 0, pen{p.pens.figure, p.gradient.at(1)})
-	p.write("the shortest of "+Thousands(float64(len(p.Lengths)))+" tours found", spot{left, 194}, 0, pen{p.pens.text, textInk})
-	p.write(Thousands(p.GreedyKm)+" km if one always flew to", spot{left, 218}, 0, pen{p.pens.text, textInk})
-	p.write("the nearest airport left", spot{left, 240}, 0, pen{p.pens.text, textInk})
+	for i, line := range []string{
+		"the shortest of " + Thousands(float64(len(p.Lengths))) + " tours found",
+		Thousands(p.GreedyKm) + " km if one always flew to",
+		"the nearest airport left",
+	} {
+		p.write(line, spot{left, 196 + 22*float64(i)}, 0, pen{p.pens.text, textInk})
+	}
 	for i := range 260 {
 		x := float64(left + i)
 		p.fill(box{x, 540, x + 1, 548}, p.gradient.at(float64(i)/259))

@@ -55,7 +55,7 @@ type pen struct {
 
 // label writes a small text that stays readable on top of lines: in a dark haze of itself.
 func (c *canvas) label(text string, at spot, align float64, with pen) {
-	haze := pen{with.face, fade(ground, 0.6)}
+	haze := pen{with.face, fade(ground, 0.85)}
 	for _, d := range []spot{{-2, 0}, {2, 0}, {0, -2}, {0, 2}, {-1, -1}, {1, 1}, {-1, 1}, {1, -1}} {
 		c.write(text, spot{at.x + d.x, at.y + d.y}, align, haze)
 	}
