@@ -111,10 +111,12 @@ type localRun struct {
 }
 
 // units runs those that are not in the folder yet.
-func (r *localRun) units(ctx context.Context) error {
-	todo := missing(r.folder, r.manifest.Units)
+func (r *localRun) units(ctx context.Context, todo []uint64) error {
 	r.done = r.manifest.Units - uint64(len(todo))
 	r.show.Update(r.done, 0, r.manifest.Units, r.cores)
+	if len(todo) == 0 {
+		return nil
+	}
 	if err := r.pool.Prepare(ctx, &r.program); err != nil {
 		return err
 	}

@@ -176,9 +176,10 @@ func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o ru
 		return err
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
-	a.say("running %s on %s, results in %s", count(job.manifest.Units, "unit"), count(o.cores, "core"), o.dir)
+	todo := missing(folder, job.manifest.Units)
+	a.announce(job, len(todo), o)
 	r := &localRun{localJob: job, pool: pool, folder: folder, cores: o.cores, show: a.startProgress("core")}
-	err = r.units(ctx)
+	err = r.units(ctx, todo)
 	r.show.Close()
 	if err != nil && ctx.Err() != nil {
 		err = r.stopped(context.Cause(ctx))
@@ -198,6 +199,15 @@ func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o ru
 		}
 	}
 	return incomplete
+}
+
+// announce says what is about to run, and where.
+func (a *app) announce(job *localJob, todo int, o runOptions) {
+	units := count(job.manifest.Units, "unit")
+	if uint64(todo) < job.manifest.Units {
+		units = fmt.Sprintf("%d of %s, the others are there,", todo, units)
+	}
+	a.say("running %s on %s, results in %s", units, count(o.cores, "core"), o.dir)
 }
 
 // stopped says how far the run came when it was somebody's wish that it ends.
@@ -241,6 +251,13 @@ func (a *app) combine(ctx context.Context, pool results.Pool, folder *results.Fo
 	if r.Failure.Failed() {
 		return jobs.WithHint(jobs.Errorf(jobs.Internal, "combine failed: %s", r.Failure),
 			"the units' results stay; what it wrote is in %s", folder.Combined())
+	}
+	for i, f := range r.Outcome.Files {
+		if i == maxListed {
+			a.say("and %d more files", len(r.Outcome.Files)-maxListed)
+			break
+		}
+		a.say("wrote %s", clean(folder.CombinedFile(f.Path)))
 	}
 	a.say("combined: %s", folder.Combined())
 	return nil

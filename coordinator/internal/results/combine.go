@@ -65,6 +65,11 @@ func (f *Folder) Combine(ctx context.Context, pool Pool, c Combine) (*Result, er
 // Combined returns the folder of what was combined.
 func (f *Folder) Combined() string { return filepath.Join(f.dir, combinedFolder) }
 
+// CombinedFile returns where a file of its outcome is.
+func (f *Folder) CombinedFile(name string) string {
+	return filepath.Join(f.Combined(), outFolder, filepath.FromSlash(name))
+}
+
 // inputs returns what a combine program sees.
 func (f *Folder) inputs() ([]executor.File, error) {
 	found, err := f.list(unitsFolder)
