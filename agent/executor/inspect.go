@@ -72,7 +72,7 @@ func explain(err error, m wazero.CompiledModule) error {
 	if err == nil {
 		return nil
 	}
-	missing := (*child.MissingImport)(nil)
+	missing := (*child.MissingImportError)(nil)
 	if errors.As(err, &missing) {
 		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%w", err), "%s", importHint(missing))
 	}
@@ -87,7 +87,7 @@ func explain(err error, m wazero.CompiledModule) error {
 }
 
 // importHint says what the people who import such a thing most likely did.
-func importHint(m *child.MissingImport) string {
+func importHint(m *child.MissingImportError) string {
 	switch {
 	case m.Known:
 		return "build it with a current toolchain for WASI preview 1"

@@ -17,8 +17,7 @@ import (
 // parentMark makes the test binary a process that starts a pool with a spinning unit: see TestParentDies.
 const parentMark = "EXECUTOR_TEST_PARENT"
 
-// scratch is where the guest and the compiled programs of all tests lie; guestFile is the Go guest of
-// testdata in it.
+// TestMain makes the test binary its own child, and builds the Go guest once.
 func TestMain(m *testing.M) {
 	executor.Main()
 	if dir := os.Getenv(parentMark); dir != "" {
@@ -27,14 +26,21 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int) {
 	dir, err := os.MkdirTemp("", "executor-test-")
+	if err == nil {
+		err = os.Setenv(scratchVariable, dir)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	os.Setenv(scratchVariable, dir)
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "guest.wasm"), "./testdata/guest")
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -30,6 +30,7 @@ type Pool struct {
 	slots   chan struct{} // a token for each slot in use
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	warned  sync.Once
 
 	mu     sync.Mutex // guards everything below
 	closed bool
@@ -140,6 +141,9 @@ func (p *Pool) loaded(ctx context.Context, prog *Program) (*process, error) {
 	if err := c.load(ctx, prog, loadOptions{cache: dir}); err != nil {
 		c.end()
 		return nil, err
+	}
+	if c.warning != "" {
+		p.warned.Do(func() { p.options.Log.Warn("executor priority", slog.String("failed", c.warning)) })
 	}
 	return c, nil
 }

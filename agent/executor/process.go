@@ -28,6 +28,7 @@ type process struct {
 	said    *head      // standard error of the child itself
 	ended   chan struct{}
 	program *Program
+	warning string        // what it could not do to step back
 	cpu     time.Duration // that was reported so far
 
 	mu   sync.Mutex

@@ -92,14 +92,12 @@ func TestReceiver(t *testing.T) {
 		good []*gridv1.ExecutorReply
 		bad  *gridv1.ExecutorReply
 	}{
-		"stdout":       {[]*gridv1.ExecutorReply{stdout(5), stdout(5)}, stdout(1)},
-		"stderr":       {[]*gridv1.ExecutorReply{stderr(10), stderr(len(child.CutMark(10)))}, stderr(1)},
-		"bytes":        {[]*gridv1.ExecutorReply{file("a", 5), file("a", 1), file("b", 4)}, file("b", 1)},
-		"files":        {[]*gridv1.ExecutorReply{file("a", 0), file("b", 0)}, file("c", 0)},
-		"path":         {nil, file("../a", 0)},
-		"no reply":     {nil, &gridv1.ExecutorReply{}},
-		"second load":  {nil, &gridv1.ExecutorReply{Reply: &gridv1.ExecutorReply_Loaded{}}},
-		"a file twice": {[]*gridv1.ExecutorReply{file("a", 1), file("b", 1)}, file("a", 1)},
+		"stdout":      {[]*gridv1.ExecutorReply{stdout(5), stdout(5)}, stdout(1)},
+		"stderr":      {[]*gridv1.ExecutorReply{stderr(10), stderr(len(child.CutMark(10)))}, stderr(1)},
+		"bytes":       {[]*gridv1.ExecutorReply{file("a", 5), file("a", 1), file("b", 4)}, file("b", 1)},
+		"files":       {[]*gridv1.ExecutorReply{file("a", 0), file("b", 0)}, file("c", 0)},
+		"no reply":    {nil, &gridv1.ExecutorReply{}},
+		"second load": {nil, &gridv1.ExecutorReply{Reply: &gridv1.ExecutorReply_Loaded{}}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -116,6 +114,20 @@ func TestReceiver(t *testing.T) {
 	}
 }
 
+func TestReceiverChecks(t *testing.T) {
+	for _, paths := range [][]string{{"../a"}, {"a", "b", "a"}, {""}, {"a/"}} {
+		r := receiver{limits: Limits{}.withDefaults()}
+		for _, path := range paths {
+			if err := r.file(&gridv1.OutFile{Path: path}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.check(); !errors.Is(err, errProtocol) {
+			t.Errorf("files %q: %v", paths, err)
+		}
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	zero := func(code uint32) bool { return code == 0 }
 	trap := &gridv1.Failure{Kind: gridv1.FailureKind_FAILURE_KIND_TRAP, Text: "t\xff"}
@@ -129,6 +141,7 @@ func TestVerdict(t *testing.T) {
 		"otherwise":         {&gridv1.ExecutorDone{ExitCode: 1, Otherwise: memory}, jobs.Failure{Kind: jobs.FailureMemory, Text: "m"}},
 		"a code alone":      {&gridv1.ExecutorDone{ExitCode: 1}, jobs.Failure{Kind: jobs.FailureExit, Text: "exit code 1"}},
 		"a kind of its own": {&gridv1.ExecutorDone{Failure: &gridv1.Failure{Kind: 1000}}, jobs.Failure{Kind: jobs.FailureInput}},
+		"a negative kind":   {&gridv1.ExecutorDone{Failure: &gridv1.Failure{Kind: -1}}, jobs.Failure{Kind: jobs.FailureExit}},
 	}
 	for name, tt := range tests {
 		if got := verdict(tt.done, zero); got != tt.want {

@@ -41,7 +41,7 @@ func (p *process) load(ctx context.Context, prog *Program, o loadOptions) error 
 		p.kill(err)
 		return &UnusableError{Failure: jobs.Failure{Kind: jobs.FailureCrash, Text: child.Text("while compiling, " + p.obituary())}}
 	}
-	p.program = prog
+	p.program, p.warning = prog, loaded.GetWarning()
 	p.cpu += micros(loaded.GetCpuUs())
 	if f := failureOf(loaded.GetFailure()); f.Failed() {
 		return &UnusableError{Failure: f}
@@ -105,7 +105,7 @@ func (p *process) exchange(u *Unit, r *receiver) (*gridv1.ExecutorDone, error) {
 			return nil, err
 		}
 		if done := reply.GetDone(); done != nil {
-			return done, nil
+			return done, r.check()
 		}
 		if err := r.take(&reply); err != nil {
 			return nil, err
@@ -162,8 +162,8 @@ func failureOf(f *gridv1.Failure) jobs.Failure {
 	if f.GetKind() == gridv1.FailureKind_FAILURE_KIND_UNSPECIFIED {
 		return jobs.Failure{}
 	}
-	kind := jobs.FailureKind(min(f.GetKind(), gridv1.FailureKind_FAILURE_KIND_INPUT))
-	return jobs.Failure{Kind: kind, Text: child.Text(f.GetText())}
+	kind := min(max(f.GetKind(), gridv1.FailureKind_FAILURE_KIND_EXIT), gridv1.FailureKind_FAILURE_KIND_INPUT)
+	return jobs.Failure{Kind: jobs.FailureKind(kind), Text: child.Text(f.GetText())}
 }
 
 func micros(n uint64) time.Duration {
@@ -203,21 +203,26 @@ func gather(to *[]byte, b []byte, limit int64) error {
 
 // file takes a piece of a file. The pieces of one file follow each other, and files come in order.
 func (r *receiver) file(f *gridv1.OutFile) error {
-	files := r.outcome.Files
-	path, n := f.GetPath(), len(files)
+	path, n := f.GetPath(), len(r.outcome.Files)
 	if r.outBytes += int64(len(f.GetData())); r.outBytes > r.limits.OutBytes {
 		return fmt.Errorf("%w: more in /out than allowed", errProtocol)
 	}
-	if n > 0 && files[n-1].Path == path {
-		files[n-1].Data = append(files[n-1].Data, f.GetData()...)
+	if n > 0 && r.outcome.Files[n-1].Path == path {
+		last := &r.outcome.Files[n-1]
+		last.Data = append(last.Data, f.GetData()...)
 		return nil
-	}
-	if err := record.CheckPath(path); err != nil {
-		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	if int64(n) >= r.limits.OutFiles {
 		return fmt.Errorf("%w: more files in /out than allowed", errProtocol)
 	}
-	r.outcome.Files = append(files, record.File{Path: path, Data: f.GetData()})
+	r.outcome.Files = append(r.outcome.Files, record.File{Path: path, Data: f.GetData()})
+	return nil
+}
+
+// check looks at the whole: whether others can take it as an outcome.
+func (r *receiver) check() error {
+	if err := r.outcome.Check(); err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
 	return nil
 }

@@ -43,12 +43,14 @@ func TestUnits(t *testing.T) {
 		{name: "much garbage", program: guest, args: []string{"garbage"}},
 		{name: "full disk", program: guest, args: []string{"fill", "1025"}, kind: jobs.FailureExit, text: "/out is full"},
 		{name: "trap", program: hand(module{body: bodyTrap, pages: 1}), kind: jobs.FailureTrap, text: "unreachable"},
+		{name: "endless recursion", program: hand(module{body: []byte{opCall, 0}, pages: 1}), kind: jobs.FailureTrap, text: "stack overflow"},
 		{name: "exit by import", program: hand(module{body: bodyExit5, pages: 1, imports: [][2]string{procExit}}), kind: jobs.FailureExit, text: "exit code 5"},
 		{name: "refused memory and fine", program: hand(module{body: bodyGrow, pages: 1})},
 		{name: "refused memory and trapped", program: hand(module{body: slices.Concat(bodyGrow, bodyTrap), pages: 1}), kind: jobs.FailureMemory, text: "the limit is 16 MiB"},
 		{name: "refused memory and exit code", program: hand(module{body: slices.Concat(bodyGrow, bodyExit5), pages: 1, imports: [][2]string{procExit}}), kind: jobs.FailureMemory, text: "exit code 5"},
 		{name: "more memory than allowed to start", program: hand(module{pages: 257}), kind: jobs.FailureMemory, text: "asked for 17 MiB of memory, the limit is 16 MiB"},
 		{name: "exactly the memory allowed", program: hand(module{pages: 256})},
+		{name: "endless tables", program: hand(module{body: bodyTables, pages: 1}), kind: jobs.FailureCrash, text: "made this process hold"},
 		{name: "no memory", program: hand(module{pages: 0})},
 	}
 	for _, tt := range tests {

@@ -13,6 +13,7 @@ const (
 	opCall        = 0x10
 	opMemoryGrow  = 0x40
 	opI32Const    = 0x41
+	opDrop        = 0x1a
 	opI32Load     = 0x28
 	opI32Store    = 0x36
 	opI32Ne       = 0x47
@@ -46,6 +47,7 @@ func (m module) bytes() []byte {
 	}
 	section(2, imports)
 	section(3, []byte{1, 0})
+	section(4, []byte{1, 0x70, 0, 0}) // an empty table of functions
 	section(5, []byte{1, 0}, leb(m.pages))
 	section(7, leb(2), name("memory"), []byte{2, 0}, name(m.export), []byte{0}, leb(uint64(len(m.imports))))
 	code := append(append([]byte{0}, m.body...), opEnd)
@@ -67,13 +69,16 @@ func leb(n uint64) []byte {
 
 // Bodies of guests.
 var (
-	bodyNoop  = []byte(nil)
 	bodyTrap  = []byte{opUnreachable}
 	bodySpin  = []byte{opLoop, blockVoid, opBr, 0, opEnd}
 	bodyExit5 = []byte{opI32Const, 5, opCall, 0}
 	// bodyGrow grows its memory by 16 pages again and again until it is refused, and then ends.
 	bodyGrow = []byte{
 		opLoop, blockVoid, opI32Const, 16, opMemoryGrow, 0, opI32Const, 0x7f, opI32Ne, opBrIf, 0, opEnd,
+	}
+	// bodyTables grows its table by a million entries for ever.
+	bodyTables = []byte{
+		opLoop, blockVoid, 0xd0, 0x70, opI32Const, 0x80, 0x80, 0xc0, 0x00, 0xfc, 15, 0, opDrop, opBr, 0, opEnd,
 	}
 	procExit = [2]string{"wasi_snapshot_preview1", "proc_exit"}
 )
@@ -83,7 +88,7 @@ var (
 func bodyUsed(pages byte) []byte {
 	last := constant(uint32(pages)<<16 - 4)
 	grown := constant(uint32(pages)<<16 + 8)
-	body := []byte{opI32Const, 1, opMemoryGrow, 0, 0x1a}
+	body := []byte{opI32Const, 1, opMemoryGrow, 0, opDrop}
 	for _, at := range [][]byte{constant(0), last, grown} {
 		body = append(append(body, at...), opI32Load, 2, 0, opIf, blockVoid, opUnreachable, opEnd)
 		body = append(append(body, at...), opI32Const, 1, opI32Store, 2, 0)

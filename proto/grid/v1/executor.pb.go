@@ -542,7 +542,9 @@ type ExecutorLoaded struct {
 	// Absent: the program can run.
 	Failure *Failure `protobuf:"bytes,1,opt,name=failure,proto3" json:"failure,omitempty"`
 	// CPU time of this process since it started.
-	CpuUs         uint64 `protobuf:"varint,2,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	CpuUs uint64 `protobuf:"varint,2,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	// What this process could not do to step back behind the owner's work; empty: it could do all.
+	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -589,6 +591,13 @@ func (x *ExecutorLoaded) GetCpuUs() uint64 {
 		return x.CpuUs
 	}
 	return 0
+}
+
+func (x *ExecutorLoaded) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
 }
 
 type ExecutorDone struct {
@@ -707,10 +716,11 @@ const file_grid_v1_executor_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\fH\x00R\x06stderr\x12&\n" +
 	"\x04file\x18\x04 \x01(\v2\x10.grid.v1.OutFileH\x00R\x04file\x12+\n" +
 	"\x04done\x18\x05 \x01(\v2\x15.grid.v1.ExecutorDoneH\x00R\x04doneB\a\n" +
-	"\x05reply\"S\n" +
+	"\x05reply\"m\n" +
 	"\x0eExecutorLoaded\x12*\n" +
 	"\afailure\x18\x01 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
-	"\x06cpu_us\x18\x02 \x01(\x04R\x05cpuUs\"\xb7\x01\n" +
+	"\x06cpu_us\x18\x02 \x01(\x04R\x05cpuUs\x12\x18\n" +
+	"\awarning\x18\x03 \x01(\tR\awarning\"\xb7\x01\n" +
 	"\fExecutorDone\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\rR\bexitCode\x12*\n" +
 	"\afailure\x18\x02 \x01(\v2\x10.grid.v1.FailureR\afailure\x12.\n" +

@@ -18,8 +18,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"idlegrid/agent/executor/internal/host"
@@ -27,8 +29,7 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
-// ExitProtocol is the exit code of a process whose parent made no sense, or whose priority could not be
-// lowered.
+// ExitProtocol is the exit code of a process whose parent made no sense, or that the system refused memory.
 const ExitProtocol = 70
 
 // Serve runs the child until in ends, and then ends the process: it does not return.
@@ -36,12 +37,15 @@ func Serve(in io.Reader, out io.Writer, p host.Priority) {
 	// One for the guest, which cannot be interrupted, and one for everything else. Setting it also keeps Go
 	// from changing it later, for which it would have to stop the guest.
 	runtime.GOMAXPROCS(2)
-	if err := host.StepBack(p); err != nil {
-		fail(fmt.Errorf("lower the priority: %w", err))
-	}
+	// Only the parent ends this process. A service manager and a terminal send these to everybody, and a
+	// unit that died of it would count as failed.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	requests := make(chan *gridv1.ExecutorRequest)
 	go receive(in, requests)
 	s := &server{out: wire.NewWriter(out)}
+	if err := host.StepBack(p); err != nil {
+		s.warning = err.Error()
+	}
 	for r := range requests {
 		if err := s.handle(r); err != nil {
 			fail(err)
@@ -75,6 +79,7 @@ type server struct {
 	out     *wire.Writer
 	program *program
 	cpu     time.Duration // what was reported so far
+	warning string
 }
 
 func (s *server) handle(r *gridv1.ExecutorRequest) error {
@@ -92,7 +97,7 @@ func (s *server) load(l *gridv1.ExecutorLoad) error {
 		return errors.New("a second load")
 	}
 	p, err := load(context.Background(), l)
-	loaded := new(gridv1.ExecutorLoaded)
+	loaded := &gridv1.ExecutorLoaded{Warning: s.warning}
 	if err != nil {
 		loaded.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, err.Error())
 	}

@@ -14,14 +14,14 @@ import (
 // StartFunction is what a guest exports to be run.
 const StartFunction = "_start"
 
-// MissingImport is a function that a module wants and nobody provides.
-type MissingImport struct {
+// MissingImportError is a function that a module wants and nobody provides.
+type MissingImportError struct {
 	Module, Name string
 	Known        bool // the name is known, its parameters are not
 }
 
 // Error names the function.
-func (e *MissingImport) Error() string {
+func (e *MissingImportError) Error() string {
 	if e.Known {
 		return fmt.Sprintf("imports %s.%s with other parameters than WASI preview 1 has", e.Module, e.Name)
 	}
@@ -42,15 +42,15 @@ func Check(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) error
 		module, name, _ := f.Import()
 		known, ok := provided[name]
 		if module != wasi_snapshot_preview1.ModuleName || !ok {
-			return &MissingImport{Module: module, Name: name}
+			return &MissingImportError{Module: module, Name: name}
 		}
 		if !sameType(f, known) {
-			return &MissingImport{Module: module, Name: name, Known: true}
+			return &MissingImportError{Module: module, Name: name, Known: true}
 		}
 	}
 	for _, mem := range m.ImportedMemories() {
 		module, name, _ := mem.Import()
-		return &MissingImport{Module: module, Name: name}
+		return &MissingImportError{Module: module, Name: name}
 	}
 	start := m.ExportedFunctions()[StartFunction]
 	if start == nil || len(start.ParamTypes())+len(start.ResultTypes()) > 0 {

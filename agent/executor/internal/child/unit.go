@@ -85,7 +85,7 @@ func (g *guest) run(ctx context.Context, r *gridv1.ExecutorRun) (ending, error) 
 		if err != nil {
 			return ending{kind: gridv1.FailureKind_FAILURE_KIND_INPUT, text: "standard input: " + err.Error()}, nil
 		}
-		defer f.Close() // it was only read
+		defer func() { _ = f.Close() }() // it was only read
 		g.stdin = &stdin{file: f, tick: g.session.Tick}
 	}
 	conf, err := g.config(r)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,29 +17,38 @@ const (
 	ioprioProcess = 1
 )
 
-// StepBack lowers the priority of this whole process. Linux keeps priorities for each thread, and a new
-// thread has those of the one that started it; so it goes over the threads until there is none left that it
-// has not seen.
+// StepBack lowers the priority of this whole process as far as the system lets it, and returns what it could
+// not do. An idle process is also the first to go when memory runs out.
 func StepBack(p Priority) error {
+	err := eachThread(func(tid int) error { return stepBackThread(tid, p) })
+	if p == Idle {
+		err = errors.Join(err, os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0))
+	}
+	return err
+}
+
+// eachThread calls do for every thread. Linux keeps priorities for each thread, and a new thread has those of
+// the one that started it; so it goes over the threads until there is none left that it has not seen.
+func eachThread(do func(tid int) error) error {
 	seen := make(map[int]bool)
-	for {
+	var failed error
+	for fresh := true; fresh; {
 		tids, err := threads()
 		if err != nil {
 			return err
 		}
-		fresh := false
+		fresh = false
 		for _, tid := range tids {
-			if !seen[tid] {
-				seen[tid], fresh = true, true
-				if err := stepBackThread(tid, p); err != nil && !errors.Is(err, unix.ESRCH) {
-					return err
-				}
+			if seen[tid] {
+				continue
+			}
+			seen[tid], fresh = true, true
+			if err := do(tid); err != nil && !errors.Is(err, unix.ESRCH) {
+				failed = err
 			}
 		}
-		if !fresh {
-			return nil
-		}
 	}
+	return failed
 }
 
 // threads returns the IDs of this process's threads.
@@ -59,18 +67,18 @@ func threads() ([]int, error) {
 }
 
 func stepBackThread(tid int, p Priority) error {
+	var errs []error
 	if err := unix.Setpriority(unix.PRIO_PROCESS, tid, lowestNice); err != nil {
-		return fmt.Errorf("set nice of thread %d: %w", tid, err)
+		errs = append(errs, fmt.Errorf("set nice: %w", err))
 	}
-	if p != Idle {
-		return nil
+	if p == Idle {
+		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+		if err := unix.SchedSetAttr(tid, &attr, 0); err != nil {
+			errs = append(errs, fmt.Errorf("set scheduling policy: %w", err))
+		}
+		if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioProcess, uintptr(tid), ioprioIdle); errno != 0 {
+			errs = append(errs, fmt.Errorf("set I/O class: %w", errno))
+		}
 	}
-	attr := unix.SchedAttr{Size: uint32(unsafe.Sizeof(unix.SchedAttr{})), Policy: unix.SCHED_IDLE}
-	if err := unix.SchedSetAttr(tid, &attr, 0); err != nil {
-		return fmt.Errorf("set scheduling policy of thread %d: %w", tid, err)
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioProcess, uintptr(tid), ioprioIdle); errno != 0 {
-		return fmt.Errorf("set I/O class of thread %d: %w", tid, errno)
-	}
-	return nil
+	return errors.Join(errs...)
 }

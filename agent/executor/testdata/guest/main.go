@@ -328,7 +328,7 @@ func escape([]string) error {
 
 // garbage makes many small calls, each of which leaves something to collect in the executor.
 func garbage([]string) error {
-	for i := range 300_000 {
+	for i := range 100_000 {
 		f, err := os.Create("/out/again")
 		if err != nil {
 			return fmt.Errorf("after %d: %w", i, err)
