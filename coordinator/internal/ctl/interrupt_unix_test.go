@@ -4,6 +4,7 @@ package ctl_test
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,7 @@ func TestInterrupt(t *testing.T) {
 	if stdout.Len() != 0 {
 		t.Errorf("standard output %q", &stdout)
 	}
-	index, err := os.ReadFile(filepath.Join(out, "units.json"))
+	index, err := fs.ReadFile(os.DirFS(out), "units.json")
 	if err != nil || strings.Count(string(index), `"status":"open"`) != 3 {
 		t.Errorf("units.json: %s, %v", index, err)
 	}

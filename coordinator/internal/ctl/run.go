@@ -177,7 +177,7 @@ func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o ru
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
 	todo := missing(folder, job.manifest.Units)
-	a.announce(job, len(todo), o)
+	a.announce(job, uint64(len(todo)), o)
 	r := &localRun{localJob: job, pool: pool, folder: folder, cores: o.cores, show: a.startProgress("core")}
 	err = r.units(ctx, todo)
 	r.show.Close()
@@ -202,9 +202,13 @@ func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o ru
 }
 
 // announce says what is about to run, and where.
-func (a *app) announce(job *localJob, todo int, o runOptions) {
+func (a *app) announce(job *localJob, todo uint64, o runOptions) {
 	units := count(job.manifest.Units, "unit")
-	if uint64(todo) < job.manifest.Units {
+	switch {
+	case todo == 0:
+		a.say("the results of all %s are in %s", units, o.dir)
+		return
+	case todo < job.manifest.Units:
 		units = fmt.Sprintf("%d of %s, the others are there,", todo, units)
 	}
 	a.say("running %s on %s, results in %s", units, count(o.cores, "core"), o.dir)

@@ -5,6 +5,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"idlegrid/jobs"
 )
@@ -57,9 +58,11 @@ func windowsName(name string) bool {
 	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$":
 		return false
 	}
-	port, isCom := strings.CutPrefix(stem, "COM")
-	if !isCom {
-		port, isCom = strings.CutPrefix(stem, "LPT")
+	for _, device := range []string{"COM", "LPT"} {
+		port, is := strings.CutPrefix(stem, device)
+		if is && utf8.RuneCountInString(port) == 1 && strings.ContainsAny(port, "0123456789¹²³") {
+			return false
+		}
 	}
-	return !isCom || !strings.Contains("0123456789¹²³", port) || port == ""
+	return true
 }

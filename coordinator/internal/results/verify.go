@@ -2,6 +2,7 @@ package results
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -58,7 +59,7 @@ func (f *Folder) readOutcome(name string) (o record.Outcome, err error) {
 }
 
 // readFile reads a regular file of at most limit bytes.
-func (f *Folder) readFile(name string, limit int64) (data []byte, err error) {
+func (f *Folder) readFile(name string, limit int64) ([]byte, error) {
 	info, err := f.root.Lstat(name)
 	if err != nil {
 		return nil, err
@@ -70,8 +71,8 @@ func (f *Folder) readFile(name string, limit int64) (data []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close() // Nothing was written.
-	return io.ReadAll(io.LimitReader(r, limit))
+	data, err := io.ReadAll(io.LimitReader(r, limit))
+	return data, errors.Join(err, r.Close())
 }
 
 // foundFile is a regular file, by its path relative to DIR.
