@@ -163,10 +163,11 @@ func TestPriority(t *testing.T) {
 		if err != nil || len(threads) == 0 {
 			t.Fatalf("threads %v: %v", threads, err)
 		}
-		want := map[bool]int{false: other, true: idle}[background]
+		type priority struct{ nice, policy int }
+		want := map[bool]priority{false: {5, other}, true: {19, idle}}[background]
 		for _, path := range threads {
-			if s, ok := readStat(path); ok && (s.nice != 19 || s.policy != want) {
-				t.Errorf("background %v: %s has nice %d and policy %d, expected 19 and %d", background, path, s.nice, s.policy, want)
+			if s, ok := readStat(path); ok && (s.nice != want.nice || s.policy != want.policy) {
+				t.Errorf("background %v: %s has nice %d and policy %d, expected %+v", background, path, s.nice, s.policy, want)
 			}
 		}
 	}

@@ -79,11 +79,13 @@ func newRun() *cobra.Command {
 			return jobs.Errorf(jobs.Invalid, "--cores %d: expected 1 to 1024", f.cores)
 		}
 		f.state = *state
-		if _, err := node.ClassOf(f.state); err != nil {
+		class, err := node.ClassOf(f.state)
+		if err != nil {
 			return err
 		}
 		pool := executor.NewPool(executor.Options{
-			Slots: f.cores, Cache: filepath.Join(f.state, "cache"), Background: true, Log: logger,
+			Slots: f.cores, Cache: filepath.Join(f.state, "cache"), Log: logger,
+			Background: class != peer.AlwaysOn, // there is no owner to be noticed by
 		})
 		defer pool.Close()
 		network, err := node.Listen(f.listen)

@@ -3,7 +3,6 @@ package host
 import "golang.org/x/sys/unix"
 
 const (
-	lowestNice = 19
 	// prioDarwinProcess and prioDarwinBG are PRIO_DARWIN_PROCESS and PRIO_DARWIN_BG of sys/resource.h: the
 	// lowest CPU priority and throttled disk and network, for all threads.
 	prioDarwinProcess = 4
@@ -12,7 +11,7 @@ const (
 
 // StepBack lowers the priority of this whole process.
 func StepBack(p Priority) error {
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, lowestNice); err != nil || p != Idle {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, p.nice()); err != nil || p != Idle {
 		return err
 	}
 	return unix.Setpriority(prioDarwinProcess, 0, prioDarwinBG)

@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	lowestNice = 19
 	// ioprioIdle is IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0) of linux/ioprio.h, and ioprioProcess its
 	// IOPRIO_WHO_PROCESS.
 	ioprioIdle    = 3 << 13
@@ -68,7 +67,7 @@ func threads() ([]int, error) {
 
 func stepBackThread(tid int, p Priority) error {
 	var errs []error
-	if err := unix.Setpriority(unix.PRIO_PROCESS, tid, lowestNice); err != nil {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, tid, p.nice()); err != nil {
 		errs = append(errs, fmt.Errorf("set nice: %w", err))
 	}
 	if p == Idle {

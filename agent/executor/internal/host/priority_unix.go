@@ -4,7 +4,5 @@ package host
 
 import "golang.org/x/sys/unix"
 
-const lowestNice = 19
-
 // StepBack lowers the priority of this whole process. There is nothing lower than nice here.
-func StepBack(Priority) error { return unix.Setpriority(unix.PRIO_PROCESS, 0, lowestNice) }
+func StepBack(p Priority) error { return unix.Setpriority(unix.PRIO_PROCESS, 0, p.nice()) }
