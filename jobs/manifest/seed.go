@@ -12,7 +12,7 @@ import (
 // how long they may take and how often they are tried is left out.
 func (m *Manifest) Identity() (jobs.Digest, error) {
 	same := Manifest{
-		Name: "identity", Runtime: m.Runtime, Program: m.Program, Args: m.Args, Env: m.Env, Stdin: m.Stdin,
+		Name: "identity", Submitter: jobs.KeyID{1}, Runtime: m.Runtime, Program: m.Program, Args: m.Args, Env: m.Env, Stdin: m.Stdin,
 		Inputs: m.Inputs, SuccessCodes: m.SuccessCodes, MinVersion: m.MinVersion, Features: m.Features,
 		Units: 1, Bundle: 1, Quorum: 1, Memory: MaxMemory, Timeout: time.Second,
 		Created: time.Unix(0, 0), Expires: time.Unix(1, 0),
