@@ -67,7 +67,11 @@ bin/gridctl login "$(bin/gridcoordinator token --state "$grid/coordinator" --rol
 
 echo
 echo "== gridctl submit $job --wait"
-bin/gridctl submit "$job" --wait -d "$dir/results" ${DEMO_TIMEOUT:+--timeout "$DEMO_TIMEOUT"}
+# In the background, so that a signal to this script is acted on at once.
+bin/gridctl submit "$job" --wait -d "$dir/results" ${DEMO_TIMEOUT:+--timeout "$DEMO_TIMEOUT"} &
+pids+=($!)
+wait $!
+unset 'pids[-1]'
 pictures=$(find "$dir/results/combined/out" -name '*.png' 2>/dev/null || true)
 [ -z "$pictures" ] || printf '\n== the picture\n%s\n' "$pictures"
 
