@@ -3,6 +3,7 @@ package executor
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,16 +23,16 @@ const (
 
 // Inspect returns an error, of kind jobs.Invalid and with a hint, unless wasm is a module that can run here:
 // it is valid, exports _start, and imports nothing but functions of WASI preview 1. It runs nothing.
+//
+// It is for the caller's own programs: a hostile module can make wazero's decoder take all memory. What a
+// stranger sent goes through Pool.Prepare, which decodes it in a child.
 func Inspect(wasm []byte) (err error) {
 	if err := inspectHeader(wasm); err != nil {
 		return err
 	}
-	// The bytes are a stranger's, and the parser is not ours.
-	defer func() {
-		if r := recover(); r != nil {
-			err = jobs.Errorf(jobs.Invalid, "is no valid WebAssembly module: %v", r)
-		}
-	}()
+	if err := inspectSections(wasm[len(wasmMagic)+len(wasmModule):]); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	defer func() { err = errors.Join(err, r.Close(ctx)) }()
@@ -58,6 +59,30 @@ func inspectHeader(wasm []byte) error {
 	}
 	return jobs.Errorf(jobs.Invalid, "is WebAssembly of an unknown version (% x), expected version 1", version)
 }
+
+// inspectSections follows the sections from the first to the end of the file, so that a file that was cut or
+// garbled says so.
+func inspectSections(b []byte) error {
+	for n := 1; len(b) > 0; n++ {
+		size, width := binary.Uvarint(b[1:])
+		if width <= 0 || size > uint64(len(b)-1-width) {
+			return jobs.WithHint(jobs.Errorf(jobs.Invalid, "is no valid WebAssembly module: section %d is longer than the file", n),
+				"the file may have been cut: build or copy it again")
+		}
+		content, rest := b[1+width:][:size], b[1+width:][size:]
+		// Most sections are lists, and begin with a count of things of at least a byte each.
+		count, width := binary.Uvarint(content)
+		if isList(b[0]) && (width <= 0 || count > size) {
+			return jobs.Errorf(jobs.Invalid, "is no valid WebAssembly module: section %d holds %d things in %d bytes", n, count, size)
+		}
+		b = rest
+	}
+	return nil
+}
+
+// isList reports whether sections of that ID are lists: all but custom sections, the start section and the
+// count of data segments.
+func isList(id byte) bool { return id != 0 && id != 8 && id != 12 }
 
 func beginning(b []byte) string {
 	const shown = 8

@@ -28,7 +28,10 @@ func TestInspect(t *testing.T) {
 		{name: "a component", wasm: "\x00asm\x0d\x00\x01\x00", text: "component (WASI preview 2)", hint: "wasm32-wasip1"},
 		{name: "a future version", wasm: "\x00asm\x02\x00\x00\x00", text: "unknown version (02 00 00 00)"},
 		{name: "no version", wasm: "\x00asm", text: "unknown version"},
-		{name: "cut short", wasm: noop[:len(noop)-3], text: "is no valid WebAssembly module", hint: "WebAssembly 2.0"},
+		{name: "cut short", wasm: noop[:len(noop)-3], text: "section 7 is longer than the file", hint: "may have been cut"},
+		{name: "cut before a size", wasm: "\x00asm\x01\x00\x00\x00\x01", text: "section 1 is longer than the file"},
+		{name: "a list of too many", wasm: "\x00asm\x01\x00\x00\x00\x02\x05\xff\xff\xff\x7f_", text: "section 1 holds 268435455 things in 5 bytes"},
+		{name: "an unknown instruction", wasm: string(module{body: []byte{0xff}}.bytes()), text: "is no valid WebAssembly module", hint: "WebAssembly 2.0"},
 		{name: "nonsense", wasm: noop + "\xff\xff\xff", text: "is no valid WebAssembly module"},
 		{name: "env", wasm: string(imports("env", "emscripten_sleep")), text: "imports env.emscripten_sleep, which nobody provides", hint: "wasi-libc"},
 		{name: "Go for browsers", wasm: string(imports("gojs", "runtime.wasmExit")), text: "imports gojs.runtime.wasmExit", hint: "GOOS=wasip1"},
@@ -54,19 +57,6 @@ func TestInspect(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzInspect checks that whatever bytes end in an answer, and a refusal in an error of kind Invalid.
-func FuzzInspect(f *testing.F) {
-	f.Add([]byte(nil))
-	f.Add([]byte("\x00asm\x0d\x00\x01\x00"))
-	f.Add(module{body: bodyGrow, pages: 1}.bytes())
-	f.Add(module{body: bodyExit5, imports: [][2]string{procExit}}.bytes())
-	f.Fuzz(func(t *testing.T, wasm []byte) {
-		if err := executor.Inspect(wasm); err != nil && jobs.KindOf(err) != jobs.Invalid {
-			t.Errorf("an error of kind %v: %v", jobs.KindOf(err), err)
-		}
-	})
 }
 
 func TestRuntime(t *testing.T) {

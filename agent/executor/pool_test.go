@@ -161,6 +161,17 @@ func TestPrepareUnusable(t *testing.T) {
 	}
 }
 
+// TestHostileProgram compiles a program that claims four thousand million parameters.
+func TestHostileProgram(t *testing.T) {
+	p := newPool(t, 1)
+	hostile := "\x00asm\x01\x00\x00\x00\x01\x07\x01\x60\xff\xff\xff\xff\x0f"
+	err := p.Prepare(t.Context(), program(t, []byte(hostile)))
+	if unusable := (*executor.UnusableError)(nil); !errors.As(err, &unusable) {
+		t.Errorf("prepare returned %v, expected an UnusableError", err)
+	}
+	succeed(t, p, goGuest(t), unit("echo"))
+}
+
 // TestDamagedCache checks that damaged compiled code is neither run nor taken for a fault of the program.
 func TestDamagedCache(t *testing.T) {
 	cache := t.TempDir()
@@ -248,6 +259,7 @@ func BenchmarkNoop(b *testing.B) {
 // BenchmarkGoGuest is a unit of a Go program that only says hello.
 func BenchmarkGoGuest(b *testing.B) {
 	p, prog := newPool(b, 1), goGuest(b)
+	succeed(b, p, prog, unit("echo"))
 	for b.Loop() {
 		succeed(b, p, prog, unit("echo"))
 	}

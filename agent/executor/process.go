@@ -37,6 +37,10 @@ type process struct {
 
 // startProcess starts this program as an executor child. No guest runs in it yet.
 func startProcess(background bool) (*process, error) {
+	if os.Getenv(marker) != "" {
+		// Without this a program that forgot Main would start itself without end.
+		return nil, errors.New("start an executor: this process is one, and did not call executor.Main first")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program to start an executor: %w", err)

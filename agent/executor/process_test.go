@@ -74,6 +74,14 @@ func TestNonsense(t *testing.T) {
 	}
 }
 
+func TestMainNotCalled(t *testing.T) {
+	t.Setenv(marker, markerLow)
+	if p, err := startProcess(false); err == nil {
+		p.end()
+		t.Error("a process that is a child started a child")
+	}
+}
+
 // TestReceiver checks the bounds that the parent keeps by itself.
 func TestReceiver(t *testing.T) {
 	limits := Limits{Stdout: 10, Stderr: 10, OutBytes: 10, OutFiles: 2}
@@ -148,4 +156,17 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%s: %v, expected %v", name, got, tt.want)
 		}
 	}
+}
+
+// FuzzSections checks that whatever bytes end in an answer.
+func FuzzSections(f *testing.F) {
+	f.Add([]byte(nil))
+	f.Add([]byte(spinning)[len(wasmMagic)+len(wasmModule):])
+	f.Add([]byte("\x02n\xff\xff\xff\x7fot_previewp"))
+	f.Add([]byte("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := inspectSections(b); err != nil && jobs.KindOf(err) != jobs.Invalid {
+			t.Errorf("an error of kind %v: %v", jobs.KindOf(err), err)
+		}
+	})
 }

@@ -50,7 +50,7 @@ func TestUnits(t *testing.T) {
 		{name: "refused memory and exit code", program: hand(module{body: slices.Concat(bodyGrow, bodyExit5), pages: 1, imports: [][2]string{procExit}}), kind: jobs.FailureMemory, text: "exit code 5"},
 		{name: "more memory than allowed to start", program: hand(module{pages: 257}), kind: jobs.FailureMemory, text: "asked for 17 MiB of memory, the limit is 16 MiB"},
 		{name: "exactly the memory allowed", program: hand(module{pages: 256})},
-		{name: "endless tables", program: hand(module{body: bodyTables, pages: 1}), kind: jobs.FailureCrash, text: "made this process hold"},
+		{name: "endless tables", program: hand(module{body: bodyTables, pages: 1}), kind: jobs.FailureCrash, text: "beside the guest's memory"},
 		{name: "no memory", program: hand(module{pages: 0})},
 	}
 	for _, tt := range tests {

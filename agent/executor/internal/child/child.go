@@ -20,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -101,10 +100,10 @@ func (s *server) load(l *gridv1.ExecutorLoad) error {
 	if err != nil {
 		loaded.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, err.Error())
 	}
-	s.program = p
-	// From here on only heap collects. The explicit collection also ends one that may be under way.
-	debug.SetGCPercent(-1)
-	runtime.GC()
+	if p != nil {
+		s.program = p
+		p.ready()
+	}
 	loaded.CpuUs = s.spent()
 	return s.out.Send(&gridv1.ExecutorReply{Reply: &gridv1.ExecutorReply_Loaded{Loaded: loaded}})
 }

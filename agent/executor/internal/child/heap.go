@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,14 +13,19 @@ import (
 const (
 	betweenUnits = 32 << 20  // above it, garbage is collected after a unit
 	withinUnit   = 192 << 20 // above it, garbage is collected where the guest calls out
-	mostOver     = 768 << 20 // this much over what a unit may keep in /out, the process gives up
+	mostOver     = 768 << 20 // this much over what it takes to be ready and a full /out, the process gives up
+
+	// A compilation takes 30 times the size of a program; a hostile program makes wazero's decoder take
+	// whatever there is.
+	compileBase   = 1 << 30
+	compileFactor = 48
 )
 
 // callsBetweenLooks is how often a guest calls out before the heap is looked at.
 const callsBetweenLooks = 1024
 
 // ExitHeap is the exit code of a process whose own heap outgrew its bound: a guest may ask for tables or
-// paths of any size, and wazero would serve it.
+// paths of any size, and wazero would serve it; see also compileBase.
 const ExitHeap = 71
 
 // heap keeps this process's own heap small while the collector is off.
@@ -55,14 +61,23 @@ func (h *heap) collect(bound uint64) {
 	h.live = h.size()
 }
 
-// guard ends the process when its heap is beyond the bound, which it looks at by the clock: no call of the
-// guest is needed for it, and no stop of the guest.
-func guard(bound uint64) {
+// guard ends the process when its heap is beyond a bound. It looks by the clock: that needs no call of the
+// guest and no stop of the guest.
+type guard struct{ bound atomic.Uint64 }
+
+// startGuard starts a guard that watches until the process ends.
+func startGuard(bound uint64) *guard {
+	g := new(guard)
+	g.bound.Store(bound)
+	go g.watch()
+	return g
+}
+
+func (g *guard) watch() {
 	h := newHeap()
 	for range time.Tick(50 * time.Millisecond) {
-		if size := h.size(); size > bound {
-			fmt.Fprintf(os.Stderr, "executor: the guest's calls made this process hold %d MiB beside the guest's memory, the limit is %d MiB\n",
-				size>>20, bound>>20)
+		if size, bound := h.size(), g.bound.Load(); size > bound {
+			fmt.Fprintf(os.Stderr, "executor: needs %d MiB beside the guest's memory, the limit is %d MiB\n", size>>20, bound>>20)
 			os.Exit(ExitHeap)
 		}
 	}

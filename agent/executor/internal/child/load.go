@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
 
 	"idlegrid/agent/executor/internal/guestfs"
 	"idlegrid/jobs"
@@ -24,6 +26,7 @@ type program struct {
 	module  wazero.CompiledModule
 	memory  *memory
 	heap    *heap
+	guard   *guard
 	tree    *guestfs.Tree
 	chunks  guestfs.Chunks
 	limits  *gridv1.ExecutorLimits
@@ -41,6 +44,7 @@ func load(ctx context.Context, l *gridv1.ExecutorLoad) (*program, error) {
 		return nil, fmt.Errorf("program: the bytes of %s are not those of digest %x", l.GetProgram(), l.GetDigest())
 	}
 	p := &program{limits: l.GetLimits(), stdin: l.GetStdin(), heap: newHeap(), memory: newMemory(l.GetMemoryBytes())}
+	p.guard = startGuard(compileBase + compileFactor*uint64(len(wasm)))
 	ctx = experimental.WithCompilationWorkers(ctx, compileWorkers)
 	if err := p.compile(ctx, wasm, l.GetCache()); err != nil {
 		return nil, fmt.Errorf("program: %w", err)
@@ -54,8 +58,16 @@ func load(ctx context.Context, l *gridv1.ExecutorLoad) (*program, error) {
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, p.runtime); err != nil {
 		return nil, err
 	}
-	go guard(uint64(p.limits.GetOutBytes()) + mostOver)
 	return p, nil
+}
+
+// ready settles the heap before the first unit. From here on only heap collects; the explicit collection also
+// ends one that may be under way.
+func (p *program) ready() {
+	debug.SetGCPercent(-1)
+	runtime.GC()
+	p.heap.live = p.heap.size()
+	p.guard.bound.Store(p.heap.live + uint64(p.limits.GetOutBytes()) + mostOver)
 }
 
 func inputs(l *gridv1.ExecutorLoad) []guestfs.Input {
