@@ -18,9 +18,9 @@ const maxSigners = 4
 // maxReceipts bounds the receipts with one report.
 const maxReceipts = 8
 
-// maxReportsPerAuthor bounds what one author can make a peer keep of one shard. An honest author reports a
-// bundle once an attempt, and reports of single bundles are the worst case.
-const maxReportsPerAuthor = 4 * manifest.ShardBundles
+// maxReceiptBytes bounds the payload of one receipt, which takes about a hundred bytes: padded ones would make
+// a record that fits into no message any more once it is passed on.
+const maxReceiptBytes = 1 << 10
 
 // Record is what is stored and forwarded.
 type Record struct {
@@ -68,6 +68,9 @@ type accepted struct {
 	key        key
 	payload    payload
 	owner      string // of a report's author
+	account    account
+	cost       uint64 // of account's limit
+	limit      uint64
 	fresh      bool
 	newChains  map[jobs.KeyID][][]byte
 	newAuthors map[jobs.KeyID]author
@@ -124,6 +127,11 @@ func (s *Store) verify(o Offer, now time.Time) (accepted, error) {
 		return accepted{}, jobs.Errorf(jobs.Invalid, "record with %d signatures, %d chains, %d receipts is over the bounds",
 			len(o.Envelope.Signatures), len(o.Chains), len(o.Receipts))
 	}
+	for _, r := range o.Receipts {
+		if len(r.Payload) > maxReceiptBytes {
+			return accepted{}, jobs.Errorf(jobs.Invalid, "receipt of %d bytes, expected at most %d", len(r.Payload), maxReceiptBytes)
+		}
+	}
 	a, err := decodePayload(o.Record)
 	if err != nil {
 		return accepted{}, err
@@ -136,11 +144,7 @@ func (s *Store) verify(o Offer, now time.Time) (accepted, error) {
 		err = s.verifyManifest(&a, p, now)
 	case *record.Report:
 		err = s.verifyReport(&a, p, now)
-	case *record.Ruling:
-		err = s.verifyBySubmitter(&a, now)
-	case *record.Cancel:
-		err = s.verifyBySubmitter(&a, now)
-	case *record.Seal:
+	default:
 		err = s.verifyBySubmitter(&a, now)
 	}
 	return a, err
@@ -179,13 +183,17 @@ func (s *Store) author(id jobs.KeyID) (author, bool) {
 // signer checks the signature by id and returns who that is. A record whose signer's chain is not here may
 // be offered again with it.
 func (s *Store) signer(a *accepted, id jobs.KeyID) (author, error) {
-	who, ok := a.newAuthors[id]
-	if !ok {
-		if who, ok = s.author(id); !ok {
-			return author{}, jobs.Errorf(jobs.NotFound, "no certificate of signer %s is known here", id.Short())
-		}
+	if err := a.Envelope.Verify(id); err != nil {
+		return author{}, err
 	}
-	return who, a.Envelope.Verify(id)
+	if who, ok := a.newAuthors[id]; ok {
+		return who, nil
+	}
+	who, ok := s.author(id)
+	if !ok {
+		return author{}, jobs.Errorf(jobs.NotFound, "no certificate of signer %s is known here", id.Short())
+	}
+	return who, nil
 }
 
 func (s *Store) verifyManifest(a *accepted, m *manifest.Manifest, now time.Time) error {
@@ -224,13 +232,22 @@ func (s *Store) verifyAdmission(a *accepted) error {
 	return jobs.Errorf(jobs.Denied, "job %s was not admitted by a coordinator", a.job.Short())
 }
 
+// verifyBySubmitter checks a ruling, cancel or seal.
 func (s *Store) verifyBySubmitter(a *accepted, now time.Time) error {
 	job, err := s.live(a.job, now)
 	if err != nil {
 		return err
 	}
-	_, err = s.signer(a, job.Manifest.Submitter)
-	return err
+	if _, err := s.signer(a, job.Manifest.Submitter); err != nil {
+		return err
+	}
+	if r, ok := a.payload.(*record.Ruling); ok {
+		if last := r.Units[len(r.Units)-1].Unit; last >= job.Manifest.Units {
+			return jobs.Errorf(jobs.Invalid, "ruling on unit %d, the job has %d", last, job.Manifest.Units)
+		}
+	}
+	a.charge(job.Manifest)
+	return nil
 }
 
 func (s *Store) live(id jobs.JobID, now time.Time) (Job, error) {
@@ -262,9 +279,7 @@ func (s *Store) verifyReport(a *accepted, r *record.Report, now time.Time) error
 	if err := unitsExist(job.Manifest, r); err != nil {
 		return err
 	}
-	if err := s.authorBound(r); err != nil {
-		return err
-	}
+	a.charge(job.Manifest)
 	if r.Author == s.o.Self || s.o.Reader {
 		return nil
 	}
@@ -287,18 +302,6 @@ func unitsExist(m *manifest.Manifest, r *record.Report) error {
 				return jobs.Errorf(jobs.Invalid, "report of unit %d, which is not in bundle %d", u.Unit, b.Bundle)
 			}
 		}
-	}
-	return nil
-}
-
-// authorBound keeps one author from filling the store. The count is exact enough: an author's IDs are not
-// counted one by one, the scope as a whole is.
-func (s *Store) authorBound(r *record.Report) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	scope := s.scopes[Scope{Shard: jobs.ShardID{Job: r.Job, Shard: r.Shard}, Reports: true}]
-	if scope != nil && len(scope.ids) >= maxReportsPerAuthor {
-		return jobs.Errorf(jobs.Exhausted, "shard %d of job %s holds %d reports, no room for more", r.Shard, r.Job.Short(), len(scope.ids))
 	}
 	return nil
 }

@@ -138,7 +138,10 @@ func decodeStored(value []byte) (Record, error) {
 		return Record{}, jobs.Errorf(jobs.Corrupt, "read a stored record: %w", err)
 	}
 	o, err := offerFromProto(&p)
-	return o.Record, err
+	if err != nil {
+		return Record{}, jobs.Errorf(jobs.Corrupt, "read a stored record: %w", err)
+	}
+	return o.Record, nil
 }
 
 // forget removes a job's records from disk.

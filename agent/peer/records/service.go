@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"math/rand/v2"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
@@ -36,7 +37,8 @@ func (s *Service) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.Sy
 	if theirs == s.store.Digest(scope) {
 		return &gridv1.SyncReply{Equal: true}, nil
 	}
-	return &gridv1.SyncReply{Ids: DigestsToProto(s.store.IDs(scope))}, nil
+	ids := s.store.IDs(scope)
+	return &gridv1.SyncReply{Ids: DigestsToProto(window(ids, rand.IntN(len(ids)+1), maxIDs))}, nil
 }
 
 // Push keeps what is offered. Submitters push rulings only: manifests go through the coordinator.
@@ -75,7 +77,7 @@ func (s *Service) Pull(req *gridv1.PullRequest, stream gridv1.Records_PullServer
 	}
 	ids := s.store.IDs(scope)
 	if len(req.GetIds()) > 0 {
-		want, err := idSet(req.GetIds())
+		want, err := idSet(req.GetIds(), maxIDs)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -16,7 +17,8 @@ import (
 const (
 	// batchBytes bounds one message of records, well below the largest message that peers take.
 	batchBytes = 1 << 20
-	// maxIDs bounds an ID list from a peer: more than a full shard of single-bundle reports, twice.
+	// maxIDs bounds an ID list: more than a full shard of single-bundle reports, twice, and half of what fits
+	// into a message. Larger scopes are compared by windows.
 	maxIDs = 64 << 10
 )
 
@@ -31,7 +33,7 @@ const (
 
 // Sync makes this store and a peer agree on a scope: equal digests end it, else the peer's IDs come back,
 // what it lacks is pushed and, unless only offering, what this store lacks is pulled. It returns what the
-// peer refused.
+// peer refused. In a scope of more than maxIDs records they agree on a part, another one each time.
 func (s *Store) Sync(ctx context.Context, conn grpc.ClientConnInterface, scope Scope, dir Direction) ([]Refusal, error) {
 	client := gridv1.NewRecordsClient(conn)
 	digest := s.Digest(scope)
@@ -42,29 +44,57 @@ func (s *Store) Sync(ctx context.Context, conn grpc.ClientConnInterface, scope S
 	if reply.GetEqual() {
 		return nil, nil
 	}
-	theirs, err := idSet(reply.GetIds())
+	push, want, err := compare(s.IDs(scope), reply.GetIds(), maxIDs)
 	if err != nil {
 		return nil, err
 	}
-	var refused []Refusal
-	var push []jobs.Digest
-	for _, id := range s.IDs(scope) {
-		if !theirs[id] {
+	refused, err := s.push(ctx, client, push)
+	if err != nil || dir == Offering || len(want) == 0 {
+		return refused, err
+	}
+	return refused, s.pull(ctx, client, &gridv1.PullRequest{Scope: scope.toProto(), Ids: want})
+}
+
+// compare returns which of our sorted IDs a peer lacks and which of its IDs we lack, as far as its list tells.
+func compare(ours []jobs.Digest, list [][]byte, most int) (push []jobs.Digest, want [][]byte, err error) {
+	theirs, err := idSet(list, most)
+	if err != nil {
+		return nil, nil, err
+	}
+	covered := func(jobs.Digest) bool { return true }
+	if len(list) == most {
+		covered = between(jobs.Digest(list[0]), jobs.Digest(list[most-1]))
+	}
+	for _, id := range ours {
+		if !theirs[id] && covered(id) {
 			push = append(push, id)
 		}
 		delete(theirs, id)
 	}
-	if refused, err = s.push(ctx, client, push); err != nil {
-		return refused, err
-	}
-	if dir == Offering || len(theirs) == 0 {
-		return refused, nil
-	}
-	var want [][]byte
 	for id := range theirs {
 		want = append(want, id[:])
 	}
-	return refused, s.pull(ctx, client, &gridv1.PullRequest{Scope: scope.toProto(), Ids: want})
+	return push, want, nil
+}
+
+// window returns at most so many of the sorted IDs, in a row from one of them and going round at the end. With
+// a random start every ID has the same chance, however large the scope. A list that is full says nothing of
+// what lies between its last ID and its first; any other is the whole scope.
+func window(ids []jobs.Digest, start, most int) []jobs.Digest {
+	if len(ids) < most {
+		return ids
+	}
+	row := slices.Concat(ids[start:], ids[:start])
+	return row[:most]
+}
+
+// between reports whether an ID lies in the window from first to last.
+func between(first, last jobs.Digest) func(jobs.Digest) bool {
+	round := first.Compare(last) > 0
+	return func(id jobs.Digest) bool {
+		after, before := id.Compare(first) >= 0, id.Compare(last) <= 0
+		return after && before || round && (after || before)
+	}
 }
 
 // Pull fetches records by ID from a peer and keeps the valid ones.
@@ -120,11 +150,12 @@ func (s *Store) push(ctx context.Context, client gridv1.RecordsClient, ids []job
 	return refused, err
 }
 
-// eachBatch reads records and hands them on in batches; one that was forgotten meanwhile is left out.
+// eachBatch reads records and hands them on in batches, a job's manifest before what needs it. A record that
+// was forgotten meanwhile is left out.
 func (s *Store) eachBatch(ids []jobs.Digest, send func([]*gridv1.Record) error) error {
 	var batch []*gridv1.Record
 	size := 0
-	for _, id := range ids {
+	for _, id := range s.inKeyOrder(ids) {
 		o, err := s.Get(id)
 		if jobs.KindOf(err) == jobs.NotFound {
 			continue
@@ -148,9 +179,9 @@ func (s *Store) eachBatch(ids []jobs.Digest, send func([]*gridv1.Record) error) 
 	return send(batch)
 }
 
-func idSet(list [][]byte) (map[jobs.Digest]bool, error) {
-	if len(list) > maxIDs {
-		return nil, jobs.Errorf(jobs.Invalid, "list of %d record IDs, expected at most %d", len(list), maxIDs)
+func idSet(list [][]byte, most int) (map[jobs.Digest]bool, error) {
+	if len(list) > most {
+		return nil, jobs.Errorf(jobs.Invalid, "list of %d record IDs, expected at most %d", len(list), most)
 	}
 	ids := make(map[jobs.Digest]bool, len(list))
 	for _, b := range list {

@@ -1,0 +1,223 @@
+package records_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"testing"
+
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+)
+
+// A record is kept once, however often it comes: within a call, in a later one, at the same time from many.
+func TestOfferedTwiceIsKeptOnce(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job()
+	report := j.offered(j.report())
+	ruling := j.ruling(1, record.RuledUnit{Unit: 1, Outcome: jobs.DigestOf([]byte("outcome"))})
+	all := []records.Offer{report, j.offer, ruling, report, j.offer, ruling}
+	w.add(s, all...)
+	w.add(s, all...)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if kept, refused, err := s.Add(t.Context(), all, false); err != nil || len(refused) > 0 || len(kept) != 3 {
+				t.Errorf("kept %v, refused %v, %v", kept, refused, err)
+			}
+		})
+	}
+	wg.Wait()
+	fresh := j.offered(j.report(j.about(failure(4), 0)))
+	for range 8 { // none of them finds it here
+		wg.Go(func() {
+			if kept, refused, err := s.Add(t.Context(), []records.Offer{fresh}, false); err != nil || len(refused) > 0 || len(kept) != 1 {
+				t.Errorf("kept %v, refused %v, %v", kept, refused, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(s.IDs(j.reports(0))); n != 2 {
+		t.Errorf("two reports are kept as %d", n)
+	}
+	if n := len(s.IDs(records.Scope{})); n != 2 {
+		t.Errorf("a manifest and a ruling are kept as %d", n)
+	}
+	if used, _ := s.Used(j.shard(0), w.agents[0].ID()); used != 2 {
+		t.Errorf("two unit reports count as %d", used)
+	}
+	if used, _ := s.Used(j.shard(0), w.submitter.ID()); used != 2 {
+		t.Errorf("a ruling on a unit counts as %d", used)
+	}
+}
+
+// Of two offers of one record in a call the good one counts, whatever its place.
+func TestBadCopyDoesNotShadowTheGood(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job()
+	w.add(s, j.offer)
+	report := j.offered(j.report())
+	kept, refused, err := s.Add(t.Context(), []records.Offer{forge(report, w.agents[0].Key), report}, false)
+	if err != nil || len(kept) != 1 || len(refused) != 1 {
+		t.Errorf("kept %v, refused %v, %v", kept, refused, err)
+	}
+}
+
+// What comes in one call with its manifest finds it, wherever in the call it stands.
+func TestManifestComesFirst(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job()
+	w.add(s, j.offered(j.report()), j.cancel(), j.seal(), j.ruling(1, record.RuledUnit{}), j.offer)
+}
+
+func TestChangesAreTold(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	var mu sync.Mutex
+	got := map[records.Change]int{}
+	o.OnChange = func(c records.Change) {
+		mu.Lock()
+		defer mu.Unlock()
+		got[c]++
+	}
+	s := w.open(o)
+	j := w.job()
+	w.add(s, j.offer, j.offered(j.report()), j.offered(j.report()))
+	w.add(s, j.offer)
+	if _, _, err := s.Add(t.Context(), []records.Offer{j.offer}, true); err != nil {
+		t.Fatal(err)
+	}
+	want := map[records.Change]int{
+		{Job: j.id}: 1, {Job: j.id, Scope: j.reports(0)}: 1, {Job: j.id, Fresh: true}: 1,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("told of %v, expected %v", got, want)
+	}
+	job, err := s.Job(j.id)
+	if err != nil || job.Fresh.IsZero() {
+		t.Errorf("a job that was handed over is fresh since %v, %v", job.Fresh, err)
+	}
+}
+
+// P11: one author's flood ends at that author's own bound, and takes nobody else's room.
+func TestFloodOfOneAuthor(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job(func(m *manifest.Manifest) { m.Units, m.Bundle, m.Retries = 1, 1, 0 })
+	w.add(s, j.offer)
+	limit := records.Spare + 2
+	var flood []records.Offer
+	for range limit + 3 {
+		flood = append(flood, j.offered(j.report(j.about(failure(0), 0))))
+	}
+	kept, refused, err := s.Add(t.Context(), flood, false)
+	if err != nil || len(kept) != limit || len(refused) != 3 {
+		t.Fatalf("kept %d, refused %d, %v", len(kept), len(refused), err)
+	}
+	if r := refused[0]; r.Final {
+		t.Errorf("want of room is for good: %+v", r)
+	}
+	w.add(s, flood[0]) // it is kept still
+	honest := j.offered(j.report(by(w.agents[1])))
+	w.add(s, honest, j.ruling(1, record.RuledUnit{Outcome: jobs.DigestOf([]byte("outcome"))}))
+	if u := j.units(s, 0)[0]; u.Status != ledger.Accepted || u.From.Author != w.agents[1].ID() {
+		t.Errorf("the honest report is not what counts: %+v", u)
+	}
+	other := w.job()
+	w.add(s, other.offer, other.offered(other.report()))
+}
+
+// The bounds are the same after a restart, and a submitter has one, too.
+func TestFloodGoesOnAfterARestart(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	s := w.open(o)
+	j := w.job(func(m *manifest.Manifest) { m.Units, m.Bundle = 512, 512 })
+	w.add(s, j.offer, j.cancel(), j.seal())
+	var units []record.RuledUnit
+	var done []record.UnitReport
+	for u := range j.manifest.Units {
+		units = append(units, record.RuledUnit{Unit: u})
+		done = append(done, success(u))
+	}
+	w.add(s, j.offered(j.report(func(r *record.Report) { r.Bundles[0].Units = done })))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = w.open(o)
+	if used, n := s.Used(j.shard(0), w.agents[0].ID()); used != 512 || n != 2 {
+		t.Errorf("%d units in %d accounts", used, n)
+	}
+	kept := 0
+	for sequence := range uint64(6) {
+		k, refused, err := s.Add(t.Context(), []records.Offer{j.ruling(sequence, units...)}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept += len(k)
+		for _, r := range refused {
+			if r.Final {
+				t.Errorf("want of room is for good: %+v", r)
+			}
+		}
+	}
+	if kept != 3 { // 1024 to spare and twice 512; cancel and seal took 2 of it, each ruling takes 513
+		t.Errorf("%d rulings on all units are kept", kept)
+	}
+}
+
+// Nothing of a call that could not be written is left in memory.
+func TestNothingIsKeptWithoutTheDisk(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job()
+	w.add(s, j.offer)
+	before := s.Digest(j.reports(0))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	report := j.offered(j.report())
+	if kept, _, err := s.Add(ended, []records.Offer{report}, false); !errors.Is(err, context.Canceled) || len(kept) > 0 {
+		t.Errorf("kept %v, %v", kept, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if kept, _, err := s.Add(t.Context(), []records.Offer{report}, false); err == nil || len(kept) > 0 {
+		t.Errorf("kept %v after Close, %v", kept, err)
+	}
+	if used, n := s.Used(j.shard(0), w.agents[0].ID()); s.Digest(j.reports(0)) != before || used+uint64(n) > 0 {
+		t.Errorf("%d units in %d accounts stay", used, n)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing twice: %v", err)
+	}
+}
+
+// Asking for shards makes nobody keep ledgers.
+func TestLedgersAreKeptForReportsOnly(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job(func(m *manifest.Manifest) { m.Units, m.Bundle = 4*manifest.ShardBundles, 1 })
+	w.add(s, j.offer, j.ruling(1, record.RuledUnit{}), j.offered(j.report(j.about(success(manifest.ShardBundles), 0))))
+	for n := range j.manifest.Shards() {
+		if got := j.units(s, n); len(got) != manifest.ShardBundles {
+			t.Errorf("shard %d has %d units", n, len(got))
+		}
+	}
+	if n := s.Ledgers(j.id); n != 1 {
+		t.Errorf("%d ledgers are kept of a job with reports of one shard", n)
+	}
+	if err := s.WithLedger(j.shard(4), func(*ledger.Ledger) {}); jobs.KindOf(err) != jobs.Invalid {
+		t.Errorf("a shard that the job does not have: %v", err)
+	}
+	if own := s.OwnShards(); len(own) != 1 || own[0] != j.shard(1) {
+		t.Errorf("own shards are %v", own)
+	}
+}

@@ -1,0 +1,308 @@
+package records_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+)
+
+// shown is all that a store shows of a job.
+type shown struct {
+	common, reports []jobs.Digest
+	digests         [2]jobs.Digest
+	units           []ledger.Unit
+	offers          []records.Offer
+}
+
+func (j *theJob) shown(s *records.Store) shown {
+	j.t.Helper()
+	v := shown{common: s.IDs(records.Scope{}), reports: s.IDs(j.reports(0)), units: j.units(s, 0)}
+	v.digests = [2]jobs.Digest{s.Digest(records.Scope{}), s.Digest(j.reports(0))}
+	for _, id := range slices.Concat(v.common, v.reports) {
+		o, err := s.Get(id)
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		v.offers = append(v.offers, o)
+	}
+	return v
+}
+
+func copyFile(t *testing.T, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy.db")
+	r, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }() // only read
+	w, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// P12: what Add returned is on disk. Whoever takes the file as it is at that moment, as a power cut would leave
+// it, finds everything; and so does the next start.
+func TestAcknowledgedIsOnDisk(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	s := w.open(o)
+	j := w.job()
+	out := jobs.DigestOf([]byte("outcome"))
+	steps := [][]records.Offer{
+		{j.offer},
+		{j.offered(j.report()), j.offered(j.report(j.about(failure(3), 0)))},
+		{j.offered(j.report(j.about(failure(3), 1), by(w.agents[1])))},
+		{j.ruling(7, record.RuledUnit{Unit: 0, Outcome: out}), j.bare(j.report(by(w.agents[3])))},
+		{j.seal()},
+	}
+	for i, step := range steps {
+		w.add(s, step...)
+		want := j.shown(s)
+		o := o
+		o.Path = copyFile(t, o.Path)
+		cut := w.open(o)
+		if got := j.shown(cut); !reflect.DeepEqual(got, want) {
+			t.Fatalf("step %d: the file of a store that was not closed shows\n%+v, expected\n%+v", i, got, want)
+		}
+		if cut.Boot() != s.Boot()+1 || cut.Authors() != s.Authors() {
+			t.Errorf("step %d: boot %d with %d authors, expected %d with %d", i, cut.Boot(), cut.Authors(), s.Boot()+1, s.Authors())
+		}
+	}
+	want := j.shown(s)
+	if n := len(want.common) + len(want.reports); n != 7 {
+		t.Fatalf("%d records are kept, expected 7", n)
+	}
+	for boot := range uint64(3) {
+		if s.Boot() != boot+1 {
+			t.Errorf("boot %d counts as %d", boot+1, s.Boot())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = w.open(o)
+		if got := j.shown(s); !reflect.DeepEqual(got, want) {
+			t.Fatalf("opened again it shows\n%+v, expected\n%+v", got, want)
+		}
+	}
+	if job, err := s.Job(j.id); err != nil || !job.Fresh.IsZero() {
+		t.Errorf("after a restart nobody has just handed the job over: %v, %v", job.Fresh, err)
+	}
+}
+
+func TestSecondOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		o := w.options()
+		w.open(o)
+		start := time.Now()
+		_, err := records.Open(o)
+		if jobs.KindOf(err) != jobs.Exists || jobs.HintOf(err) == "" {
+			t.Errorf("a second store on one file: %v, hint %q", err, jobs.HintOf(err))
+		}
+		if took := time.Since(start); took > 1500*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestDamagedFile(t *testing.T) {
+	w := newWorld(t)
+	j := w.job()
+	key := append(append(bytes.Clone(j.id[:]), 1, 0, 0, 0, 0), j.id[:]...)
+	for name, damage := range map[string]struct {
+		bucket     string
+		key, value []byte
+	}{
+		"a record that is none":      {"records", key, []byte{1, 2, 3}},
+		"an empty record":            {"records", key, []byte{}},
+		"a record under another key": {"records", binary.BigEndian.AppendUint32(nil, 7), nil},
+		"a chain that is none":       {"chains", []byte("x"), []byte{1}},
+		"an empty chain":             {"chains", []byte("x"), []byte{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := w.options()
+			s := w.open(o)
+			w.add(s, j.offer)
+			err := s.DB().Update(func(tx *bbolt.Tx) error {
+				b := tx.Bucket([]byte(damage.bucket))
+				if damage.value == nil {
+					damage.value = bytes.Clone(b.Get(key))
+				}
+				return b.Put(damage.key, damage.value)
+			})
+			if err != nil || s.Close() != nil {
+				t.Fatal(err)
+			}
+			_, err = records.Open(o)
+			if jobs.KindOf(err) != jobs.Corrupt || jobs.HintOf(err) == "" {
+				t.Errorf("opened with %v, hint %q", err, jobs.HintOf(err))
+			}
+		})
+	}
+	o := w.options()
+	if err := os.WriteFile(o.Path, bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := records.Open(o); err == nil {
+		t.Error("a file that is no database opens")
+	}
+}
+
+// A restart within the ten minutes after expiry forgets nothing that Sweep would keep.
+func TestExpiredAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		o := w.options()
+		s := w.open(o)
+		j := w.job(func(m *manifest.Manifest) { m.Expires = m.Created.Add(time.Hour) })
+		stays := w.job()
+		w.add(s, j.offer, stays.offer, j.offered(j.report()), stays.offered(stays.report()))
+		restart := func(after time.Duration) int {
+			t.Helper()
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Until(j.manifest.Expires.Add(after)))
+			s = w.open(o)
+			return len(s.IDs(j.reports(0))) + len(s.IDs(records.Scope{}))
+		}
+		if n := restart(ledger.Skew); n != 3 {
+			t.Errorf("%d records are left ten minutes after the expiry, expected 3", n)
+		}
+		if n := restart(ledger.Skew + time.Second); n != 1 {
+			t.Errorf("%d records are left later, expected 1", n)
+		}
+		onlyOf(t, s, stays)
+	})
+}
+
+// onlyOf fails if the file holds records of other jobs.
+func onlyOf(t *testing.T, s *records.Store, j *theJob) {
+	t.Helper()
+	err := s.DB().View(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("records")).ForEach(func(k, _ []byte) error {
+			if !bytes.HasPrefix(k, j.id[:]) {
+				t.Errorf("a record of a job that is over is on disk: %x", k)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Sweep forgets a job ten minutes after its expiry, in memory and on disk, and leaves the others alone.
+func TestSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		o := w.options()
+		s := w.open(o)
+		j := w.job(func(m *manifest.Manifest) { m.Expires = m.Created.Add(time.Hour) })
+		stays := w.job()
+		w.add(s, j.offer, stays.offer)
+		w.add(s, j.offered(j.report()), j.ruling(1, record.RuledUnit{}), j.seal(), stays.offered(stays.report()), stays.seal())
+		want := stays.units(s, 0)
+		sweep := func(now time.Time, expected ...jobs.JobID) {
+			t.Helper()
+			gone, err := s.Sweep(now)
+			if err != nil || !slices.Equal(gone, expected) {
+				t.Errorf("sweep at %s: %v, %v", now, gone, err)
+			}
+		}
+		sweep(j.manifest.Expires.Add(ledger.Skew))
+		sweep(j.manifest.Expires.Add(ledger.Skew+1), j.id)
+		if _, err := s.Get(jobs.Digest(j.id)); jobs.KindOf(err) != jobs.NotFound {
+			t.Errorf("a manifest that was swept: %v", err)
+		}
+		if err := s.WithLedger(j.shard(0), func(*ledger.Ledger) {}); jobs.KindOf(err) != jobs.NotFound {
+			t.Errorf("a ledger that was swept: %v", err)
+		}
+		if _, n := s.Used(j.shard(0), w.agents[0].ID()); n != 2 {
+			t.Errorf("%d accounts are left, expected 2", n)
+		}
+		onlyOf(t, s, stays)
+		left := func() {
+			t.Helper()
+			if n := len(s.IDs(records.Scope{})); n != 2 || s.Digest(j.reports(0)) != jobs.DigestOf(nil) {
+				t.Errorf("%d records of all jobs are left, expected 2", n)
+			}
+			if got := stays.units(s, 0); !reflect.DeepEqual(got, want) {
+				t.Errorf("the other job shows %+v, expected %+v", got, want)
+			}
+			if own := s.OwnShards(); !slices.Equal(own, []jobs.ShardID{stays.shard(0)}) {
+				t.Errorf("own shards are %v", own)
+			}
+		}
+		left()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = w.open(o)
+		left()
+	})
+}
+
+// What was written while its job was swept does not stay on disk for ever.
+func TestLeftoversAreForgottenAtStart(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	s := w.open(o)
+	j, stays := w.job(), w.job()
+	w.add(s, j.offer, stays.offer, j.offered(j.report()), j.offered(j.report()), j.seal())
+	err := s.DB().Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("records")).Delete(append(append(bytes.Clone(j.id[:]), 1, 0, 0, 0, 0), j.id[:]...))
+	})
+	if err != nil || s.Close() != nil {
+		t.Fatal(err)
+	}
+	s = w.open(o)
+	onlyOf(t, s, stays)
+	if _, n := s.Used(j.shard(0), w.agents[0].ID()); n != 0 {
+		t.Errorf("%d accounts of a job that is gone", n)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	older := w.job(func(m *manifest.Manifest) { m.Created = m.Created.Add(-time.Hour) })
+	cancelled, sealed, newest := w.job(), w.job(), w.job(func(m *manifest.Manifest) { m.Created = m.Created.Add(time.Second) })
+	w.add(s, newest.offer, cancelled.offer, sealed.offer, older.offer, cancelled.cancel(), sealed.seal())
+	ids := func(runnable bool) (ids []jobs.JobID) {
+		for _, j := range s.Jobs(runnable) {
+			ids = append(ids, j.ID)
+		}
+		return ids
+	}
+	if got := ids(true); !slices.Equal(got, []jobs.JobID{older.id, newest.id}) {
+		t.Errorf("runnable jobs are %v", got)
+	}
+	if got := ids(false); len(got) != 4 || got[0] != older.id || got[3] != newest.id {
+		t.Errorf("live jobs are %v", got)
+	}
+}

@@ -1,0 +1,34 @@
+package records
+
+import "idlegrid/jobs"
+
+// For tests of what has no other way in.
+var (
+	DecodeStored = decodeStored
+	Window       = window
+	Compare      = compare
+)
+
+// Spare is what each author may say beyond a job's size.
+const Spare = spare
+
+// Used returns how much an author's account of a shard holds, and how many accounts there are.
+func (s *Store) Used(shard jobs.ShardID, author jobs.KeyID) (used uint64, accounts int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used[account{shard, author}], len(s.used)
+}
+
+// Authors returns how many authors the store knows.
+func (s *Store) Authors() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.authors)
+}
+
+// Ledgers returns how many ledgers the store holds of a job.
+func (s *Store) Ledgers(job jobs.JobID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.jobs[job].ledgers)
+}
