@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image/png"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,15 +75,14 @@ func TestCombine(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, &printed)
 		}
 	}
-	picture, err := os.Open(filepath.Join(dir, "tour.png"))
+	picture, err := fs.ReadFile(os.DirFS(dir), "tour.png")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer picture.Close()
-	if image, err := png.Decode(picture); err != nil || image.Bounds().Dx() != draw.Width {
+	if image, err := png.Decode(bytes.NewReader(picture)); err != nil || image.Bounds().Dx() != draw.Width {
 		t.Errorf("tour.png: %v", err)
 	}
-	if best, err := os.ReadFile(filepath.Join(dir, "best.csv")); err != nil || string(best) != square {
+	if best, err := fs.ReadFile(os.DirFS(dir), "best.csv"); err != nil || string(best) != square {
 		t.Errorf("best.csv is %q, %v", best, err)
 	}
 }

@@ -75,7 +75,7 @@ func Read(folder fs.FS) (*Results, error) {
 	if len(r.Found) == 0 {
 		return nil, fmt.Errorf("units.json: no unit of %d is accepted, so there is no tour", r.Units)
 	}
-	slices.SortStableFunc(r.Found, func(a, b Found) int { return compare(a, b) })
+	slices.SortFunc(r.Found, compare)
 	r.Median = median(r.Found)
 	r.Tour, err = readTour(folder, r.Found[0])
 	return r, err

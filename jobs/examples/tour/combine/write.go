@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"idlegrid/jobs/examples/tour/draw"
 	"idlegrid/jobs/examples/tour/route"
@@ -47,19 +48,22 @@ func (r *Results) summarise(w io.Writer) error {
 		{"median", draw.Thousands(r.Median), shorter(r.Median)},
 		{"best", draw.Thousands(best.Km), shorter(best.Km) + fmt.Sprintf(", unit %d", best.Unit)},
 	}
-	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "A tour of %s airports: the shortest of %s tours found by %s units.\n\n",
-		draw.Thousands(float64(len(r.Tour))), draw.Thousands(float64(len(r.Found))), draw.Thousands(float64(r.Units)))
-	for _, row := range rows {
-		fmt.Fprintf(b, "  %-14s%12s km   %s\n", row.name, row.value, row.note)
+	lines := []string{
+		fmt.Sprintf("A tour of %s airports: the shortest of %s tours found by %s units.",
+			draw.Thousands(float64(len(r.Tour))), draw.Thousands(float64(len(r.Found))), draw.Thousands(float64(r.Units))), "",
 	}
-	fmt.Fprintf(b, "\nIt starts and ends at %s. Map: %s, stops in order: %s\n", r.Tour[0].Code, pictureFile, tourFile)
-	return b.Flush() // returns the first error of all the lines above
+	for _, row := range rows {
+		lines = append(lines, fmt.Sprintf("  %-14s%12s km   %s", row.name, row.value, row.note))
+	}
+	lines = append(lines, "", fmt.Sprintf("It starts and ends at %s. Map: %s, stops in order: %s",
+		r.Tour[0].Code, pictureFile, tourFile))
+	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
+	return err
 }
 
 // create writes a file, and fails when it is not whole.
 func create(dir, name string, write func(io.Writer) error) error {
-	file, err := os.Create(filepath.Join(dir, name))
+	file, err := os.Create(filepath.Join(dir, name)) //nolint:gosec // the folder is where the caller wants it
 	if err != nil {
 		return err
 	}

@@ -36,12 +36,11 @@ func TestDistance(t *testing.T) {
 }
 
 func TestAirportsOfTheExample(t *testing.T) {
-	file, err := os.Open("../airports.csv")
+	text, err := os.ReadFile("../airports.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	airports, err := route.Read("airports.csv", file)
+	airports, err := route.Read("airports.csv", bytes.NewReader(text))
 	if err != nil || len(airports) != 3376 {
 		t.Fatalf("%d airports and %v, expected 3376 and no error", len(airports), err)
 	}
