@@ -21,7 +21,8 @@ const (
 func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Time) {
 	stewards := w.stewardsOf(s)
 	if len(stewards) == 0 {
-		s.askAt = now.Add(askEvery)
+		// Nobody can be asked, such as just after the start; whoever comes is told what is held.
+		s.changed, s.askedAt, s.askAt = false, now, now.Add(time.Second)
 		return
 	}
 	to := stewards[s.skip%len(stewards)]

@@ -105,14 +105,15 @@ func (n *Node) open() error {
 	}
 	n.id.Store(id)
 	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial})
-	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
-		return err
-	}
 	n.Store, err = records.Open(records.Options{
 		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
 		OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
 	})
 	if err != nil {
+		return err
+	}
+	// The records' lock keeps a second process out; it must not get as far as the blobs.
+	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
 		return err
 	}
 	n.Client = blobs.NewClient(n.Blobs, n.Dialer, id.Key)
@@ -237,7 +238,10 @@ func (n *Node) Serve(ctx context.Context) error {
 		cancel()
 	}
 	<-ctx.Done()
-	err = errors.Join(err, n.withdraw(), n.gossip.Leave(leaveTimeout))
+	err = errors.Join(err, n.withdraw())
+	if leaveErr := n.gossip.Leave(leaveTimeout); leaveErr != nil {
+		n.log.Info("some peers will take this one for dead for a while", "err", leaveErr)
+	}
 	n.stopServer()
 	work.Wait()
 	if serveErr := <-served; serveErr != nil && !errors.Is(serveErr, grpc.ErrServerStopped) {
@@ -293,11 +297,11 @@ func (n *Node) Close() error {
 		if n.Dialer != nil {
 			n.Dialer.Close()
 		}
-		if n.Store != nil {
-			err = errors.Join(err, n.Store.Close())
-		}
 		if n.Blobs != nil {
 			err = errors.Join(err, n.Blobs.Close())
+		}
+		if n.Store != nil {
+			err = errors.Join(err, n.Store.Close())
 		}
 		if n.dir != nil {
 			err = errors.Join(err, n.dir.Close())
