@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
@@ -193,14 +191,31 @@ func (g *grid) close() error {
 	return err
 }
 
-// coordinator calls f at the coordinator's addresses until one answers.
-func (g *grid) coordinator(what string) (grpc.ClientConnInterface, error) {
+// coordinator returns the coordinator as a peer for blobs, too.
+func (g *grid) coordinator() (blobs.Peer, error) {
 	for _, m := range g.members {
 		if m.Role == peer.Coordinator {
-			return g.dialer.Conn(m.Address, m.ID)
+			conn, err := g.dialer.Conn(m.Address, m.ID)
+			return blobs.Peer{ID: m.ID, Conn: conn}, err
 		}
 	}
-	return nil, jobs.WithHint(jobs.Errorf(jobs.Unavailable, "%s needs the coordinator, and it is not in the pool", what),
+	return blobs.Peer{}, jobs.Errorf(jobs.Unavailable, "it is not in the pool")
+}
+
+// because returns why ctx ended in place of what that did to the call under way.
+func because(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return jobs.WithHint(context.Cause(ctx), "%s", jobs.HintOf(err))
+}
+
+// needsCoordinator explains an error that may come from the coordinator's absence.
+func needsCoordinator(what string, err error) error {
+	if jobs.KindOf(err) != jobs.Unavailable {
+		return err
+	}
+	return jobs.WithHint(jobs.Errorf(jobs.Unavailable, "%s needs the coordinator: %w", what, err),
 		"jobs that were submitted go on without it; try again when it runs")
 }
 

@@ -1,15 +1,14 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
@@ -65,6 +64,7 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 	}
 	ctx, cancel := withTimeout(ctx, o.results.timeout)
 	defer cancel()
+	defer func() { err = because(ctx, err) }()
 	g, err := openGrid(ctx)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 	a.say("the machines that run this job can read its program and data")
 	seeded, err := g.submit(ctx, build)
 	if err != nil {
-		return err
+		return needsCoordinator("submit", err)
 	}
 	id, m := build.ID(), build.Manifest
 	a.say("submitted %s: %s, results kept until %s", m.Name, count(m.Units, "unit"), m.Expires.Local().Format(time.DateOnly))
@@ -100,7 +100,7 @@ type submittedView struct {
 
 // submit uploads and hands over a job; it returns how many agents the coordinator handed it to.
 func (g *grid) submit(ctx context.Context, build *manifest.Build) (uint32, error) {
-	conn, err := g.coordinator("submit")
+	to, err := g.coordinator()
 	if err != nil {
 		return 0, err
 	}
@@ -113,29 +113,24 @@ func (g *grid) submit(ctx context.Context, build *manifest.Build) (uint32, error
 		files[f.Blob] = f
 	}
 	for range uploadRounds {
-		reply, err := gridv1.NewCoordinatorClient(conn).Submit(ctx, req)
+		reply, err := gridv1.NewCoordinatorClient(to.Conn).Submit(ctx, req)
 		if err != nil {
 			return 0, err
 		}
 		if len(reply.GetMissing()) == 0 {
-			return reply.GetSeeded(), g.addAdmitted(ctx, reply)
+			return reply.GetSeeded(), g.store.Pull(ctx, to.Conn, records.Scope{}, jobs.Digest(build.ID()))
 		}
-		if err := g.upload(ctx, conn, build.ID(), reply.GetMissing(), files); err != nil {
+		if err := upload(ctx, to, build.ID(), reply.GetMissing(), files); err != nil {
 			return 0, err
 		}
 	}
 	return 0, jobs.Errorf(jobs.Internal, "the coordinator goes on asking for blobs that it was given")
 }
 
-func (g *grid) upload(
-	ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, missing []*gridv1.Blob, files map[jobs.Blob]manifest.File,
+// upload sends the blobs that the coordinator lacks.
+func upload(
+	ctx context.Context, to blobs.Peer, job jobs.JobID, missing []*gridv1.Blob, files map[jobs.Blob]manifest.File,
 ) error {
-	coordinator := blobs.Peer{Conn: conn}
-	for _, m := range g.members {
-		if m.Role == peer.Coordinator {
-			coordinator.ID = m.ID
-		}
-	}
 	for _, p := range missing {
 		b, err := record.BlobFromProto(p)
 		if err != nil {
@@ -149,23 +144,10 @@ func (g *grid) upload(
 		if err != nil {
 			return err
 		}
-		_, err = blobs.Send(ctx, coordinator, job, b, r)
+		_, err = blobs.Send(ctx, to, job, b, r)
 		if err := errors.Join(err, r.Close()); err != nil {
-			return fmt.Errorf("upload %s: %w", f.Path, err)
+			return fmt.Errorf("upload %s: %w", cmp.Or(f.Path, "the list of inputs"), err)
 		}
 	}
 	return nil
-}
-
-// addAdmitted takes the countersigned manifest into the working copy.
-func (g *grid) addAdmitted(ctx context.Context, reply *gridv1.SubmitReply) error {
-	conn, err := g.coordinator("submit")
-	if err != nil {
-		return err
-	}
-	env, err := record.FromProto(reply.GetAdmitted())
-	if err != nil {
-		return err
-	}
-	return g.store.Pull(ctx, conn, records.Scope{}, env.ID())
 }
