@@ -210,7 +210,10 @@ func ScopeFromProto(p *gridv1.Scope) (Scope, error) {
 		return Scope{}, nil
 	}
 	job, err := jobs.JobIDFromBytes(p.GetJob())
-	return Scope{Shard: jobs.ShardID{Job: job, Shard: p.GetShard()}, Reports: true}, err
+	if err != nil {
+		return Scope{}, fmt.Errorf("job of a scope: %w", err)
+	}
+	return Scope{Shard: jobs.ShardID{Job: job, Shard: p.GetShard()}, Reports: true}, nil
 }
 
 // OfferToProto returns an offer as the protocol has it.

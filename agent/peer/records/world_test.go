@@ -21,7 +21,7 @@ import (
 
 // world is a grid of four agents, a coordinator and two submitters. In virtual time, make it in the bubble.
 type world struct {
-	t           *testing.T
+	t           testing.TB
 	grid        *identitytest.Grid
 	coordinator *identity.Identity
 	submitter   *identity.Identity
@@ -31,7 +31,7 @@ type world struct {
 	counter     atomic.Uint64
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, grid: identitytest.NewGrid(t)}
 	w.coordinator = w.grid.Role(peer.Coordinator, "")
