@@ -148,8 +148,8 @@ func plainScalar(node ast.Node) (string, bool) {
 	return "", false
 }
 
-// number returns a whole number from lo to hi, written in decimal.
-func (r *reader) number(f field, lo, hi uint64) (uint64, bool) {
+// number returns a whole number from lo to hi, written in decimal; 0 for anything else, which it notes.
+func (r *reader) number(f field, lo, hi uint64) uint64 {
 	expected := fmt.Sprintf("expected a whole number from %d to %d", lo, hi)
 	text, plain := plainScalar(f.node)
 	if s, ok := f.node.(*ast.StringNode); ok && s.Token.Type == token.StringType {
@@ -158,14 +158,14 @@ func (r *reader) number(f field, lo, hi uint64) (uint64, bool) {
 	digits, negative := strings.CutPrefix(strings.ReplaceAll(text, "_", ""), "-")
 	if !plain || digits == "" || strings.Trim(digits, "0123456789") != "" {
 		r.wrong(f, "is "+describe(f.node)+", "+expected, "")
-		return 0, false
+		return 0
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || negative && n > 0 || n < lo || n > hi {
 		r.wrong(f, "is "+clip(text)+", "+expected, "")
-		return 0, false
+		return 0
 	}
-	return n, true
+	return n
 }
 
 // describe says what a node is, for "is …, expected …".

@@ -53,27 +53,27 @@ func fault(message, hint string) error {
 	return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%s", message), "%s", hint)
 }
 
-// stat checks that name is a regular file and returns its size.
-func (d *folder) stat(name string) (int64, error) {
+// check returns nil if name is a regular file.
+func (d *folder) check(name string) error {
 	info, err := d.root.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return 0, fault("does not exist", "paths are relative to the folder of job.yaml")
+		return fault("does not exist", "paths are relative to the folder of job.yaml")
 	case err != nil && strings.HasSuffix(err.Error(), "path escapes from parent"):
-		return 0, fault("is a link that leaves the job's folder", "copy the file into the job's folder")
+		return fault("is a link that leaves the job's folder", "copy the file into the job's folder")
 	case err != nil:
-		return 0, unreadable(err)
+		return unreadable(err)
 	case info.IsDir():
-		return 0, fault("is a folder, expected a file", fmt.Sprintf("in inputs, %s names the files in it", path.Join(name, "*")))
+		return fault("is a folder, expected a file", fmt.Sprintf("in inputs, %s names the files in it", path.Join(name, "*")))
 	case !info.Mode().IsRegular():
-		return 0, fault("is no regular file", "")
+		return fault("is no regular file", "")
 	}
-	return info.Size(), nil
+	return nil
 }
 
 // open opens a regular file.
 func (d *folder) open(name string) (io.ReadCloser, error) {
-	if _, err := d.stat(name); err != nil {
+	if err := d.check(name); err != nil {
 		return nil, err
 	}
 	f, err := d.root.Open(name)

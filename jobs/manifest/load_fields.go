@@ -88,7 +88,7 @@ func (l *loader) units(f field) uint64 {
 		l.add(p)
 		return 0
 	}
-	n, _ := l.number(count, 1, MaxUnits)
+	n := l.number(count, 1, MaxUnits)
 	return n
 }
 
@@ -97,7 +97,7 @@ func (l *loader) bundle(f field, units uint64) uint32 {
 	if !f.present() {
 		return uint32(min(max(1, ceilDiv(units, ShardBundles)), MaxBundle))
 	}
-	n, _ := l.number(f, 1, MaxBundle)
+	n := l.number(f, 1, MaxBundle)
 	return uint32(n)
 }
 
@@ -105,7 +105,7 @@ func (l *loader) optionalNumber(f field, otherwise, lo, hi uint64) uint64 {
 	if !f.present() {
 		return otherwise
 	}
-	n, _ := l.number(f, lo, hi)
+	n := l.number(f, lo, hi)
 	return n
 }
 
@@ -119,7 +119,7 @@ func (l *loader) successCodes(f field) []uint32 {
 	}
 	var codes []uint32
 	for _, item := range items {
-		code, _ := l.number(item, 0, math.MaxUint32)
+		code := l.number(item, 0, math.MaxUint32)
 		codes = append(codes, uint32(code))
 	}
 	slices.Sort(codes)

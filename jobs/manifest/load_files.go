@@ -80,7 +80,7 @@ func (l *loader) stdin(f field) string {
 	if !ok {
 		return ""
 	}
-	if _, err := l.dir.stat(name); err != nil {
+	if err := l.dir.check(name); err != nil {
 		l.fault(f, name, err)
 	}
 	return name
@@ -129,7 +129,7 @@ func (l *loader) match(item field, pattern string) []string {
 		}
 	}
 	for _, name := range names {
-		_, err := l.dir.stat(name)
+		err := l.dir.check(name)
 		if err == nil && !validPath(name) {
 			err = fault("has a name that does not work everywhere", "rename the file")
 		}

@@ -2,6 +2,7 @@ package manifest_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,7 +240,7 @@ func TestDecodePassesOverLaterFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	later := append(b, 0xfa, 0x3f, 3, 'n', 'e', 'w') // field 1023
+	later := append(slices.Clone(b), 0xfa, 0x3f, 3, 'n', 'e', 'w') // field 1023
 	m, err := manifest.Decode(later)
 	if err != nil || !reflect.DeepEqual(m, fixed()) {
 		t.Errorf("decoded %+v, %v", m, err)

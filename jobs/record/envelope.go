@@ -50,7 +50,8 @@ func (e *Envelope) Countersign(key ed25519.PrivateKey) {
 		}
 	}
 	sig := ed25519.Sign(key, dsse.PAE(e.Type, e.Payload))
-	e.Signatures = append(kept, Signature{Key: pub, Sig: sig})
+	kept = append(kept, Signature{Key: pub, Sig: sig})
+	e.Signatures = kept
 }
 
 // Verify returns nil if the envelope has a valid signature by the key with that ID. Otherwise the error is

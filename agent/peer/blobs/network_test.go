@@ -248,7 +248,7 @@ func sends(stall bool, parts ...[]byte) func(gridv1.Blobs_GetServer) error {
 // drain reads a Put to its end.
 func drain(stream gridv1.Blobs_PutServer) error {
 	for {
-		if _, err := stream.Recv(); err == io.EOF {
+		if _, err := stream.Recv(); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

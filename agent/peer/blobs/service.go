@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"io"
 
 	"idlegrid/agent/peer/identity"
@@ -162,7 +163,7 @@ func readHeader(p *pace, stream gridv1.Blobs_PutServer) (jobs.JobID, jobs.Blob, 
 		m, err = stream.Recv()
 		return err
 	})
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return jobs.JobID{}, jobs.Blob{}, jobs.Errorf(jobs.Invalid, "put blob: no header")
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package blobs_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func get(t *testing.T, n *network, p *node, job jobs.JobID, d jobs.Digest) ([]by
 	var got []byte
 	for {
 		m, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return got, nil
 		}
 		if err != nil {
@@ -202,7 +203,7 @@ func put(t *testing.T, n *network, p *node, messages ...*gridv1.PutRequest) (*gr
 		t.Fatal(err)
 	}
 	for _, m := range messages {
-		if err := stream.Send(m); err != nil && err != io.EOF {
+		if err := stream.Send(m); err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	}

@@ -71,7 +71,7 @@ func pathOf(t *testing.T, s *blobs.Dir, d jobs.Digest) string {
 func reopen(t *testing.T, s blobs.Store) blobs.Store {
 	t.Helper()
 	list := s.List()
-	folder := ""
+	var folder string
 	if len(list) > 0 {
 		folder = filepath.Dir(pathOf(t, s.(*blobs.Dir), list[0].Blob.Digest))
 	} else {

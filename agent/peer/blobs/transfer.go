@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -89,7 +90,7 @@ func (r *incoming) fill() error {
 
 // failed returns the error that the stream ended with, if it was one: the fault is then not in the bytes.
 func (r *incoming) failed() error {
-	if r.err == io.EOF {
+	if errors.Is(r.err, io.EOF) {
 		return nil
 	}
 	return r.err
@@ -101,7 +102,7 @@ func sendChunks(p *pace, r io.Reader, size int64, send func(data []byte) error) 
 	for left := size; left > 0; left = size - p.moved {
 		buf = buf[:min(left, chunkSize)]
 		_, err := io.ReadFull(r, buf)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if errors.Is(err, io.EOF) || err == io.ErrUnexpectedEOF {
 			return jobs.Errorf(jobs.Corrupt, "the blob ends before its %d bytes", size)
 		}
 		if err != nil {

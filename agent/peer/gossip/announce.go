@@ -96,5 +96,5 @@ func (p *pacer) wait(want State, now time.Time) time.Duration {
 // (measured). A random quarter more keeps members apart.
 func pause(n int) time.Duration {
 	d := max(10*time.Second, time.Duration(n)*1500*time.Millisecond)
-	return d + rand.N(d/4) //nolint:gosec // spreads load, keeps no secret
+	return d + rand.N(d/4) // spreads load, keeps no secret
 }

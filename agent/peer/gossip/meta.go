@@ -119,8 +119,7 @@ func decodeMeta(meta []byte) (claim, error) {
 	}
 	if err := checkMeta(&m); err != nil {
 		return claim{}, jobs.Errorf(jobs.Invalid, "node meta: %w", err)
-	}
-	//nolint:gosec // checkMeta knows all roles and classes of a member
+	} // checkMeta knows all roles and classes of a member
 	return claim{key: m.GetPublicKey(), version: int(m.GetVersion()), State: State{
 		Voucher: Voucher{
 			Role: peer.Role(m.GetRole()), Class: peer.Class(m.GetClass()),

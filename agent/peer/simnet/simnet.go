@@ -37,7 +37,7 @@ type Network struct {
 func New(latency time.Duration, seed uint64) *Network {
 	return &Network{
 		latency: latency,
-		rand:    rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // loses packets, keeps no secret
+		rand:    rand.New(rand.NewPCG(seed, seed)), // loses packets, keeps no secret
 		hosts:   make(map[netip.Addr]*Host), cuts: make(map[[2]netip.Addr]struct{}),
 	}
 }

@@ -60,14 +60,14 @@ func TestScripts(t *testing.T) {
 func buildGuest(t *testing.T, dir string) string {
 	t.Helper()
 	file := filepath.Join(dir, "guest.wasm")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./testdata/guest") //nolint:gosec // file is a test's own
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./testdata/guest") // file is a test's own
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the guest: %v\n%s", err, out)
 	}
 	pool := executor.NewPool(executor.Options{Cache: filepath.Join(dir, "idlegrid", "compiled")})
 	defer pool.Close()
-	wasm, err := os.ReadFile(file) //nolint:gosec // file is a test's own
+	wasm, err := os.ReadFile(file) // file is a test's own
 	if err == nil {                // Else every script that comes first would compile it.
 		err = pool.Prepare(t.Context(), &executor.Program{Path: file, Digest: jobs.DigestOf(wasm), Memory: 64 << 20})
 	}

@@ -45,7 +45,7 @@ func (c *cycle) flip(a, b int32) {
 // turn reverses a span, or all that is outside of it where that is shorter: on a closed tour both are the same
 // change. Turned twice, all is as it was.
 func (c *cycle) turn(s span) {
-	n := int32(len(c.order)) //nolint:gosec // at most route.MaxAirports
+	n := int32(len(c.order)) // at most route.MaxAirports
 	size := s.last - s.first + 1
 	if size <= 0 {
 		size += n

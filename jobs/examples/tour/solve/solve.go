@@ -29,9 +29,9 @@ func Tour(airports []route.Airport, o Options) (Result, error) {
 	if len(airports) < fewest {
 		return Result{}, fmt.Errorf("%d airports: a tour needs at least %d", len(airports), fewest)
 	}
-	rng := rand.New(rand.NewPCG(o.Seed, 0)) //nolint:gosec // the seed is meant to tell it all
+	rng := rand.New(rand.NewPCG(o.Seed, 0)) // the seed is meant to tell it all
 	g := newGlobe(airports)
-	start := int32(rng.IntN(len(airports))) //nolint:gosec // at most route.MaxAirports
+	start := int32(rng.IntN(len(airports))) // at most route.MaxAirports
 	s := newSearch(g, greedy(g, start))
 	r := Result{GreedyKm: route.Length(s.tour(airports, start))}
 	s.look(slices.Clone(s.order)...)

@@ -144,7 +144,7 @@ func TestDescendEndsWhereNoMoveIsLeft(t *testing.T) {
 func TestKickAndBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSearch(t)
-		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) //nolint:gosec // a property's input
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) // a property's input
 		order, before := slices.Clone(s.order), s.length()
 		s.mark()
 		lost := s.kick(rng)

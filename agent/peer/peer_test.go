@@ -1,0 +1,146 @@
+package peer_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"idlegrid/agent/peer"
+	"idlegrid/jobs"
+)
+
+func member(n int, class peer.Class) peer.Member {
+	return peer.Member{ID: jobs.AgentID(jobs.DigestOf(fmt.Append(nil, n))), Role: peer.Agent, Class: class, Reachable: true}
+}
+
+func pool(t *rapid.T) []peer.Member {
+	classes := rapid.SliceOfN(rapid.SampledFrom([]peer.Class{peer.AlwaysOn, peer.Office, peer.Laptop}), 0, 30).Draw(t, "classes")
+	members := make([]peer.Member, len(classes))
+	for i, c := range classes {
+		members[i] = member(i, c)
+		members[i].Reachable = rapid.Float64().Draw(t, "reachable") < 0.9
+		members[i].Draining = rapid.Float64().Draw(t, "draining") < 0.1
+	}
+	return members
+}
+
+// TestRankNeedsNoAgreement: peers that see the same members in any order choose the same ones, and only
+// those that may hold anything.
+func TestRankNeedsNoAgreement(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		members := pool(t)
+		key := rapid.SliceOf(rapid.Byte()).Draw(t, "key")
+		n := rapid.IntRange(0, 6).Draw(t, "n")
+		ranked := peer.Rank(key, members, n)
+		if again := peer.Rank(key, rapid.Permutation(members).Draw(t, "order"), n); !slices.Equal(ranked, again) {
+			t.Fatalf("another order gives %v, not %v", again, ranked)
+		}
+		eligible := 0
+		for _, m := range members {
+			if m.Eligible() {
+				eligible++
+			}
+		}
+		if len(ranked) != min(n, eligible) {
+			t.Fatalf("%d ranked of %d eligible, wanted %d", len(ranked), eligible, n)
+		}
+		for _, m := range ranked {
+			if !m.Eligible() {
+				t.Fatalf("%v may hold nothing", m)
+			}
+		}
+	})
+}
+
+// TestRankMovesLittle: whoever leaves takes its own place only.
+func TestRankMovesLittle(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		members := pool(t)
+		key := rapid.SliceOf(rapid.Byte()).Draw(t, "key")
+		all := peer.Rank(key, members, len(members))
+		if len(all) == 0 {
+			return
+		}
+		gone := rapid.SampledFrom(all).Draw(t, "gone")
+		left := slices.DeleteFunc(slices.Clone(members), func(m peer.Member) bool { return m.ID == gone.ID })
+		want := slices.DeleteFunc(slices.Clone(all), func(m peer.Member) bool { return m.ID == gone.ID })
+		if got := peer.Rank(key, left, len(left)); !slices.Equal(got, want) {
+			t.Fatalf("without %s the order is %v, expected %v", gone.ID.Short(), got, want)
+		}
+	})
+}
+
+// TestRankWeighs: first places go by weight, 16 to 1 to 0.1.
+func TestRankWeighs(t *testing.T) {
+	members := []peer.Member{member(1, peer.AlwaysOn), member(2, peer.Office), member(3, peer.Office), member(4, peer.Laptop)}
+	const keys = 20_000
+	first := map[jobs.AgentID]int{}
+	for i := range keys {
+		first[peer.Rank(fmt.Append(nil, "key", i), members, 1)[0].ID]++
+	}
+	total := 16 + 1 + 1 + 0.1
+	for i, weight := range []float64{16, 1, 1, 0.1} {
+		want := keys * weight / total
+		got := float64(first[members[i].ID])
+		// Six standard deviations of a binomial count: a fault of the weights is far outside.
+		if math.Abs(got-want) > 6*math.Sqrt(want)+1 {
+			t.Errorf("member %d with weight %g is first %g times of %d, expected about %.0f", i, weight, got, keys, want)
+		}
+	}
+}
+
+func TestOnlyAgentsHold(t *testing.T) {
+	good := member(1, peer.Office)
+	for name, change := range map[string]func(*peer.Member){
+		"coordinator": func(m *peer.Member) { m.Role, m.Class = peer.Coordinator, 0 },
+		"unreachable": func(m *peer.Member) { m.Reachable = false },
+		"draining":    func(m *peer.Member) { m.Draining = true },
+		"no class":    func(m *peer.Member) { m.Class = 0 },
+	} {
+		m := good
+		change(&m)
+		if m.Eligible() {
+			t.Errorf("%s: eligible", name)
+		}
+	}
+	if !good.Eligible() {
+		t.Error("an office PC that is reachable may hold")
+	}
+}
+
+func TestNeeded(t *testing.T) {
+	var members []peer.Member
+	for n, want := range []int{1, 1, 2, 2, 2} {
+		if got := peer.Needed(members); got != want {
+			t.Errorf("%d agents: %d, expected %d", n, got, want)
+		}
+		members = append(members, member(n, peer.Laptop))
+	}
+}
+
+func TestNamesOfRolesAndClasses(t *testing.T) {
+	for r := peer.Agent; r <= peer.Operator; r++ {
+		if back, err := peer.ParseRole(r.String()); err != nil || back != r {
+			t.Errorf("role %s came back as %s, %v", r, back, err)
+		}
+	}
+	for c := peer.AlwaysOn; c <= peer.Laptop; c++ {
+		if back, err := peer.ParseClass(c.String()); err != nil || back != c {
+			t.Errorf("class %s came back as %s, %v", c, back, err)
+		}
+	}
+	for _, bad := range []string{"", "anonymous", "Agent", "unknown"} {
+		if _, err := peer.ParseRole(bad); jobs.KindOf(err) != jobs.Invalid {
+			t.Errorf("ParseRole(%q): %v", bad, err)
+		}
+		if _, err := peer.ParseClass(bad); jobs.KindOf(err) != jobs.Invalid {
+			t.Errorf("ParseClass(%q): %v", bad, err)
+		}
+	}
+	if s := peer.Role(200).String(); s != "unknown" {
+		t.Errorf("role 200 is called %q", s)
+	}
+}
