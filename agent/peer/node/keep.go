@@ -69,37 +69,65 @@ func (n *Node) knownPeers() ([]string, error) {
 	return peers, nil
 }
 
-// keepJoined joins the pool, joins again when it sees nobody, and keeps the addresses of those that it sees.
+// keepJoined joins the pool and keeps the addresses of those that it sees. Once a minute it tries one that it
+// does not see: a part of the pool that was cut off finds back that way, and so does a coordinator.
 func (n *Node) keepJoined(ctx context.Context) {
+	var again time.Time // not to be tried before
 	every(ctx, func() time.Duration {
-		if len(n.others()) == 0 {
-			n.join(ctx)
+		others := n.others()
+		unseen := n.unseen(others)
+		switch {
+		case len(others) > 0:
+			n.join(ctx, unseen[:min(len(unseen), 1)])
+		case time.Now().After(again):
+			n.join(ctx, unseen)
+			again = time.Now().Add(jitter(rejoinEvery))
 		}
-		if others := n.others(); len(others) > 0 {
-			n.savePeers(others)
-			return jitter(time.Minute)
+		if others = n.others(); len(others) == 0 {
+			return time.Second
 		}
-		return jitter(rejoinEvery)
+		n.savePeers(others)
+		return jitter(time.Minute)
 	})
+	n.savePeers(n.others())
 }
 
-func (n *Node) join(ctx context.Context) {
-	peers, err := n.knownPeers()
-	if err == nil {
-		_, err = n.gossip.Join(ctx, slices.DeleteFunc(peers, func(a string) bool { return a == n.Address() }))
+// unseen returns the known addresses at which no member is, in random order.
+func (n *Node) unseen(others []peer.Member) []string {
+	known, err := n.knownPeers()
+	if err != nil {
+		n.log.Warn("cannot read the addresses of peers", "err", err)
 	}
-	if err != nil && ctx.Err() == nil {
-		n.log.Info("cannot join the pool yet", "err", err)
+	known = slices.DeleteFunc(known, func(a string) bool {
+		return a == n.Address() || slices.ContainsFunc(others, func(m peer.Member) bool { return m.Address == a })
+	})
+	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	return known
+}
+
+func (n *Node) join(ctx context.Context, addresses []string) {
+	if _, err := n.gossip.Join(ctx, addresses); err != nil && ctx.Err() == nil {
+		n.log.Info("cannot join by an address yet", "addresses", len(addresses), "err", err)
 	}
 }
 
+// savePeers keeps the addresses of those that are seen and, as far as there is room, of those that were.
 func (n *Node) savePeers(others []peer.Member) {
 	addresses := make([]string, 0, len(others))
 	for _, m := range others {
 		addresses = append(addresses, m.Address)
 	}
 	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
-	if err := SavePeers(n.dir, addresses); err != nil {
+	old, err := LoadPeers(n.dir)
+	for _, a := range old {
+		if !slices.Contains(addresses, a) {
+			addresses = append(addresses, a)
+		}
+	}
+	if err == nil && !slices.Equal(addresses, old) {
+		err = SavePeers(n.dir, addresses)
+	}
+	if err != nil {
 		n.log.Warn("cannot keep the addresses of peers", "err", err)
 	}
 }
