@@ -1,0 +1,68 @@
+package e2e_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// binVariable names the folder of the programs that all tests of a run share.
+const binVariable = "E2E_TEST_BIN"
+
+// parallel is how many tests run at once: most of their time they wait for a timer of the grid's.
+const parallel = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "e2e-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv(binVariable, dir)
+	if err := flag.Set("test.parallel", parallel); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// build makes the three programs and the example's in dir.
+func build(dir string) error {
+	module, err := filepath.Abs("../../..")
+	if err != nil {
+		return err
+	}
+	programs := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
+		"./agent/cmd/gridagent", "./coordinator/cmd/gridcoordinator", "./coordinator/cmd/gridctl")
+	tour := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "tour.wasm"), "./jobs/examples/tour")
+	tour.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	for _, c := range []*exec.Cmd{programs, tour} {
+		c.Dir = module
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", c.Args, err, out)
+		}
+	}
+	return nil
+}
+
+// program returns the path of one of the programs.
+func program(name string) string {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(os.Getenv(binVariable), name)
+}

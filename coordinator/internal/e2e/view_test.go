@@ -1,0 +1,223 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/node"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/rpc"
+	"idlegrid/jobs"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// call gives f a connection to a peer, as the submitter.
+func (g *grid) call(address string, f func(context.Context, grpc.ClientConnInterface) error) error {
+	dir, err := os.OpenRoot(g.path(g.submitter))
+	if err != nil {
+		return err
+	}
+	defer dir.Close() // Nothing was written.
+	id, err := identity.Load(dir)
+	if err != nil {
+		return err
+	}
+	dialer := rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return id }, Root: id.Root})
+	defer dialer.Close()
+	conn, err := dialer.Conn(address, jobs.KeyID{})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, 5*time.Second)
+	defer cancel()
+	return f(ctx, conn)
+}
+
+// members returns the pool as a peer sees it, or nothing when it does not answer.
+func (g *grid) members(of *daemon) (members []peer.Member) {
+	err := g.call(of.addresses().Grid, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		reply, err := gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{})
+		if err != nil {
+			return err
+		}
+		members, err = node.MembersFromProto(reply)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return members
+}
+
+// awaitEligible waits until the coordinator and all agents know n agents that may keep records.
+func (g *grid) awaitEligible(n int) {
+	g.t.Helper()
+	for _, d := range append([]*daemon{g.coordinator}, g.agents...) {
+		g.until(fmt.Sprintf("%s sees %d agents", d.name, n), func() bool {
+			eligible := 0
+			for _, m := range g.members(d) {
+				if m.Eligible() {
+					eligible++
+				}
+			}
+			return eligible == n
+		})
+	}
+}
+
+// reports returns the reports of a job of one shard that an agent keeps, by their IDs.
+func (g *grid) reports(of *daemon, id jobs.JobID) map[jobs.Digest]*record.Report {
+	g.t.Helper()
+	found := map[jobs.Digest]*record.Report{}
+	err := g.call(of.addresses().Grid, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		stream, err := gridv1.NewRecordsClient(conn).Pull(ctx, &gridv1.PullRequest{
+			Scope: records.ShardToProto(jobs.ShardID{Job: id}),
+		})
+		if err != nil {
+			return err
+		}
+		for {
+			reply, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err == nil {
+				err = decodeReports(reply, found)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		g.t.Fatalf("read the reports that %s keeps: %v", of.name, err)
+	}
+	return found
+}
+
+func decodeReports(reply *gridv1.PullReply, into map[jobs.Digest]*record.Report) error {
+	offers, err := records.OffersFromProto(reply.GetRecords())
+	if err != nil {
+		return err
+	}
+	for _, o := range offers {
+		if into[o.Envelope.ID()], err = record.DecodeReport(o.Envelope.Payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// status is what `gridctl status JOB -o json` prints.
+type status struct {
+	ID       string
+	State    string
+	Units    int
+	Open     int
+	Accepted int
+	Failed   int
+	Agents   int
+	Stewards int
+}
+
+func (g *grid) status(job string) status {
+	g.t.Helper()
+	var s status
+	if err := json.Unmarshal([]byte(g.must("gridctl", "status", job, "-o", "json").stdout), &s); err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// row is a unit in units.json.
+type row struct {
+	Unit   int
+	Status string
+	Reason string
+	Digest string
+}
+
+func (g *grid) units(dir string) []row {
+	g.t.Helper()
+	text, err := os.ReadFile(g.path(dir, "units.json"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var rows []row
+	if err := json.Unmarshal(text, &rows); err != nil {
+		g.t.Fatal(err)
+	}
+	return rows
+}
+
+// sameUnits fails the test unless two results folders have the same units, all accepted, with the same
+// outcomes.
+func (g *grid) sameUnits(got, want string) {
+	g.t.Helper()
+	for _, r := range g.units(want) {
+		if r.Status != "accepted" {
+			g.t.Errorf("%s: unit %d is %s", want, r.Unit, r.Status)
+		}
+	}
+	if got, want := g.units(got), g.units(want); !slices.Equal(got, want) {
+		g.t.Errorf("units differ:\n%v\nexpected:\n%v", got, want)
+	}
+}
+
+// job writes a job of counter units in a folder of its own, and returns the path of its job.yaml. The text is
+// added to the yaml.
+func (g *grid) job(name string, units int, spin int64, text string) string {
+	g.t.Helper()
+	dir := g.path(name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		g.t.Fatal(err)
+	}
+	yaml := fmt.Sprintf("name: %s\nprogram: counter.wasm\nunits: {count: %d}\n%s\n", name, units, text)
+	if !strings.Contains(text, "args:") {
+		yaml += "args: [\"${unit}\", none]\n"
+	}
+	err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "counter.wasm"), counter(spin), 0o600),
+		os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(yaml), 0o600),
+	)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return filepath.Join(dir, "job.yaml")
+}
+
+// submit submits a job and returns its ID.
+func (g *grid) submit(job string) jobs.JobID {
+	g.t.Helper()
+	var s status
+	if err := json.Unmarshal([]byte(g.must("gridctl", "submit", job, "-o", "json").stdout), &s); err != nil {
+		g.t.Fatal(err)
+	}
+	id, err := jobs.ParseJobID(s.ID)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return id
+}
+
+func (g *grid) read(parts ...string) string {
+	g.t.Helper()
+	text, err := os.ReadFile(g.path(parts...))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(text)
+}
