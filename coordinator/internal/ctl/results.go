@@ -164,13 +164,12 @@ func (a *app) missingUnits(rows []results.Row, dir string, job records.Job) erro
 	for _, row := range rows {
 		switch row.Status {
 		case ledger.Accepted, ledger.Sealed:
-			continue
 		case ledger.Open:
 			open++
-			continue
-		}
-		if failed++; failed <= maxListed {
-			a.say("unit %d %s: %s", row.Unit, row.Status, brief(row.Reason))
+		case ledger.Failed, ledger.Conflict, ledger.Dead:
+			if failed++; failed <= maxListed {
+				a.say("unit %d %s: %s", row.Unit, row.Status, brief(row.Reason))
+			}
 		}
 	}
 	if failed > maxListed {
