@@ -1,6 +1,8 @@
 package steward
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,20 +37,17 @@ type Ask struct {
 	Others   bool          // other agents in the pool could run units too
 }
 
-// lender lends one shard. It is not safe for concurrent use.
+// lender lends one shard. It is not safe for concurrent use. A bundle is lent, waiting, or neither.
 type lender struct {
 	m       *manifest.Manifest
-	opens   time.Time // no lending before
-	woke    time.Time // when others were last woken for what came back
-	cursor  uint64    // bundles from here on were never lent by this lender
-	back    []returned
+	opens   time.Time            // no lending before
+	cursor  uint64               // bundles from here on were never lent by this lender
+	waiting map[uint64]time.Time // since when a bundle that is not new waits to be lent
 	lent    map[uint64]jobs.AgentID
 	lessees map[jobs.AgentID]*lessee
-}
 
-type returned struct {
-	bundle uint64
-	at     time.Time
+	woke   time.Time // when others were last woken for what waits
+	waking bool      // they will be
 }
 
 type lessee struct {
@@ -60,13 +59,13 @@ func newLender(m *manifest.Manifest, shard uint32, opens time.Time) *lender {
 	first, _ := m.ShardRange(shard)
 	return &lender{
 		m: m, opens: opens, cursor: first,
-		lent: map[uint64]jobs.AgentID{}, lessees: map[jobs.AgentID]*lessee{},
+		waiting: map[uint64]time.Time{}, lent: map[uint64]jobs.AgentID{}, lessees: map[jobs.AgentID]*lessee{},
 	}
 }
 
 // exchange takes what an agent holds and lends it more. It returns what to run and what to drop.
-func (l *lender) exchange(a Ask, led *ledger.Ledger, ttl time.Duration, now time.Time) (lend, drop []Run) {
-	l.expire(ttl, now)
+func (l *lender) exchange(a Ask, led *ledger.Ledger, now time.Time) (lend, drop []Run) {
+	l.expire(now)
 	who := l.lessees[a.Agent]
 	if who == nil {
 		who = &lessee{bundles: map[uint64]struct{}{}}
@@ -74,6 +73,7 @@ func (l *lender) exchange(a Ask, led *ledger.Ledger, ttl time.Duration, now time
 	}
 	who.seen = now
 	drop = l.settle(a, who, led, now)
+	maps.DeleteFunc(l.waiting, func(b uint64, _ time.Time) bool { return !isOpen(led, b, now) })
 	if a.Slots > 0 && !now.Before(l.opens) {
 		lend = l.lend(a, who, led, now)
 	}
@@ -85,107 +85,121 @@ func (l *lender) settle(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (
 	held := map[uint64]struct{}{}
 	for _, r := range a.Held {
 		for b := r.First; b-r.First < uint64(r.Count); b++ {
-			held[b] = struct{}{}
 			other, lent := l.lent[b]
 			switch {
-			case lent && other == a.Agent:
-			case lent || len(led.OpenUnits(b, now)) == 0:
+			case lent && other != a.Agent || !isOpen(led, b, now):
 				drop = append(drop, Run{First: b, Count: 1})
-			default: // lent by another steward, or by this one before it restarted
+				continue
+			case !lent: // lent by another steward, or by this one before it restarted
 				l.take(b, a.Agent, who)
 			}
+			held[b] = struct{}{}
 		}
 	}
-	for _, b := range sortedBundles(who.bundles) {
-		if _, ok := held[b]; ok {
-			continue
-		}
-		if len(led.OpenUnits(b, now)) > 0 {
+	for b := range who.bundles {
+		if _, ok := held[b]; !ok {
 			l.release(b, who, now)
-		} else {
-			l.forget(b, who)
 		}
 	}
 	return drop
 }
 
+// isOpen reports whether a bundle has open units. Unlike a list of these it costs next to nothing, whatever
+// number an agent names.
+func isOpen(led *ledger.Ledger, b uint64, now time.Time) bool {
+	next, ok := led.NextOpen(b, now)
+	return ok && next == b
+}
+
 func (l *lender) take(b uint64, id jobs.AgentID, who *lessee) {
+	delete(l.waiting, b)
 	l.lent[b] = id
 	who.bundles[b] = struct{}{}
 }
 
-func (l *lender) forget(b uint64, who *lessee) {
+// release ends the lease of a bundle. The next exchange finds out whether it is open still.
+func (l *lender) release(b uint64, who *lessee, now time.Time) {
 	delete(who.bundles, b)
 	delete(l.lent, b)
+	l.waiting[b] = now
 }
 
-// release ends the lease of a bundle that may be open still; that is asked again before it is lent.
-func (l *lender) release(b uint64, who *lessee, now time.Time) {
-	l.forget(b, who)
-	l.back = append(l.back, returned{b, now})
-}
-
-// expire ends the leases of lessees that were silent for ttl.
-func (l *lender) expire(ttl time.Duration, now time.Time) {
+// expire ends the leases of lessees that were silent for TTL.
+func (l *lender) expire(now time.Time) {
 	for id, who := range l.lessees {
-		if now.Sub(who.seen) >= ttl {
+		if now.Sub(who.seen) >= TTL {
 			l.lost(id, now)
 		}
 	}
 }
 
-// lost ends the leases of one agent and reports whether it had any.
-func (l *lender) lost(id jobs.AgentID, now time.Time) bool {
+// lost ends the leases of one agent.
+func (l *lender) lost(id jobs.AgentID, now time.Time) {
 	who := l.lessees[id]
 	if who == nil {
-		return false
+		return
 	}
 	delete(l.lessees, id)
-	had := len(who.bundles) > 0
-	for _, b := range sortedBundles(who.bundles) {
+	for b := range who.bundles {
 		l.release(b, who, now)
 	}
-	return had
 }
 
+// holders returns the agents that hold leases, in ascending order.
+func (l *lender) holders() []jobs.AgentID {
+	var ids []jobs.AgentID
+	for id, who := range l.lessees {
+		if len(who.bundles) > 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, jobs.AgentID.Compare)
+	return ids
+}
+
+// lend lends what waits, the longest first, then what is new.
 func (l *lender) lend(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (lend []Run) {
 	want := l.size(a, led, now)
-	give := func(b uint64, open []uint64) {
+	offer := func(b uint64) {
+		if a.Others && now.Sub(l.waiting[b]) < otherFirst && slices.Contains(led.FailedBy(b), a.Agent) {
+			return
+		}
 		l.take(b, a.Agent, who)
-		lend = appendRun(lend, l.m, b, led.Attempt(b), open)
+		lend = appendRun(lend, l.m, b, led.Attempt(b), led.OpenUnits(b, now))
 		want--
 	}
-	keep := l.back[:0]
-	for i, r := range l.back {
-		if want == 0 {
-			keep = append(keep, l.back[i:]...)
-			break
+	offerNew := func(b uint64) {
+		_, lent := l.lent[b]
+		if _, waits := l.waiting[b]; !lent && !waits {
+			l.waiting[b] = now
+			offer(b)
 		}
-		open := led.OpenUnits(r.bundle, now)
-		if _, lent := l.lent[r.bundle]; lent || len(open) == 0 {
-			continue
-		}
-		if a.Others && now.Sub(r.at) < otherFirst && slices.Contains(led.FailedBy(r.bundle), a.Agent) {
-			keep = append(keep, r)
-			continue
-		}
-		give(r.bundle, open)
 	}
-	l.back = keep
+	for _, b := range l.longestFirst() {
+		if want > 0 {
+			offer(b)
+		}
+	}
 	for want > 0 {
 		b, ok := led.NextOpen(l.cursor, now)
 		if !ok {
 			break
 		}
 		l.cursor = b + 1
-		if _, lent := l.lent[b]; !lent {
-			give(b, led.OpenUnits(b, now))
-		}
+		offerNew(b)
 	}
-	if want > 0 {
-		l.rescan(led, now)
+	// There is little left, so all of it is looked at again: a revocation may have opened bundles that were done.
+	for b, ok := led.NextOpen(0, now); ok && want > 0; b, ok = led.NextOpen(b+1, now) {
+		offerNew(b)
 	}
 	return lend
+}
+
+// longestFirst returns the bundles that wait, those first that wait longest.
+func (l *lender) longestFirst() []uint64 {
+	return slices.SortedFunc(maps.Keys(l.waiting), func(a, b uint64) int {
+		return cmp.Or(l.waiting[a].Compare(l.waiting[b]), cmp.Compare(a, b))
+	})
 }
 
 // size is how many bundles to lend: leaseWork for each slot, but never more than half of an equal share of
@@ -203,23 +217,6 @@ func (l *lender) size(a Ask, led *ledger.Ledger, now time.Time) int {
 	return int(min(MaxLease, (units+bundle-1)/bundle))
 }
 
-// rescan finds bundles that are open and neither lent nor waiting, such as those that a revocation opened
-// again. It runs only when there was less to lend than wanted.
-func (l *lender) rescan(led *ledger.Ledger, now time.Time) {
-	if led.Counts(now).Open == 0 {
-		return
-	}
-	waiting := map[uint64]bool{}
-	for _, r := range l.back {
-		waiting[r.bundle] = true
-	}
-	for b, ok := led.NextOpen(0, now); ok && b < l.cursor; b, ok = led.NextOpen(b+1, now) {
-		if _, lent := l.lent[b]; !lent && !waiting[b] {
-			l.back = append(l.back, returned{b, now})
-		}
-	}
-}
-
 // appendRun adds a bundle to the last run if it goes on there.
 func appendRun(runs []Run, m *manifest.Manifest, b uint64, attempt uint32, open []uint64) []Run {
 	_, n := m.BundleUnits(b)
@@ -234,13 +231,4 @@ func appendRun(runs []Run, m *manifest.Manifest, b uint64, attempt uint32, open 
 		}
 	}
 	return append(runs, Run{First: b, Count: 1, Attempt: attempt})
-}
-
-func sortedBundles(set map[uint64]struct{}) []uint64 {
-	out := make([]uint64, 0, len(set))
-	for b := range set {
-		out = append(out, b)
-	}
-	slices.Sort(out)
-	return out
 }

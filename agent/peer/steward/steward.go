@@ -12,6 +12,7 @@ import (
 	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -23,8 +24,10 @@ const (
 	maxWake = 32
 	// wakePeriod is how often bundles that came back wake others at most.
 	wakePeriod = time.Second
-	// maxHeld bounds the bundles that one agent may hold of a shard.
+	// maxHeld bounds the bundles, and the runs, that one agent may hold of a shard.
 	maxHeld = 4 * MaxLease
+	// maxUnitUs bounds what an agent says of the time of a unit, in microseconds: the longest timeout.
+	maxUnitUs = uint64(manifest.MaxTimeout / time.Microsecond)
 )
 
 // Options say what a Steward needs.
@@ -87,33 +90,49 @@ func (s *Steward) wake(job jobs.JobID, members []peer.Member) {
 	s.o.Wake(to[:min(len(to), maxWake)], job)
 }
 
+// wakeForWaiting wakes others if bundles of a shard wait to be lent, at most once in wakePeriod: what falls
+// into that time is done when it is over. The caller holds the lock.
+func (s *Steward) wakeForWaiting(shard jobs.ShardID, l *lender, now time.Time) {
+	if len(l.waiting) == 0 || l.waking {
+		return
+	}
+	l.waking = true
+	// Nobody waits for this timer. After the agent stopped it finds no member that can be reached.
+	time.AfterFunc(l.woke.Add(wakePeriod).Sub(now), func() {
+		s.mu.Lock()
+		l.waking = false
+		waits := len(l.waiting) > 0 && s.shards[shard] == l
+		if waits {
+			l.woke = time.Now()
+		}
+		s.mu.Unlock()
+		if waits {
+			s.wake(shard.Job, s.o.Members())
+		}
+	})
+}
+
 // Lost ends the leases of an agent that left the pool or no longer answers.
 func (s *Steward) Lost(id jobs.AgentID) {
 	now := time.Now()
-	members := s.o.Members()
 	s.mu.Lock()
-	var open []jobs.JobID
+	defer s.mu.Unlock()
 	for shard, l := range s.shards {
-		if l.lost(id, now) {
-			open = append(open, shard.Job)
-		}
-	}
-	s.mu.Unlock()
-	for _, job := range open {
-		s.wake(job, members)
+		l.lost(id, now)
+		s.wakeForWaiting(shard, l, now)
 	}
 }
 
 // Lessees returns the agents that hold leases here.
 func (s *Steward) Lessees() map[jobs.AgentID]bool {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[jobs.AgentID]bool{}
 	for _, l := range s.shards {
-		for id, who := range l.lessees {
-			if len(who.bundles) > 0 {
-				out[id] = true
-			}
+		l.expire(now)
+		for _, id := range l.holders() {
+			out[id] = true
 		}
 	}
 	return out
@@ -153,22 +172,29 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 	if err != nil {
 		return nil, err
 	}
-	ask := Ask{Agent: who, Slots: req.GetSlots(), UnitTime: time.Duration(req.GetUnitUs()) * time.Microsecond}
+	if n := job.Manifest.Shards(); scope.Shard.Shard >= n {
+		return nil, jobs.Errorf(jobs.Invalid, "exchange about shard %d, the job has %d", scope.Shard.Shard, n)
+	}
+	ask := Ask{Agent: who, Slots: req.GetSlots(), UnitTime: time.Duration(min(req.GetUnitUs(), maxUnitUs)) * time.Microsecond}
 	if ask.Held, err = heldFromProto(req.GetHeld()); err != nil {
 		return nil, err
 	}
 	reply := &gridv1.ExchangeReply{AgainMs: uint32(Period.Milliseconds())}
 	members := s.o.Members()
 	if !s.stewards(scope.Shard, members) {
+		s.forget(scope.Shard)
 		reply.NotSteward = true
 		return reply, nil
 	}
 	ask.Others = othersWork(members, who)
-	waiting, err := s.lend(job, scope.Shard, ask, reply)
-	if waiting {
-		s.wake(job.ID, members)
-	}
-	return reply, err
+	return reply, s.lend(job, scope.Shard, ask, reply)
+}
+
+// forget drops the leases of a shard that others steward now: should it come back, they may have lent it.
+func (s *Steward) forget(shard jobs.ShardID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.shards, shard)
 }
 
 func (s *Steward) stewards(shard jobs.ShardID, members []peer.Member) bool {
@@ -180,8 +206,8 @@ func (s *Steward) stewards(shard jobs.ShardID, members []peer.Member) bool {
 	return false
 }
 
-// lend runs the exchange on the shard's lender and reports whether bundles wait for someone else to ask.
-func (s *Steward) lend(job records.Job, shard jobs.ShardID, ask Ask, reply *gridv1.ExchangeReply) (waiting bool, err error) {
+// lend runs the exchange on the shard's lender and writes what comes of it into the reply.
+func (s *Steward) lend(job records.Job, shard jobs.ShardID, ask Ask, reply *gridv1.ExchangeReply) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,20 +220,17 @@ func (s *Steward) lend(job records.Job, shard jobs.ShardID, ask Ask, reply *grid
 		l = newLender(job.Manifest, shard.Shard, opens)
 		s.shards[shard] = l
 	}
-	err = s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
-		lend, drop := l.exchange(ask, led, TTL, now)
+	err := s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
+		lend, drop := l.exchange(ask, led, now)
 		reply.Lend, reply.Drop = runsToProto(lend), runsToProto(drop)
 		reply.Open = led.Counts(now).Open
 	})
 	if wait := l.opens.Sub(now); wait > 0 {
 		reply.AgainMs = uint32(wait.Milliseconds()) + 1
-		return false, err
+		return err
 	}
-	if len(l.back) > 0 && now.Sub(l.woke) >= wakePeriod {
-		l.woke = now
-		return true, err
-	}
-	return false, err
+	s.wakeForWaiting(shard, l, now)
+	return err
 }
 
 // othersWork reports whether an agent other than who offers cores.
@@ -237,21 +260,19 @@ func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gri
 	if who.Role == peer.Submitter && who.ID != job.Manifest.Submitter {
 		return nil, jobs.Errorf(jobs.Denied, "job %s is another submitter's", job.ID.Short())
 	}
+	now := time.Now()
 	reply := &gridv1.SummaryReply{Stewards: uint32(len(peer.Stewards(scope.Shard, s.o.Members())))}
-	err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) {
-		countsToProto(led.Counts(time.Now()), reply)
-	})
+	err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) { countsToProto(led.Counts(now), reply) })
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.shards[scope.Shard]; l != nil {
+		l.expire(now)
 		reply.Lent = min(reply.Open, uint64(len(l.lent))*uint64(job.Manifest.Bundle))
-		for id, who := range l.lessees {
-			if len(who.bundles) > 0 {
-				reply.Lessees = append(reply.Lessees, id[:])
-			}
+		for _, id := range l.holders() {
+			reply.Lessees = append(reply.Lessees, id[:])
 		}
 	}
 	return reply, nil
@@ -268,7 +289,7 @@ func heldFromProto(list []*gridv1.Run) ([]Run, error) {
 	var held []Run
 	total := uint64(0)
 	for _, p := range list {
-		if total += uint64(p.GetCount()); total > maxHeld {
+		if total += max(1, uint64(p.GetCount())); total > maxHeld {
 			return nil, jobs.Errorf(jobs.Invalid, "agent holds more than %d bundles of a shard", maxHeld)
 		}
 		held = append(held, Run{First: p.GetFirst(), Count: p.GetCount(), Attempt: p.GetAttempt()})

@@ -1,0 +1,176 @@
+package steward
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/rpc"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+func TestSummary(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0, 1)
+		j := b.job(true, 11, 2) // the sixth bundle is short
+		shard := shardOf(j, 0)
+		want := func(want *gridv1.SummaryReply) {
+			t.Helper()
+			got, err := b.Summary(b.as(b.submitter), &gridv1.SummaryRequest{Shard: records.ShardToProto(shard)})
+			if err != nil || !proto.Equal(got, want) {
+				t.Errorf("got %v, expected %v, %v", got, want, err)
+			}
+		}
+		want(&gridv1.SummaryReply{Open: 11, Stewards: 2})
+		b.ask(1, shard, 4)
+		b.ask(2, shard, 0)
+		one, two := b.agents[1].ID(), b.agents[2].ID()
+		want(&gridv1.SummaryReply{Open: 11, Lent: 4, Lessees: [][]byte{one[:]}, Stewards: 2})
+		b.ask(2, shard, 8)
+		both := [][]byte{one[:], two[:]}
+		slices.SortFunc(both, slices.Compare)
+		want(&gridv1.SummaryReply{Open: 11, Lent: 11, Lessees: both, Stewards: 2})
+		b.report(1, j, false, 0)
+		b.report(1, j, true, 1)
+		b.ask(1, shard, 0)
+		second := uint64(time.Second / time.Microsecond)
+		want(&gridv1.SummaryReply{
+			Open: 9, Accepted: 2, Lent: 8, Lessees: [][]byte{two[:]}, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second,
+		})
+		time.Sleep(TTL)
+		want(&gridv1.SummaryReply{Open: 9, Accepted: 2, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
+		b.add(false, b.offer(record.TypeSeal, (&record.Seal{Job: j.ID}).Encode(), b.submitter))
+		want(&gridv1.SummaryReply{Sealed: 11, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
+		b.add(false, b.offer(record.TypeCancel, (&record.Cancel{Job: j.ID}).Encode(), b.submitter))
+		want(&gridv1.SummaryReply{Dead: 11, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
+	})
+}
+
+// P10: a submitter sees its own jobs, and agents alone exchange.
+func TestWhoMayAsk(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0)
+		j := b.job(true, 10, 1)
+		shard := records.ShardToProto(shardOf(j, 0))
+		caller := func(role peer.Role) identity.Caller {
+			return identity.Caller{ID: jobs.KeyID{9}, Role: role, NotAfter: time.Now().Add(time.Hour)}
+		}
+		expired := b.agents[1].Caller()
+		expired.NotAfter = time.Now().Add(-time.Hour)
+		for _, c := range []struct {
+			name              string
+			who               identity.Caller
+			exchange, summary jobs.ErrorKind
+		}{
+			{"anonymous", identity.Caller{}, jobs.Denied, jobs.Denied},
+			{"an agent", caller(peer.Agent), ok, ok},
+			{"the coordinator", caller(peer.Coordinator), jobs.Denied, ok},
+			{"an operator", caller(peer.Operator), jobs.Denied, ok},
+			{"another submitter", caller(peer.Submitter), jobs.Denied, jobs.Denied},
+			{"the submitter", b.submitter.Caller(), jobs.Denied, ok},
+			{"an expired agent", expired, jobs.Expired, jobs.Expired},
+		} {
+			ctx := rpc.WithCaller(t.Context(), c.who)
+			if _, err := b.Exchange(ctx, &gridv1.ExchangeRequest{Shard: shard}); kindOf(err) != c.exchange {
+				t.Errorf("exchange by %s: %v", c.name, err)
+			}
+			if _, err := b.Summary(ctx, &gridv1.SummaryRequest{Shard: shard}); kindOf(err) != c.summary {
+				t.Errorf("summary for %s: %v", c.name, err)
+			}
+		}
+		for name, c := range map[string]struct {
+			scope *gridv1.Scope
+			want  jobs.ErrorKind
+		}{
+			"no shard":       {nil, jobs.NotFound},
+			"half a job":     {&gridv1.Scope{Job: []byte("x")}, jobs.Invalid},
+			"an unknown job": {records.ShardToProto(jobs.ShardID{Job: jobs.JobID{1}}), jobs.NotFound},
+			"no such shard":  {records.ShardToProto(shardOf(j, 1)), jobs.Invalid},
+		} {
+			if _, err := b.Summary(b.as(b.submitter), &gridv1.SummaryRequest{Shard: c.scope}); kindOf(err) != c.want {
+				t.Errorf("summary of %s: %v", name, err)
+			}
+		}
+		if _, err := b.Local(&gridv1.ExchangeRequest{Shard: shard, Slots: 1}); err != nil || !b.Lessees()[b.agents[0].ID()] {
+			t.Errorf("an exchange with itself: %v", err)
+		}
+	})
+}
+
+// ok is the kind of no error.
+const ok = jobs.ErrorKind(255)
+
+func kindOf(err error) jobs.ErrorKind {
+	if err == nil {
+		return ok
+	}
+	return jobs.KindOf(err)
+}
+
+// P3: with no faults every unit is lent exactly once, over all shards and agents.
+func TestEachUnitOnce(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0, 1, 2)
+		const bundle, last = 3, 50
+		j := b.job(true, bundle*(manifest.ShardBundles+last)-1, bundle)
+		if n := j.Manifest.Shards(); n != 2 {
+			t.Fatalf("%d shards", n)
+		}
+		ran := make([]int, j.Manifest.Units)
+		held := map[int][]*gridv1.Run{}
+		for shard := range j.Manifest.Shards() {
+			clear(held)
+			for round := 0; b.work(j, shard, held, ran); round++ {
+				if round > 1000 {
+					t.Fatal("it does not end")
+				}
+				time.Sleep(time.Second)
+			}
+		}
+		for u, n := range ran {
+			if n != 1 {
+				t.Fatalf("unit %d ran %d times", u, n)
+			}
+		}
+		if n := len(b.Lessees()); n != 0 {
+			t.Errorf("%d agents hold leases at the end", n)
+		}
+	})
+}
+
+// work lets each agent run what it holds, report it, then exchange. It returns whether anything is open.
+func (b *bench) work(j records.Job, shard uint32, held map[int][]*gridv1.Run, ran []int) bool {
+	b.t.Helper()
+	open := uint64(0)
+	for a := range 3 {
+		var done []uint64
+		for _, r := range held[a] {
+			for n := r.GetFirst(); n < r.GetFirst()+uint64(r.GetCount()); n++ {
+				first, count := j.Manifest.BundleUnits(n)
+				for u := first; u < first+count; u++ {
+					ran[u]++
+				}
+				done = append(done, n)
+			}
+		}
+		for part := range slices.Chunk(done, record.MaxReportBundles) {
+			b.report(a, j, false, part...)
+		}
+		reply, err := b.Exchange(b.as(b.agents[a]), &gridv1.ExchangeRequest{
+			Shard: records.ShardToProto(shardOf(j, shard)), Slots: 2, UnitUs: uint64(1000 * (a + 1)),
+		})
+		if err != nil || len(reply.GetDrop()) > 0 || reply.GetNotSteward() {
+			b.t.Fatalf("%v, %v", reply, err)
+		}
+		held[a], open = reply.GetLend(), reply.GetOpen()
+	}
+	return open > 0
+}
