@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"idlegrid/agent/peer/durable"
 	"idlegrid/jobs"
 )
 
@@ -54,7 +55,7 @@ func OpenDir(path string, quota int64) (*Dir, error) {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
 	s := &Dir{index: newIndex(quota), root: root}
-	s.sync = newRounds(func() error { return errors.Join(syncDir(root, refs), syncDir(root, ".")) })
+	s.sync = newRounds(func() error { return errors.Join(durable.SyncFolder(root, refs), durable.SyncFolder(root, ".")) })
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open blob store %s: %w", path, err), root.Close())
 	}

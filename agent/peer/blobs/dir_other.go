@@ -2,16 +2,5 @@
 
 package blobs
 
-import (
-	"os"
-	"runtime"
-
-	"idlegrid/jobs"
-)
-
-// syncDir refuses: without it no receipt could be given.
-func syncDir(*os.Root, string) error {
-	return jobs.Errorf(jobs.Unsupported, "blob store: not built for %s", runtime.GOOS)
-}
-
+// isDiskFull cannot tell here: a full disk is an error like any other.
 func isDiskFull(error) bool { return false }

@@ -31,7 +31,7 @@ func WriteFile(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 		}
 		return fmt.Errorf("write %s in %s: %w", name, dir.Name(), err)
 	}
-	if err := syncFolder(dir, folder); err != nil {
+	if err := SyncFolder(dir, folder); err != nil {
 		return fmt.Errorf("write %s in %s: %w", name, dir.Name(), err)
 	}
 	return nil

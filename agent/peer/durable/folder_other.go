@@ -4,6 +4,6 @@ package durable
 
 import "os"
 
-// syncFolder does nothing where a folder cannot be synced: Windows refuses to flush a folder's handle, and
+// SyncFolder does nothing where a folder cannot be synced: Windows refuses to flush a folder's handle, and
 // NTFS keeps renames in its own journal.
-func syncFolder(*os.Root, string) error { return nil }
+func SyncFolder(*os.Root, string) error { return nil }

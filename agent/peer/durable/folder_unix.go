@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// syncFolder makes a rename in the folder last.
-func syncFolder(dir *os.Root, name string) error {
+// SyncFolder makes what was made, renamed or removed in a folder of dir last.
+func SyncFolder(dir *os.Root, name string) error {
 	f, err := dir.Open(name)
 	if err != nil {
 		return err
