@@ -153,7 +153,7 @@ func (s *Service) missing(id jobs.JobID, p *pending) ([]*gridv1.Blob, error) {
 		}
 	}
 	if most := s.o.Config.MaxJobMiB << 20; total > most {
-		return nil, jobs.WithHint(jobs.Errorf(jobs.Denied, "program and inputs have %d MiB, this grid admits at most %d", total>>20, s.o.Config.MaxJobMiB),
+		return nil, jobs.WithHint(jobs.Errorf(jobs.Denied, "program and inputs have %d MiB, this grid admits at most %d", (total+1<<20-1)>>20, s.o.Config.MaxJobMiB),
 			"the operator sets max_job_mib in the coordinator's %s", ConfigFile)
 	}
 	return missing, nil

@@ -132,6 +132,9 @@ func (g *grid) jobStatus(ctx context.Context, job records.Job) jobStatus {
 		s.Lent += best.GetLent()
 		s.CPU += float64(best.GetUsefulCpuUs()) / 1e6
 		s.Keepers = int(best.GetStewards())
+		if best.GetOpen() == 0 {
+			continue // who holds leases has not been told yet
+		}
 		for _, id := range best.GetLessees() {
 			agents[string(id)] = true
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,7 +145,11 @@ func upload(
 		if err != nil {
 			return err
 		}
-		_, err = blobs.Send(ctx, to, job, b, r)
+		if _, err = blobs.Send(ctx, to, job, b, r); err != nil {
+			if _, readErr := io.Copy(io.Discard, r); readErr != nil {
+				err = readErr // The coordinator saw other bytes than were announced; the file knows why.
+			}
+		}
 		if err := errors.Join(err, r.Close()); err != nil {
 			return fmt.Errorf("upload %s: %w", cmp.Or(f.Path, "the list of inputs"), err)
 		}
