@@ -10,7 +10,11 @@
 //
 // Two peers with the same records show the same status of every unit, whatever the order in which they
 // learned them. Records travel by Push, and by Sync: compare one digest, then ID lists, then content, in
-// one direction or both.
+// one direction or both. Within a call and a stream a job's manifest comes before what needs it.
+//
+// Every author has a bound of its own on what peers keep: an agent in each shard, a submitter in each job of
+// its own. What is above it is refused for now, and nobody else's record is displaced by it. The bound follows
+// the size of the job, not that of the disk.
 //
 // The package lends nothing and runs nothing; that is for steward and worker.
 package records
