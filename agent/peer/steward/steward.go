@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	// Period is how often a lessee speaks at least, and TTL how long its leases outlive its last word.
+	// Period is how often a lessee speaks at least.
 	Period = 15 * time.Second
-	TTL    = 60 * time.Second
+	// TTL is how long leases outlive their lessee's last word.
+	TTL = 60 * time.Second
 	// maxWake bounds the members woken for one job at once.
 	maxWake = 32
 	// wakePeriod is how often bundles that came back wake others at most.

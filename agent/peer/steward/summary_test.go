@@ -174,3 +174,59 @@ func (b *bench) work(j records.Job, shard uint32, held map[int][]*gridv1.Run, ra
 	}
 	return open > 0
 }
+
+// P11: what an agent asks about makes the steward keep nothing.
+func TestHostileAsks(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0)
+		j := b.job(true, 10, 1)
+		shard := records.ShardToProto(shardOf(j, 0))
+		unknown := records.ShardToProto(jobs.ShardID{Job: jobs.JobID{1}})
+		for name, c := range map[string]struct {
+			req  *gridv1.ExchangeRequest
+			want jobs.ErrorKind
+		}{
+			"no shard":           {&gridv1.ExchangeRequest{}, jobs.NotFound},
+			"an unknown job":     {&gridv1.ExchangeRequest{Shard: unknown}, jobs.NotFound},
+			"half a job":         {&gridv1.ExchangeRequest{Shard: &gridv1.Scope{Job: []byte("x")}}, jobs.Invalid},
+			"no such shard":      {&gridv1.ExchangeRequest{Shard: records.ShardToProto(shardOf(j, 1))}, jobs.Invalid},
+			"the last shard":     {&gridv1.ExchangeRequest{Shard: records.ShardToProto(shardOf(j, 1<<32-1))}, jobs.Invalid},
+			"too much held":      {&gridv1.ExchangeRequest{Shard: shard, Held: []*gridv1.Run{{Count: maxHeld + 1}}}, jobs.Invalid},
+			"far too much held":  {&gridv1.ExchangeRequest{Shard: shard, Held: slices.Repeat([]*gridv1.Run{{Count: 1<<32 - 1}}, 9)}, jobs.Invalid},
+			"too many held":      {&gridv1.ExchangeRequest{Shard: shard, Held: slices.Repeat([]*gridv1.Run{{}}, maxHeld+1)}, jobs.Invalid},
+			"a run that is none": {&gridv1.ExchangeRequest{Shard: shard, Held: slices.Repeat([]*gridv1.Run{nil}, maxHeld+1)}, jobs.Invalid},
+		} {
+			if _, err := b.Exchange(b.as(b.agents[1]), c.req); jobs.KindOf(err) != c.want || err == nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n := len(b.shards); n != 0 {
+			t.Errorf("%d lenders are kept", n)
+		}
+		const wraps = 1<<64/1000 + 1 // in nanoseconds it would be next to nothing
+		reply, err := b.Exchange(b.as(b.agents[1]), &gridv1.ExchangeRequest{Shard: shard, Slots: 1, UnitUs: wraps})
+		if err != nil || count(reply.GetLend()) != 1 {
+			t.Errorf("a unit that takes for ever: %v, %v", reply, err)
+		}
+	})
+}
+
+func TestSweep(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0)
+		j := b.job(true, 10, 1)
+		b.ask(1, shardOf(j, 0), 1)
+		b.Sweep()
+		if len(b.shards) != 1 {
+			t.Error("the lender of a live job is dropped")
+		}
+		time.Sleep(25 * time.Hour)
+		b.Sweep()
+		if len(b.shards) != 0 {
+			t.Error("the lender of an expired job is kept")
+		}
+		if _, err := b.Exchange(b.as(b.agents[1]), &gridv1.ExchangeRequest{Shard: records.ShardToProto(shardOf(j, 0))}); jobs.KindOf(err) != jobs.NotFound {
+			t.Errorf("an expired job: %v", err)
+		}
+	})
+}
