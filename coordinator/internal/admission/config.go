@@ -109,11 +109,13 @@ func (c *Config) validate() error {
 	}
 	check(c.MaxAgents >= 1 && c.MaxAgents <= 1000, "max_agents: %d, expected 1 to 1000", c.MaxAgents)
 	check(c.MaxJobsPerSubmitter >= 1, "max_jobs_per_submitter: %d, expected at least 1", c.MaxJobsPerSubmitter)
-	check(c.MaxUnits >= 1, "max_units: %d, expected at least 1", c.MaxUnits)
-	check(c.MaxMemoryMiB >= 1, "max_memory_mib: %d, expected at least 1", c.MaxMemoryMiB)
-	check(c.MaxTimeoutMinutes >= 1, "max_timeout_minutes: %d, expected at least 1", c.MaxTimeoutMinutes)
+	check(c.MaxUnits >= 1 && c.MaxUnits <= manifest.MaxUnits, "max_units: %d, expected 1 to %d", c.MaxUnits, manifest.MaxUnits)
+	check(c.MaxMemoryMiB >= 1 && c.MaxMemoryMiB <= manifest.MaxMemory>>20,
+		"max_memory_mib: %d, expected 1 to %d", c.MaxMemoryMiB, manifest.MaxMemory>>20)
+	check(c.MaxTimeoutMinutes >= 1 && c.MaxTimeoutMinutes <= int(manifest.MaxTimeout/time.Minute),
+		"max_timeout_minutes: %d, expected 1 to %d", c.MaxTimeoutMinutes, manifest.MaxTimeout/time.Minute)
 	check(c.MaxKeepDays >= 1 && c.MaxKeepDays <= 30, "max_keep_days: %d, expected 1 to 30", c.MaxKeepDays)
-	check(c.MaxJobMiB >= 1, "max_job_mib: %d, expected at least 1", c.MaxJobMiB)
+	check(c.MaxJobMiB >= 1 && c.MaxJobMiB <= manifest.MaxBlob>>20, "max_job_mib: %d, expected 1 to %d", c.MaxJobMiB, manifest.MaxBlob>>20)
 	return errors.Join(errs...)
 }
 

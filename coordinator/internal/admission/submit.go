@@ -50,6 +50,9 @@ func (s *Service) Submit(ctx context.Context, req *gridv1.SubmitRequest) (*gridv
 	if err != nil {
 		return nil, err
 	}
+	if err := s.dropStale(time.Now()); err != nil {
+		return nil, err
+	}
 	p, err := s.expect(id, m)
 	if err != nil {
 		return nil, err
@@ -105,58 +108,97 @@ func (s *Service) expect(id jobs.JobID, m *manifest.Manifest) (*pending, error) 
 	if p := s.pending[id]; p != nil {
 		return p, nil
 	}
-	mine := 0
-	for other, p := range s.pending {
-		if time.Since(p.since) > pendingLife {
-			delete(s.pending, other)
-		} else if p.manifest.Submitter == m.Submitter {
-			mine++
-		}
-	}
-	if mine >= maxPendingBySubmitter || len(s.pending) >= maxPending {
+	if len(s.pending) >= maxPending || s.pendingOf(m.Submitter) >= maxPendingBySubmitter {
 		return nil, jobs.Errorf(jobs.Exhausted, "%d jobs are being uploaded, try again later", len(s.pending))
 	}
 	p := &pending{manifest: m, since: time.Now(), allowed: map[jobs.Blob]bool{}}
-	for _, b := range m.Blobs() {
-		p.allowed[b] = true
-	}
 	s.pending[id] = p
 	return p, nil
 }
 
-// missing lists the blobs that are not here for the job.
-func (s *Service) missing(id jobs.JobID, p *pending) ([]*gridv1.Blob, error) {
-	want := p.manifest.Blobs()
-	if in := p.manifest.Inputs; !in.IsZero() && s.o.Blobs.Holds(id, in.Digest) {
-		inputs, err := s.inputs(in)
-		if err != nil {
-			return nil, err
+// pendingOf counts a submitter's pending jobs; the caller holds the lock.
+func (s *Service) pendingOf(submitter jobs.KeyID) int {
+	n := 0
+	for _, p := range s.pending {
+		if p.manifest.Submitter == submitter {
+			n++
 		}
-		s.mu.Lock()
-		for _, i := range inputs {
-			want = append(want, i.Blob)
-			p.allowed[i.Blob] = true
-		}
-		s.mu.Unlock()
 	}
-	var missing []*gridv1.Blob
-	seen := map[jobs.Blob]bool{}
-	total := int64(0)
-	for _, b := range want {
-		if seen[b] {
-			continue
+	return n
+}
+
+// dropStale ends the uploads that take too long.
+func (s *Service) dropStale(now time.Time) error {
+	var stale []jobs.JobID
+	s.mu.Lock()
+	for id, p := range s.pending {
+		if now.Sub(p.since) > pendingLife {
+			stale = append(stale, id)
 		}
-		seen[b] = true
-		total += b.Size
+	}
+	s.mu.Unlock()
+	return s.drop(stale...)
+}
+
+// drop ends uploads and forgets what came.
+func (s *Service) drop(ids ...jobs.JobID) error {
+	var errs error
+	for _, id := range ids {
+		s.mu.Lock()
+		delete(s.pending, id)
+		s.mu.Unlock()
+		errs = errors.Join(errs, s.o.Blobs.Forget(id))
+	}
+	return errs
+}
+
+// missing lists the blobs that are not here for the job, and lets them be uploaded.
+func (s *Service) missing(id jobs.JobID, p *pending) ([]*gridv1.Blob, error) {
+	want, err := s.named(id, p.manifest)
+	if err == nil {
+		err = s.fits(want)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.drop(id))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var missing []*gridv1.Blob
+	for b := range want {
+		p.allowed[b] = true
 		if !s.o.Blobs.Holds(id, b.Digest) {
 			missing = append(missing, record.BlobToProto(b))
 		}
 	}
-	if most := s.o.Config.MaxJobMiB << 20; total > most {
-		return nil, jobs.WithHint(jobs.Errorf(jobs.Denied, "program and inputs have %d MiB, this grid admits at most %d", (total+1<<20-1)>>20, s.o.Config.MaxJobMiB),
+	return missing, nil
+}
+
+// named returns the job's blobs: those of its manifest, and those of its list of inputs once that is here.
+func (s *Service) named(id jobs.JobID, m *manifest.Manifest) (map[jobs.Blob]bool, error) {
+	all := map[jobs.Blob]bool{}
+	for _, b := range m.Blobs() {
+		all[b] = true
+	}
+	if m.Inputs.IsZero() || !s.o.Blobs.Holds(id, m.Inputs.Digest) {
+		return all, nil
+	}
+	inputs, err := s.inputs(m.Inputs)
+	for _, i := range inputs {
+		all[i.Blob] = true
+	}
+	return all, err
+}
+
+func (s *Service) fits(all map[jobs.Blob]bool) error {
+	total := int64(0)
+	for b := range all {
+		total += b.Size
+	}
+	if total > s.o.Config.MaxJobMiB<<20 {
+		return jobs.WithHint(jobs.Errorf(jobs.Denied, "program and inputs have %d MiB, this grid admits at most %d", (total+1<<20-1)>>20, s.o.Config.MaxJobMiB),
 			"the operator sets max_job_mib in the coordinator's %s", ConfigFile)
 	}
-	return missing, nil
+	return nil
 }
 
 func (s *Service) inputs(list jobs.Blob) ([]manifest.Input, error) {
