@@ -1,0 +1,216 @@
+package seeding_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/jobtest"
+	"idlegrid/coordinator/internal/seeding"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// scene is a seeder and a pool that writes down what it is given.
+type scene struct {
+	*jobtest.Pool
+	seeder *seeding.Seeder
+	blobs  *blobs.Memory
+
+	mu       sync.Mutex // guards everything below
+	steps    []string   // push, blob and fresh, in order; pushes to several agents at once are one step
+	pushed   map[string][]jobs.AgentID
+	off      map[jobs.AgentID]bool
+	refuse   bool
+	noHolder bool
+}
+
+func newScene(t *testing.T, agents int) *scene {
+	s := &scene{
+		Pool: jobtest.NewPool(t, agents), blobs: blobs.NewMemory(0),
+		pushed: map[string][]jobs.AgentID{}, off: map[jobs.AgentID]bool{},
+	}
+	s.Answer = s.answer
+	s.restart()
+	return s
+}
+
+func (s *scene) restart() {
+	s.seeder = seeding.New(seeding.Options{
+		Store: s.Store, Blobs: s.blobs, Replicate: s.replicate, Dial: s.Dial, Members: s.Members,
+		Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+func (s *scene) answer(to jobs.AgentID, method string, request any) (proto.Message, error) {
+	push, ok := request.(*gridv1.PushRequest)
+	if !ok || len(push.GetRecords()) != 1 {
+		return nil, jobs.Errorf(jobs.Invalid, "%s with %v", method, request)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.off[to] {
+		return nil, jobs.Errorf(jobs.Unavailable, "this agent is off")
+	}
+	if s.refuse {
+		return &gridv1.PushReply{Refused: []*gridv1.Refusal{{Reason: "the clocks differ"}}}, nil
+	}
+	step := "push"
+	if push.GetFresh() {
+		step = "fresh"
+	}
+	s.note(step)
+	s.pushed[step] = append(s.pushed[step], to)
+	return nil, nil
+}
+
+// note writes a step down, unless it goes on.
+func (s *scene) note(step string) {
+	if n := len(s.steps); n == 0 || s.steps[n-1] != step {
+		s.steps = append(s.steps, step)
+	}
+}
+
+func (s *scene) replicate(_ context.Context, _ jobs.JobID, b jobs.Blob, to []peer.Member, need int) ([]record.Envelope, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.noHolder {
+		return nil, jobs.Errorf(jobs.Unavailable, "no holder answers")
+	}
+	s.note(fmt.Sprintf("blob %d to %d, %d needed", b.Size, len(to), need))
+	return make([]record.Envelope, need), nil
+}
+
+func (s *scene) seed(t *testing.T, job records.Job, want int) {
+	t.Helper()
+	if n := s.seeder.Seed(t.Context(), job.ID); n != want {
+		t.Errorf("handed over to %d agents, expected %d", n, want)
+	}
+}
+
+// withInputs gives the job two inputs, one of them twice, whose list is in the store.
+func (s *scene) withInputs(t *testing.T) records.Job {
+	t.Helper()
+	a, b := jobs.Blob{Digest: jobs.DigestOf([]byte("a")), Size: 1}, jobs.Blob{Digest: jobs.DigestOf([]byte("bb")), Size: 2}
+	list, err := manifest.EncodeInputs([]manifest.Input{{Path: "a", Blob: a}, {Path: "b", Blob: b}, {Path: "c", Blob: a}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := jobs.Blob{Digest: jobs.DigestOf(list), Size: int64(len(list))}
+	job := s.Admit("inputs", func(m *manifest.Manifest) { m.Inputs = in })
+	if err := s.blobs.Put(job.ID, in, bytes.NewReader(list)); err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
+
+// TestOrder hands a job over: the manifest first, or nobody would take its blobs, and the word that it is
+// fresh last, when all that a unit needs is in place.
+func TestOrder(t *testing.T) {
+	s := newScene(t, 5)
+	job := s.withInputs(t)
+	s.seed(t, job, peer.Copies)
+	size := job.Manifest.Inputs.Size
+	blob := func(size int64) string { return fmt.Sprintf("blob %d to 3, 2 needed", size) }
+	want := []string{"push", blob(7), blob(size), blob(1), blob(2), "fresh"}
+	if !slices.Equal(s.steps, want) {
+		t.Errorf("steps %q, expected %q", s.steps, want)
+	}
+	stewards := peer.Stewards(jobs.ShardID{Job: job.ID}, s.Members())
+	if len(s.pushed["fresh"]) != len(stewards) {
+		t.Errorf("%d agents were told that it is fresh, expected %d stewards", len(s.pushed["fresh"]), len(stewards))
+	}
+	for _, m := range append(stewards, peer.Holders(job.Manifest.Program.Digest, s.Members(), peer.Copies)...) {
+		if !slices.Contains(s.pushed["push"], m.ID) {
+			t.Errorf("%s, a steward or holder, was not given the manifest", m.Address)
+		}
+	}
+	s.seed(t, job, peer.Copies) // and not again
+	if len(s.steps) != len(want) {
+		t.Errorf("a job that was handed over is handed over again: %q", s.steps)
+	}
+}
+
+func TestSmallPool(t *testing.T) {
+	s := newScene(t, 1)
+	s.seed(t, s.Admit("one", nil), 1)
+	if want := []string{"push", "blob 7 to 1, 1 needed", "fresh"}; !slices.Equal(s.steps, want) {
+		t.Errorf("steps %q, expected %q", s.steps, want)
+	}
+}
+
+// TestFaults lets agents be off, refuse or hold nothing: as long as one steward has the job it goes on.
+func TestFaults(t *testing.T) {
+	s := newScene(t, 3)
+	job := s.Admit("faults", nil)
+	if n := s.seeder.Seed(t.Context(), jobs.JobID{1}); n != 0 {
+		t.Errorf("a job that nobody knows was handed over to %d", n)
+	}
+	s.noHolder = true
+	s.seed(t, job, 0)
+	s.noHolder, s.refuse = false, true
+	s.seed(t, job, 0)
+	s.refuse = false
+	for _, a := range s.Agents {
+		s.off[a.ID] = true
+	}
+	s.seed(t, job, 0)
+	delete(s.off, s.Agents[1].ID)
+	s.seed(t, job, 1)
+}
+
+// TestRun admits a job while no agent is here.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, 2)
+		agents := s.Agents
+		s.Agents = nil
+		known := s.Admit("known", nil)
+		stop := s.start()
+		synctest.Wait()
+		s.seed(t, s.Admit("new", func(m *manifest.Manifest) { m.Program.Size = 8 }), 0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(s.steps) != 0 {
+			t.Errorf("without agents: %q", s.steps)
+		}
+		s.Agents = agents
+		time.Sleep(10 * time.Second)
+		stop()
+		// The known job may have been lent by those who have it, and is not called fresh.
+		want := []string{"push", "blob 7 to 2, 2 needed", "push", "blob 8 to 2, 2 needed", "fresh"}
+		if !slices.Equal(s.steps, want) {
+			t.Errorf("steps %q, expected %q", s.steps, want)
+		}
+		if n := s.seeder.Seed(t.Context(), known.ID); n != 2 {
+			t.Errorf("the known job was handed over to %d", n)
+		}
+	})
+}
+
+// start runs the seeder until the returned function is called.
+func (s *scene) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.seeder.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}

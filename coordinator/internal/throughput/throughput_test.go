@@ -1,0 +1,169 @@
+package throughput_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/protobuf/proto"
+
+	"idlegrid/agent/peer"
+	"idlegrid/coordinator/internal/jobtest"
+	"idlegrid/coordinator/internal/throughput"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const header = `# HELP idlegrid_agents Agents in the pool.
+# TYPE idlegrid_agents gauge
+`
+
+const nothing = header + `idlegrid_agents{class="always-on"} 0
+idlegrid_agents{class="laptop"} 0
+idlegrid_agents{class="office"} 0
+# HELP idlegrid_live_job_cpu_seconds CPU time of all reported runs of live jobs.
+# TYPE idlegrid_live_job_cpu_seconds gauge
+idlegrid_live_job_cpu_seconds 0
+# HELP idlegrid_live_job_units Units of live jobs.
+# TYPE idlegrid_live_job_units gauge
+idlegrid_live_job_units{status="accepted"} 0
+idlegrid_live_job_units{status="conflict"} 0
+idlegrid_live_job_units{status="dead"} 0
+idlegrid_live_job_units{status="failed"} 0
+idlegrid_live_job_units{status="open"} 0
+idlegrid_live_job_units{status="sealed"} 0
+# HELP idlegrid_live_job_useful_cpu_seconds CPU time of the accepted outcomes of live jobs.
+# TYPE idlegrid_live_job_useful_cpu_seconds gauge
+idlegrid_live_job_useful_cpu_seconds 0
+# HELP idlegrid_live_jobs Jobs that have not expired.
+# TYPE idlegrid_live_jobs gauge
+idlegrid_live_jobs 0
+# HELP idlegrid_offered_cores Cores that agents offer now.
+# TYPE idlegrid_offered_cores gauge
+idlegrid_offered_cores 0
+`
+
+const two = header + `idlegrid_agents{class="always-on"} 3
+idlegrid_agents{class="laptop"} 1
+idlegrid_agents{class="office"} 0
+# HELP idlegrid_live_job_cpu_seconds CPU time of all reported runs of live jobs.
+# TYPE idlegrid_live_job_cpu_seconds gauge
+idlegrid_live_job_cpu_seconds 5
+# HELP idlegrid_live_job_units Units of live jobs.
+# TYPE idlegrid_live_job_units gauge
+idlegrid_live_job_units{status="accepted"} 10
+idlegrid_live_job_units{status="conflict"} 2
+idlegrid_live_job_units{status="dead"} 0
+idlegrid_live_job_units{status="failed"} 4
+idlegrid_live_job_units{status="open"} 6
+idlegrid_live_job_units{status="sealed"} 0
+# HELP idlegrid_live_job_useful_cpu_seconds CPU time of the accepted outcomes of live jobs.
+# TYPE idlegrid_live_job_useful_cpu_seconds gauge
+idlegrid_live_job_useful_cpu_seconds 3.5
+# HELP idlegrid_live_jobs Jobs that have not expired.
+# TYPE idlegrid_live_jobs gauge
+idlegrid_live_jobs 2
+# HELP idlegrid_offered_cores Cores that agents offer now.
+# TYPE idlegrid_offered_cores gauge
+idlegrid_offered_cores 6
+`
+
+// pool answers for its stewards, of whom some are off.
+type pool struct {
+	*jobtest.Pool
+	registry *prometheus.Registry
+
+	mu    sync.Mutex // guards everything below
+	off   map[jobs.AgentID]bool
+	asked []jobs.AgentID
+}
+
+func newPool(t *testing.T) *pool {
+	p := &pool{Pool: jobtest.NewPool(t, 4), registry: prometheus.NewRegistry(), off: map[jobs.AgentID]bool{}}
+	p.Agents[3].Class, p.Agents[3].Reachable, p.Agents[3].Cores = peer.Laptop, false, 0
+	p.Answer = func(to jobs.AgentID, method string, request any) (proto.Message, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.asked = append(p.asked, to)
+		if _, ok := request.(*gridv1.SummaryRequest); !ok || p.off[to] {
+			return nil, jobs.Errorf(jobs.Unavailable, "%s: off", method)
+		}
+		return &gridv1.SummaryReply{Open: 3, Accepted: 5, Failed: 2, Conflict: 1, UsefulCpuUs: 1_750_000, CpuUs: 2_500_000}, nil
+	}
+	return p
+}
+
+// page is what Prometheus would read.
+func (p *pool) page() string {
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
+// start gathers until the returned function is called.
+func (p *pool) start() (stop func()) {
+	g := throughput.New(throughput.Options{
+		Store: p.Store, Members: p.Members, Dial: p.Dial, Register: p.registry, Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t)
+		agents := p.Agents
+		p.Agents = nil
+		defer p.start()()
+		look := func(what, want string) {
+			t.Helper()
+			time.Sleep(15 * time.Second)
+			synctest.Wait()
+			if got := p.page(); got != want {
+				t.Errorf("%s:\n%s\nexpected:\n%s", what, got, want)
+			}
+		}
+		look("no agents, no jobs", nothing)
+
+		p.Agents = agents
+		first := p.Admit("first", nil)
+		p.Admit("second", func(m *manifest.Manifest) { m.Program.Size = 8 })
+		look("two jobs", two)
+
+		// The first steward is asked, and the next where it is off; what nobody answers is as it was.
+		stewards := peer.Stewards(jobs.ShardID{Job: first.ID}, p.Members())
+		p.mu.Lock()
+		p.off[stewards[0].ID], p.asked = true, nil
+		p.mu.Unlock()
+		look("one steward is off", two)
+		p.mu.Lock()
+		if !slices.Contains(p.asked, stewards[1].ID) {
+			t.Errorf("asked %v, expected the second steward among them", p.asked)
+		}
+		for _, a := range agents {
+			p.off[a.ID] = true
+		}
+		p.mu.Unlock()
+		look("all are off", two)
+
+		p.Agents = nil
+		time.Sleep(25 * time.Hour)
+		look("the jobs have expired", nothing)
+	})
+}
