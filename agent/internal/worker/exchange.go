@@ -8,50 +8,75 @@ import (
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
+	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
 	exchangeTimeout = 10 * time.Second
-	// dialsBeforeNext is how many dials may fail before the worker turns to the next steward.
-	dialsBeforeNext = 2
+	// failuresBeforeNext is how many exchanges may fail before the worker turns to the next steward.
+	failuresBeforeNext = 2
+	// skipFor is how long a steward is passed over. Then the first one is tried again: two who lend the same
+	// shard lend units twice.
+	skipFor = steward.TTL
+	// maxQueue bounds the units that a steward can make wait here; one bundle more is taken.
+	maxQueue = 1 << 16
 )
 
 // exchange asks the first reachable steward of a shard.
 func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Time) {
-	stewards := w.stewardsOf(s)
+	s.askedAt = now
+	stewards := peer.Stewards(s.id, w.o.Members())
 	if len(stewards) == 0 {
-		// Nobody can be asked, such as just after the start; whoever comes is told what is held.
-		s.changed, s.askedAt, s.askAt = false, now, now.Add(time.Second)
+		s.retryAt = now.Add(time.Second)
 		return
 	}
+	if now.After(s.skipUntil) {
+		s.skip = 0
+	}
 	to := stewards[s.skip%len(stewards)]
+	req := w.request(s, wants)
+	told := s.changed
+	s.asking, s.wanting, s.changed, s.lender = true, wants, false, to.ID
+	w.spawn(func() event {
+		reply, err := w.call(ctx, s.id, to, req)
+		return func(at time.Time) {
+			s.asking = false
+			switch {
+			case w.shards[s.id] != s:
+				// The job has ended meanwhile.
+			case err != nil:
+				s.changed = s.changed || told
+				w.unanswered(ctx, s, err, at)
+			case reply.GetNotSteward():
+				s.changed = s.changed || told
+				s.turnFrom(at)
+				s.retryAt = at.Add(time.Second)
+			default:
+				s.answered, s.failures = now, 0
+				w.answered(s, reply, wants, at)
+			}
+		}
+	})
+}
+
+func (w *Worker) request(s *shard, wants bool) *gridv1.ExchangeRequest {
 	req := &gridv1.ExchangeRequest{Shard: records.ShardToProto(s.id)}
 	for _, r := range s.held() {
 		req.Held = append(req.Held, &gridv1.Run{First: r.First, Count: r.Count, Attempt: r.Attempt})
 	}
 	if wants {
-		req.Slots = uint32(w.o.Slots)
-		if p := w.programs[s.id.Job]; p != nil {
+		p := w.programs[s.id.Job]
+		req.Slots = uint32(w.wanted(p))
+		if p != nil {
 			req.UnitUs = uint64(p.unit.Microseconds())
 		}
 	}
-	s.asking, s.changed, s.askedAt, s.lender = true, false, now, to.ID
-	w.spawn(func() event {
-		reply, err := w.call(ctx, s, to, req)
-		return func(now time.Time) {
-			s.asking = false
-			if err != nil {
-				w.unanswered(ctx, s, to, err, now)
-				return
-			}
-			w.answered(s, reply, wants, now)
-		}
-	})
+	return req
 }
 
 // call makes one exchange. A steward that lacks the manifest is given it and asked again.
-func (w *Worker) call(ctx context.Context, s *shard, to peer.Member, req *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+func (w *Worker) call(ctx context.Context, id jobs.ShardID, to peer.Member, req *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
 	if to.ID == w.o.Self {
 		return w.o.Steward.Local(req)
 	}
@@ -66,64 +91,79 @@ func (w *Worker) call(ctx context.Context, s *shard, to peer.Member, req *gridv1
 	if jobs.KindOf(err) != jobs.NotFound {
 		return reply, err
 	}
+	w.log.Info("giving a steward the manifest", "shard", id, "steward", to.ID)
 	if _, err := w.o.Store.Sync(ctx, conn, records.Scope{}, records.Offering); err != nil {
 		return nil, err
 	}
 	return client.Exchange(ctx, req)
 }
 
-func (w *Worker) unanswered(ctx context.Context, s *shard, to peer.Member, err error, now time.Time) {
+// unanswered spaces the next exchanges and turns to the next steward.
+func (w *Worker) unanswered(ctx context.Context, s *shard, err error, now time.Time) {
 	if ctx.Err() != nil {
 		return
 	}
-	w.log.Info("steward does not answer", "shard", s.id, "steward", to.ID, "err", err)
-	s.failures++
-	if s.failures >= dialsBeforeNext {
-		s.failures = 0
-		s.skip++
+	w.log.Info("steward does not answer", "shard", s.id, "steward", s.lender, "err", err)
+	if s.failures++; s.failures%failuresBeforeNext == 0 {
+		s.turnFrom(now)
 	}
-	s.changed = false
-	s.askAt = now.Add(time.Second)
+	s.retryAt = now.Add(min(askEvery, time.Second<<min(s.failures/failuresBeforeNext, 4)))
 }
 
+// turnFrom passes over the present steward for a while.
+func (s *shard) turnFrom(now time.Time) {
+	s.skip++
+	s.skipUntil = now.Add(skipFor)
+}
+
+// answered takes a steward's reply. Its numbers are checked as any peer's are.
 func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, now time.Time) {
-	s.failures, s.answered = 0, now
-	if reply.GetNotSteward() {
-		s.skip++
-		s.askAt = now.Add(time.Second)
-		return
-	}
+	budget := uint64(maxHeld)
 	for _, r := range reply.GetDrop() {
-		for b := r.GetFirst(); b-r.GetFirst() < uint64(r.GetCount()) && b-r.GetFirst() < steward.MaxLease; b++ {
-			w.drop(s, b)
+		n := min(budget, uint64(r.GetCount()))
+		budget -= n
+		for i := range n {
+			w.drop(s, r.GetFirst()+i)
 		}
 	}
 	got := 0
 	for _, r := range reply.GetLend() {
-		got += w.lent(s, r)
+		got += w.lent(s, r, maxHeld-len(s.bundles))
 	}
-	if wanted && got == 0 {
-		s.askAt = now.Add(max(time.Second, min(askEvery, time.Duration(reply.GetAgainMs())*time.Millisecond)))
+	if got > 0 {
+		s.empty = 0
+	} else if wanted {
+		s.askAt = now.Add(s.pause(reply))
 	}
 }
 
-// lent queues the units of a run and returns how many bundles were new. A steward's numbers are checked as
-// any peer's are.
-func (w *Worker) lent(s *shard, r *gridv1.Run) int {
+// pause returns how long to ask for nothing after a steward had nothing.
+func (s *shard) pause(reply *gridv1.ExchangeReply) time.Duration {
+	if reply.GetOpen() == 0 {
+		s.empty++
+		return min(askEmpty, askEvery<<min(s.empty-1, 4))
+	}
+	return max(time.Second, min(askEvery, time.Duration(reply.GetAgainMs())*time.Millisecond))
+}
+
+// lent queues the units of a run, at most so many bundles, and returns how many were new.
+func (w *Worker) lent(s *shard, r *gridv1.Run, room int) int {
 	m := s.job.Manifest
 	first, n := m.ShardRange(s.id.Shard)
-	count := uint64(min(r.GetCount(), steward.MaxLease))
-	if r.GetFirst() < first || r.GetFirst()-first > n || count > n-(r.GetFirst()-first) {
-		w.log.Warn("steward lent bundles that are not in its shard", "shard", s.id, "first", r.GetFirst(), "count", count)
+	count := uint64(r.GetCount())
+	if r.GetFirst() < first || r.GetFirst()-first > n || count > n-(r.GetFirst()-first) || r.GetAttempt() > record.MaxAttempt {
+		w.log.Warn("steward lent what is not in its shard", "shard", s.id, "steward", s.lender,
+			"first", r.GetFirst(), "count", count, "attempt", r.GetAttempt())
 		return 0
 	}
 	got := 0
-	for number := r.GetFirst(); number < r.GetFirst()+count; number++ {
+	for number := r.GetFirst(); number < r.GetFirst()+count && got < room && len(s.queue) < maxQueue; number++ {
 		if s.bundles[number] != nil {
 			continue
 		}
 		b := &bundle{shard: s, number: number, attempt: r.GetAttempt()}
-		for _, u := range unitsOf(m.BundleUnits(number))(r.GetUnits()) {
+		from, units := m.BundleUnits(number)
+		for _, u := range unitsOf(from, units, r.GetUnits()) {
 			s.queue = append(s.queue, task{b, u})
 			b.open++
 		}
@@ -135,23 +175,22 @@ func (w *Worker) lent(s *shard, r *gridv1.Run) int {
 	return got
 }
 
-// unitsOf returns a function that picks the named units of a bundle; no names mean all.
-func unitsOf(first, n uint64) func(named []uint64) []uint64 {
-	return func(named []uint64) []uint64 {
-		var units []uint64
-		if len(named) == 0 {
-			for u := first; u < first+n; u++ {
-				units = append(units, u)
-			}
-			return units
-		}
-		last := first
-		for _, u := range named {
-			if u >= last && u < first+n {
-				units = append(units, u)
-				last = u + 1
-			}
+// unitsOf picks the named ones of n units; no names mean all. Names are in order; one that is not, or that
+// names no unit of these, is passed over.
+func unitsOf(first, n uint64, named []uint64) []uint64 {
+	units := make([]uint64, 0, n)
+	if len(named) == 0 {
+		for u := first; u < first+n; u++ {
+			units = append(units, u)
 		}
 		return units
 	}
+	next := first
+	for _, u := range named {
+		if u >= next && u < first+n {
+			units = append(units, u)
+			next = u + 1
+		}
+	}
+	return units
 }

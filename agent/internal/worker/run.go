@@ -10,13 +10,18 @@ import (
 
 	"idlegrid/agent/executor"
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
 )
 
-// fetchTimeout bounds the time until all blobs of a job are here and compiled.
-const fetchTimeout = 10 * time.Minute
+const (
+	// fetchTimeout bounds the time until all blobs of a job are here and compiled.
+	fetchTimeout = 10 * time.Minute
+	// restAfterFault is how long a job rests on this agent after a fault of the agent's own.
+	restAfterFault = 30 * time.Second
+)
 
 // prepare returns the job's program and starts to load it if that was not done.
 func (w *Worker) prepare(ctx context.Context, s *shard) *program {
@@ -25,50 +30,62 @@ func (w *Worker) prepare(ctx context.Context, s *shard) *program {
 		p = &program{}
 		w.programs[s.id.Job] = p
 	}
-	if p.loading || p.ready != nil || p.failure.Failed() {
+	if p.loading || p.startable() {
 		return p
 	}
 	p.loading = true
-	job := s.job.Manifest
+	ctx, p.cancel = context.WithTimeout(ctx, fetchTimeout)
+	job := s.job
 	w.spawn(func() event {
+		defer p.cancel()
 		start := time.Now()
-		identity, err := job.Identity()
+		identity, err := job.Manifest.Identity()
 		var ready *executor.Program
 		if err == nil {
-			ready, err = w.load(ctx, s.id.Job, job)
+			ready, err = w.load(ctx, job.ID, job.Manifest)
 		}
 		return func(now time.Time) {
 			p.loading = false
-			var unusable *executor.UnusableError
-			switch {
-			case err == nil:
-				p.ready, p.identity = ready, identity
-				w.log.Info("program ready", "job", s.id.Job, "name", job.Name, "took", now.Sub(start))
-			case errors.As(err, &unusable):
-				p.failure = unusable.Failure
-			default:
-				w.fault(s.id.Job, "cannot prepare the job's program", err, now)
-			}
+			w.loaded(job, p, &program{ready: ready, identity: identity}, err, now)
+			w.log.Debug("program loaded", "job", job.ID, "name", job.Manifest.Name, "took", now.Sub(start), "err", err)
 		}
 	})
 	return p
 }
 
-// fault gives a job's bundles back for a fault of this agent's own and lets the job rest here.
+// loaded takes what became of loading a program.
+func (w *Worker) loaded(job records.Job, p, got *program, err error, now time.Time) {
+	var unusable *executor.UnusableError
+	switch {
+	case w.programs[job.ID] != p || w.stopping:
+		// The job has ended meanwhile, or everything does.
+	case err == nil:
+		p.ready, p.identity = got.ready, got.identity
+	case errors.As(err, &unusable):
+		p.failure = unusable.Failure
+		p.unit = time.Microsecond // units fail as fast as they are lent
+	default:
+		w.fault(job.ID, "cannot prepare the job's program", err, now)
+	}
+}
+
+// fault gives a job's bundles back for a fault of this agent's own and lets the job rest here. Its blobs are
+// verified again before it goes on.
 func (w *Worker) fault(job jobs.JobID, what string, err error, now time.Time) {
 	w.log.Warn(what, "job", job, "err", err, "rests_for", restAfterFault)
 	for _, s := range w.shards {
 		if s.id.Job == job {
-			w.cancel(s, err)
-			s.askAt = now.Add(restAfterFault)
+			w.giveBack(s, err)
+			s.restUntil = now.Add(restAfterFault)
 		}
+	}
+	if p := w.programs[job]; p != nil {
+		p.ready = nil
 	}
 }
 
 // load fetches what a job's units need, checks it once more and compiles the program.
 func (w *Worker) load(ctx context.Context, job jobs.JobID, m *manifest.Manifest) (*executor.Program, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
 	p := &executor.Program{Digest: m.Program.Digest, Memory: m.Memory}
 	var err error
 	if p.Path, err = w.fetch(ctx, job, m.Program); err != nil {
@@ -127,44 +144,43 @@ func (w *Worker) fetch(ctx context.Context, job jobs.JobID, b jobs.Blob) (string
 }
 
 // start runs one unit in a slot.
-func (w *Worker) start(ctx context.Context, s *shard, t task, p *program) {
+func (w *Worker) start(ctx context.Context, t task, p *program, now time.Time) {
 	if p.failure.Failed() {
-		w.endedWith(t, executor.Result{Failure: p.failure}, time.Now())
+		w.endedWith(t, executor.Result{Failure: p.failure}, now)
 		return
 	}
-	unit := jobs.UnitID{Job: s.id.Job, Unit: t.unit}
-	ctx, cancel := context.WithCancelCause(ctx)
-	s.running[unit] = cancel
-	w.running++
-	m, ready := s.job.Manifest, p.ready
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // stop cancels it, with a cause
+	r := &run{task: t, program: p, since: now, cancel: cancel}
+	w.running[r] = struct{}{}
+	job, m, ready := t.bundle.shard.id.Job, t.bundle.shard.job.Manifest, p.ready
+	args, env := m.Command(t.unit)
+	unit := &executor.Unit{
+		Args: args, Env: env, Seed: manifest.Seed(p.identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
+	}
 	w.spawn(func() event {
 		defer cancel(nil)
-		args, env := m.Command(t.unit)
-		result, err := w.o.Runner.Run(ctx, ready, &executor.Unit{
-			Args: args, Env: env, Seed: manifest.Seed(p.identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
-		})
+		result, err := w.o.Runner.Run(ctx, ready, unit)
+		stopped := ctx.Err() != nil
 		return func(now time.Time) {
-			delete(s.running, unit)
-			w.running--
+			delete(w.running, r)
 			switch {
 			case t.bundle.dropped:
-			case err != nil && ctx.Err() == nil:
-				w.fault(s.id.Job, "cannot run a unit", err, now)
 			case err == nil:
 				p.measure(result.Times.Wall)
 				w.endedWith(t, result, now)
+			case !stopped:
+				w.fault(job, "cannot run a unit", err, now)
 			}
 		}
 	})
 }
 
-// measure takes a unit's time into the moving average.
+// measure takes a unit's time into the moving average, which is never zero then.
 func (p *program) measure(wall time.Duration) {
 	if p.unit == 0 {
 		p.unit = wall
-		return
 	}
-	p.unit += (wall - p.unit) / 8
+	p.unit = max(time.Microsecond, p.unit+(wall-p.unit)/8)
 }
 
 func (w *Worker) endedWith(t task, r executor.Result, now time.Time) {

@@ -1,13 +1,13 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
 	"time"
 
 	"idlegrid/agent/executor"
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
@@ -15,71 +15,63 @@ import (
 )
 
 const (
-	// flushAfter and flushBundles: everything that finished within it goes into one report.
-	flushAfter   = 250 * time.Millisecond
-	flushBundles = 256
-	// flushBytes bounds a pack, unless one bundle alone is larger.
-	flushBytes = 8 << 20
-	// reportBytes bounds a report, in bytes as counted by unitBytes: below record.MaxPayload, and above what
-	// the largest bundle takes without texts.
-	reportBytes = 3 << 19
-	// unitBytes is what a unit takes in a report, without a failure's text, at most.
-	unitBytes = 64
-	// maxBacklog bounds the bytes that wait to be packed or kept; above it no unit starts.
-	maxBacklog = 256 << 20
-	// lowWater is how much queued work is left when the worker asks for more, so that slots never wait
-	// for an answer.
-	lowWater = time.Second
-	// restAfterFault is how long a job rests on this agent after a fault of the agent's own.
-	restAfterFault = 30 * time.Second
-	// askEvery spaces questions to stewards that had nothing or did not answer.
-	askEvery = steward.Period
-	// minAsk spaces exchanges for one shard.
-	minAsk = 20 * time.Millisecond
 	// usageHalfLife is how fast the CPU time that a submitter got here is forgotten in fair share.
 	usageHalfLife = 24 * time.Hour
+	// maxUsage bounds the submitters whose CPU time is remembered.
+	maxUsage = 1000
 )
 
 // state is what the worker's goroutine knows; nobody else touches it.
 type state struct {
-	shards   map[jobs.ShardID]*shard
-	programs map[jobs.JobID]*program
-	running  int
-	finished []*bundle
-	oldest   time.Time // when the oldest of finished was finished
-	bytes    int       // of outcomes that are finished and not yet journalled
-	flushing bool
-	backlog  int // bytes of finished, being flushed, and not yet kept
-	reports  map[jobs.Digest]*pending
-	pushing  map[jobs.AgentID]bool
-	retry    map[jobs.AgentID]time.Time // no push to it before
-	usage    map[jobs.KeyID]*usage
-	counter  uint32
+	shards    map[jobs.ShardID]*shard
+	programs  map[jobs.JobID]*program
+	running   map[*run]struct{} // units in slots
+	usage     map[jobs.KeyID]usage
+	refreshAt time.Time // when to look for live jobs again, unless woken
+	stopping  bool
+
+	finished  []*bundle
+	oldest    time.Time // when the oldest of finished was finished, about
+	bytes     int       // of the outcomes of finished
+	flushes   int       // under way
+	flushRest time.Time // no flush before: the last one failed
+	counter   uint32
+	backlog   int // bytes of all outcomes that are not kept yet, from the end of their unit on
+
+	reports map[jobs.Digest]*pending
+	pushAt  time.Time // when to look for reports to push again
+	pushing map[jobs.AgentID]bool
+	silent  map[jobs.AgentID]time.Time // did not answer a push: no other before
 }
 
 func newState() state {
 	return state{
-		shards: map[jobs.ShardID]*shard{}, programs: map[jobs.JobID]*program{},
-		reports: map[jobs.Digest]*pending{}, pushing: map[jobs.AgentID]bool{}, retry: map[jobs.AgentID]time.Time{},
-		usage: map[jobs.KeyID]*usage{},
+		shards: map[jobs.ShardID]*shard{}, programs: map[jobs.JobID]*program{}, running: map[*run]struct{}{},
+		usage: map[jobs.KeyID]usage{}, reports: map[jobs.Digest]*pending{},
+		pushing: map[jobs.AgentID]bool{}, silent: map[jobs.AgentID]time.Time{},
 	}
 }
 
 // shard is a shard that this agent asks for, and what it holds of it.
 type shard struct {
-	id       jobs.ShardID
-	job      records.Job
-	bundles  map[uint64]*bundle // held
-	queue    []task             // units not started, in order
-	running  map[jobs.UnitID]context.CancelCauseFunc
-	asking   bool
-	askAt    time.Time // not before, unless woken
-	askedAt  time.Time // last exchange that was started
-	answered time.Time // last exchange that a steward answered
-	lender   jobs.AgentID
-	failures int  // dials in a row that failed at the present choice of steward
-	skip     int  // stewards passed over because they do not answer
-	changed  bool // held bundles ended since the last exchange
+	id      jobs.ShardID
+	job     records.Job
+	bundles map[uint64]*bundle // held
+	queue   []task             // units not started, in order
+	changed bool               // held bundles ended since a steward was told
+
+	asking    bool // an exchange is under way
+	wanting   bool // it asks for work
+	askedAt   time.Time
+	askAt     time.Time // ask for work not before, unless woken
+	restUntil time.Time // ask for work not before, even if woken: this agent failed
+	retryAt   time.Time // say nothing before: the last exchange failed
+	answered  time.Time // when the last exchange was started that a steward answered
+	empty     int       // answers in a row that nothing is open
+	failures  int       // exchanges in a row that failed
+	skip      int       // stewards passed over because they do not answer
+	skipUntil time.Time
+	lender    jobs.AgentID // spoken to last
 }
 
 // bundle is a bundle that this agent holds.
@@ -87,11 +79,11 @@ type bundle struct {
 	shard   *shard
 	number  uint64
 	attempt uint32
-	open    int // units not ended
-	dropped bool
+	open    int  // units not ended
+	dropped bool // no longer held: its units count for nothing
 	units   []record.UnitReport
 	packed  []record.UnitOutcome
-	bytes   int // of packed
+	bytes   int // of packed, as counted in backlog
 	size    int // of units in a report, about
 }
 
@@ -100,80 +92,76 @@ type task struct {
 	unit   uint64
 }
 
+// run is a unit in a slot.
+type run struct {
+	task
+	program *program
+	since   time.Time
+	cancel  context.CancelCauseFunc
+}
+
 // program is what a job needs on this agent before a unit can start.
 type program struct {
 	ready    *executor.Program
 	identity jobs.Digest  // of the job, for its units' seeds
 	failure  jobs.Failure // of kind input: every unit fails with it
 	loading  bool
-	unit     time.Duration // measured time of one unit, moving average; 0: none has ended
+	cancel   context.CancelFunc // ends the loading
+	unit     time.Duration      // measured time of one unit, moving average; 0: none has ended
 }
 
-// pending is a report of this agent that not enough stewards have kept.
-type pending struct {
-	offer   records.Offer
-	shard   jobs.ShardID
-	kept    map[jobs.AgentID]bool
-	bundles []*bundle
-	bytes   int
-	mending bool
-}
+// startable reports whether units can start, or fail, at once.
+func (p *program) startable() bool { return p != nil && (p.ready != nil || p.failure.Failed()) }
 
+// usage is the CPU time that a submitter got here.
 type usage struct {
 	cpu time.Duration
 	at  time.Time
 }
 
-func (u *usage) value(now time.Time) float64 {
+func (u usage) value(now time.Time) float64 {
 	return u.cpu.Seconds() * math.Exp2(-now.Sub(u.at).Seconds()/usageHalfLife.Seconds())
 }
 
 // spent adds CPU time to a submitter's usage.
 func (s *state) spent(by jobs.KeyID, cpu time.Duration, now time.Time) {
-	u := s.usage[by]
-	if u == nil {
-		u = &usage{at: now}
-		s.usage[by] = u
+	if _, known := s.usage[by]; !known && len(s.usage) >= maxUsage {
+		s.forgetUsage(now)
 	}
-	u.cpu = time.Duration(u.value(now)*float64(time.Second)) + cpu
-	u.at = now
+	had := s.usage[by].value(now)
+	s.usage[by] = usage{cpu: time.Duration(had*float64(time.Second)) + cpu, at: now}
 }
 
-// cancel stops a shard's units and forgets what is queued. Finished bundles stay.
-func (w *Worker) cancel(s *shard, cause error) {
-	s.queue = nil
-	for _, cancel := range s.running {
-		cancel(cause)
-	}
-	for _, b := range s.bundles {
-		if b.open > 0 {
-			w.letGo(b)
+// forgetUsage forgets the submitter who got least.
+func (s *state) forgetUsage(now time.Time) {
+	var least jobs.KeyID
+	value := math.Inf(1)
+	for id, u := range s.usage {
+		if v := u.value(now); v < value {
+			least, value = id, v
 		}
 	}
+	delete(s.usage, least)
 }
 
-// letGo drops a bundle that is not finished, with the outcomes that it has.
-func (w *Worker) letGo(b *bundle) {
-	b.dropped = true
-	w.backlog -= b.bytes
-	delete(b.shard.bundles, b.number)
-	b.shard.changed = true
-}
-
-// drop stops the units of one bundle, unless it is finished.
-func (w *Worker) drop(s *shard, number uint64) {
-	b := s.bundles[number]
-	if b == nil || b.open == 0 {
-		return
-	}
-	w.letGo(b)
-	s.queue = slices.DeleteFunc(s.queue, func(t task) bool { return t.bundle == b })
-	first, n := s.job.Manifest.BundleUnits(number)
-	for u := first; u < first+n; u++ {
-		if cancel := s.running[jobs.UnitID{Job: s.id.Job, Unit: u}]; cancel != nil {
-			cancel(errDropped)
+// inTurn returns the shards that pass, those first whose submitter got the least CPU time here, then the
+// oldest job's.
+func (s *state) inTurn(now time.Time, pass func(*shard) bool) []*shard {
+	var chosen []*shard
+	used := map[jobs.KeyID]float64{}
+	for _, sh := range s.shards {
+		if pass(sh) {
+			chosen = append(chosen, sh)
+			by := sh.job.Manifest.Submitter
+			used[by] = s.usage[by].value(now)
 		}
 	}
+	slices.SortFunc(chosen, func(a, b *shard) int {
+		m, n := a.job.Manifest, b.job.Manifest
+		return cmp.Or(cmp.Compare(used[m.Submitter], used[n.Submitter]), m.Created.Compare(n.Created),
+			jobs.Digest(a.id.Job).Compare(jobs.Digest(b.id.Job)), cmp.Compare(a.id.Shard, b.id.Shard))
+	})
+	return chosen
 }
 
 // held lists the shard's bundles as runs.
@@ -195,8 +183,69 @@ func (s *shard) held() []steward.Run {
 	return runs
 }
 
-// idle reports whether nothing of the shard is held here.
-func (s *shard) idle() bool { return len(s.bundles) == 0 && len(s.running) == 0 }
+// discard ends the holding of a bundle, with the outcomes that it has.
+func (s *state) discard(b *bundle) {
+	if b.dropped {
+		return
+	}
+	b.dropped = true
+	s.backlog -= b.bytes
+	delete(b.shard.bundles, b.number)
+	b.shard.changed = true
+}
 
-// stewardsOf returns the shard's stewards, those first that answer.
-func (w *Worker) stewardsOf(s *shard) []peer.Member { return peer.Stewards(s.id, w.o.Members()) }
+// giveBack stops the units of a shard's unfinished bundles and holds those no longer. Finished bundles stay.
+func (s *state) giveBack(sh *shard, cause error) {
+	sh.queue = nil
+	for _, b := range sh.bundles {
+		if b.open > 0 {
+			s.discard(b)
+		}
+	}
+	s.cancelDropped(cause)
+}
+
+// drop gives one bundle back, unless it is finished.
+func (s *state) drop(sh *shard, number uint64) {
+	b := sh.bundles[number]
+	if b == nil || b.open == 0 {
+		return
+	}
+	s.discard(b)
+	sh.queue = slices.DeleteFunc(sh.queue, func(t task) bool { return t.bundle == b })
+	s.cancelDropped(errDropped)
+}
+
+// cancelDropped stops the units whose bundles are no longer held.
+func (s *state) cancelDropped(cause error) {
+	for r := range s.running {
+		if r.bundle.dropped {
+			r.cancel(cause)
+		}
+	}
+}
+
+// end forgets a shard whose job has ended. What is being flushed or pushed of it finds no shard any more.
+func (s *state) end(sh *shard) {
+	delete(s.shards, sh.id)
+	s.giveBack(sh, errDead)
+	s.finished = slices.DeleteFunc(s.finished, func(b *bundle) bool {
+		if b.shard == sh {
+			s.bytes -= b.bytes
+			s.discard(b)
+		}
+		return b.shard == sh
+	})
+	for id, p := range s.reports {
+		if p.shard == sh.id {
+			s.release(p)
+			delete(s.reports, id)
+		}
+	}
+	if p := s.programs[sh.id.Job]; p != nil {
+		if p.loading {
+			p.cancel()
+		}
+		delete(s.programs, sh.id.Job)
+	}
+}

@@ -1,31 +1,58 @@
 package worker
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"math"
 	"time"
 
 	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
-	"idlegrid/jobs/manifest"
-	"idlegrid/jobs/record"
+)
+
+const (
+	// maxBacklog bounds the bytes that wait to be packed or kept; above it no unit starts.
+	maxBacklog = 256 << 20
+	// lowWater is how much work is left when the worker asks for more, so that slots never wait for an
+	// answer.
+	lowWater = time.Second
+	// patience is how long the worker waits for one steward before it asks for another shard's work.
+	patience = time.Second
+	// askEvery spaces questions to a steward that has nothing, and askEmpty those to one that says that
+	// nothing is open: whoever opens units again wakes.
+	askEvery = steward.Period
+	askEmpty = 2 * time.Minute
+	// minAsk spaces exchanges for one shard, tellAfter those that only tell what is no longer held, and
+	// wakeEvery those that follow wakes.
+	minAsk    = 20 * time.Millisecond
+	tellAfter = 200 * time.Millisecond
+	wakeEvery = 500 * time.Millisecond
+	// refreshEvery is how often the worker looks for live jobs at most, unless it is woken.
+	refreshEvery = time.Second
+	// maxHeld bounds the bundles held of one shard, well below what a steward takes for a lie.
+	maxHeld = 2 * steward.MaxLease
+	// forever is longer than any wait.
+	forever = time.Duration(math.MaxInt64)
 )
 
 // step starts what can start now and returns when to look again at the latest.
 func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
-	w.refresh(now)
+	if !now.Before(w.refreshAt) {
+		w.refresh(now)
+	}
 	w.startUnits(ctx, now)
 	w.ask(ctx, now)
-	if w.flushDue(now) {
+	for w.flushDue(now) {
 		w.flush(ctx)
 	}
-	w.push(ctx, now)
+	if !now.Before(w.pushAt) {
+		w.push(ctx, now)
+	}
 	return w.nextLook(now)
 }
 
 // refresh brings the shards in line with the live jobs.
 func (w *Worker) refresh(now time.Time) {
+	w.refreshAt = now.Add(refreshEvery)
 	live := map[jobs.JobID]bool{}
 	for _, j := range w.o.Store.Jobs(true) {
 		if j.Manifest.Supported() != nil {
@@ -35,153 +62,172 @@ func (w *Worker) refresh(now time.Time) {
 		for n := range j.Manifest.Shards() {
 			id := jobs.ShardID{Job: j.ID, Shard: n}
 			if w.shards[id] == nil {
-				w.shards[id] = &shard{
-					id: id, job: j, bundles: map[uint64]*bundle{},
-					running: map[jobs.UnitID]context.CancelCauseFunc{}, askAt: now,
-				}
+				w.shards[id] = &shard{id: id, job: j, bundles: map[uint64]*bundle{}}
 			}
 		}
 	}
 	for id, s := range w.shards {
-		if live[id.Job] {
-			continue
-		}
-		w.cancel(s, errDead)
-		if s.idle() {
-			delete(w.shards, id)
-			delete(w.programs, id.Job)
+		if !live[id.Job] {
+			w.end(s)
 		}
 	}
 }
 
-// woken lets the worker ask for a job at once.
+// woken lets the worker look at a job at once.
 func (w *Worker) woken(job jobs.JobID) {
+	w.refreshAt = time.Time{}
 	for id, s := range w.shards {
 		if id.Job == job {
-			s.askAt = time.Time{}
+			s.empty = 0
+			s.askAt = earlier(s.askAt, s.askedAt.Add(wakeEvery))
 		}
 	}
 }
 
 // startUnits fills free slots from the queues.
 func (w *Worker) startUnits(ctx context.Context, now time.Time) {
-	for _, s := range w.byShare(now) {
-		if len(s.queue) == 0 {
-			continue
-		}
+	for _, s := range w.inTurn(now, func(s *shard) bool { return len(s.queue) > 0 }) {
 		p := w.prepare(ctx, s)
-		if p.loading || now.Sub(s.answered) > steward.TTL {
-			continue
-		}
-		for w.running < w.o.Slots && len(s.queue) > 0 && w.backlog < maxBacklog {
+		for w.mayStart(s, now) && len(w.running) < w.o.Slots && len(s.queue) > 0 && w.backlog < maxBacklog {
 			t := s.queue[0]
 			s.queue = s.queue[1:]
-			w.start(ctx, s, t, p)
+			w.start(ctx, t, p, now)
 		}
 	}
 }
 
-// byShare orders the shards: those whose submitter got the least CPU time here first, then the oldest job.
-func (w *Worker) byShare(now time.Time) []*shard {
-	all := make([]*shard, 0, len(w.shards))
-	for _, s := range w.shards {
-		all = append(all, s)
-	}
-	used := func(s *shard) float64 {
-		if u := w.usage[s.job.Manifest.Submitter]; u != nil {
-			return u.value(now)
-		}
-		return 0
-	}
-	slices.SortFunc(all, func(a, b *shard) int {
-		return cmp.Or(cmp.Compare(used(a), used(b)), a.job.Manifest.Created.Compare(b.job.Manifest.Created),
-			jobs.Digest(a.id.Job).Compare(jobs.Digest(b.id.Job)), cmp.Compare(a.id.Shard, b.id.Shard))
-	})
-	return all
+// mayStart reports whether the shard's units may start: the job is not past its time, a steward answered
+// lately, and the program is here.
+func (w *Worker) mayStart(s *shard, now time.Time) bool {
+	return !now.After(s.job.Manifest.Expires) && now.Sub(s.answered) <= steward.TTL && w.programs[s.id.Job].startable()
 }
 
-// ask exchanges with stewards: to get work while little is queued, to renew what is held, and to tell of
-// what is no longer held.
+// ask exchanges with stewards: to get work before the slots run out of it, to renew what is held, and to
+// tell of what is no longer held. It asks for work one steward at a time, so that submitters get their turns;
+// the answer makes the next step.
 func (w *Worker) ask(ctx context.Context, now time.Time) {
-	hungry := w.hungry()
-	for _, s := range w.byShare(now) {
-		if s.asking || now.Sub(s.askedAt) < minAsk {
-			continue
-		}
-		wants := hungry && !now.Before(s.askAt)
-		renew := !s.idle() && now.Sub(s.askedAt) >= steward.Period
-		if wants || renew || s.changed {
+	hungry := w.hungry(now)
+	for _, s := range w.inTurn(now, func(s *shard) bool { return !now.Before(w.askDue(s, now, hungry)) }) {
+		wants := hungry && !now.Before(w.workDue(s, now))
+		if wants || !now.Before(w.askDue(s, now, false)) {
 			w.exchange(ctx, s, wants, now)
 		}
 		if wants {
-			hungry = false // one question at a time; the answer makes the next step
+			hungry = false
 		}
 	}
 }
 
-// hungry reports whether the queues hold less than lowWater of work for all slots.
-func (w *Worker) hungry() bool {
+// askDue returns when the shard's next exchange falls due.
+func (w *Worker) askDue(s *shard, now time.Time, hungry bool) time.Time {
+	due := never(now)
+	if s.asking {
+		return due
+	}
+	if len(s.bundles) > 0 {
+		due = s.askedAt.Add(steward.Period)
+	}
+	if s.changed {
+		due = s.askedAt.Add(tellAfter)
+	}
+	if hungry {
+		due = earlier(due, w.workDue(s, now))
+	}
+	return later(due, later(s.retryAt, s.askedAt.Add(minAsk)))
+}
+
+// workDue returns when the shard may be asked for work. A queue that cannot start gets no longer.
+func (w *Worker) workDue(s *shard, now time.Time) time.Time {
+	if s.asking || len(s.bundles) >= maxHeld || len(s.queue) > 0 && !w.mayStart(s, now) {
+		return never(now)
+	}
+	return later(s.askAt, later(s.restUntil, later(s.retryAt, s.askedAt.Add(minAsk))))
+}
+
+// hungry reports whether it is time to ask for work.
+func (w *Worker) hungry(now time.Time) bool {
 	if w.backlog >= maxBacklog {
 		return false
 	}
-	var queued time.Duration
-	count := 0
 	for _, s := range w.shards {
-		count += len(s.queue)
-		if p := w.programs[s.id.Job]; p != nil {
-			queued += time.Duration(len(s.queue)) * p.unit
-		}
-		if s.asking {
+		if s.asking && s.wanting && now.Sub(s.askedAt) < patience {
 			return false
 		}
 	}
-	return count < w.o.Slots || queued < lowWater*time.Duration(w.o.Slots) && w.allMeasured()
+	return w.supply(now) < lowWater
 }
 
-// allMeasured reports whether the unit times of all queued jobs are known.
-func (w *Worker) allMeasured() bool {
+// supply is how long the slots have work. Work of unknown length lasts for ever: there is time to ask when it
+// has been measured. So does a long unit, until it is nearly over, so that no unit waits here for minutes
+// while another agent has a slot free.
+func (w *Worker) supply(now time.Time) time.Duration {
+	queued, work := 0, time.Duration(0)
 	for _, s := range w.shards {
-		if p := w.programs[s.id.Job]; len(s.queue) > 0 && (p == nil || p.unit == 0) {
-			return false
+		if len(s.queue) == 0 || !w.mayStart(s, now) {
+			continue
+		}
+		unit := w.programs[s.id.Job].unit
+		if queued += len(s.queue); unit == 0 {
+			work = forever
+		}
+		if work < forever/2 {
+			work += time.Duration(min(float64(len(s.queue))*float64(unit), float64(forever/4)))
 		}
 	}
-	return true
+	if queued < w.o.Slots-len(w.running) {
+		return 0
+	}
+	soonest := forever
+	for r := range w.running {
+		if r.program.unit > 0 {
+			soonest = min(soonest, max(0, r.program.unit-now.Sub(r.since)))
+		}
+	}
+	if soonest == forever || work == forever {
+		return forever
+	}
+	return soonest + work/time.Duration(w.o.Slots)
+}
+
+// wanted is how many slots to ask work for: all when units are short, else only those that are free.
+func (w *Worker) wanted(p *program) int {
+	if p != nil && p.unit > 0 && p.unit < lowWater {
+		return w.o.Slots
+	}
+	free := w.o.Slots - len(w.running)
+	for _, s := range w.shards {
+		free -= len(s.queue)
+	}
+	return max(1, free)
 }
 
 // nextLook is when something falls due without an event.
 func (w *Worker) nextLook(now time.Time) time.Duration {
 	next := now.Add(askEvery)
-	earlier := func(t time.Time) {
-		if t.Before(next) {
-			next = t
-		}
-	}
-	hungry := w.hungry()
+	hungry := w.hungry(now)
 	for _, s := range w.shards {
-		if s.asking {
-			continue
+		next = earlier(next, w.askDue(s, now, hungry))
+		if s.asking && s.wanting && now.Sub(s.askedAt) < patience {
+			next = earlier(next, s.askedAt.Add(patience))
 		}
-		soonest := s.askedAt.Add(minAsk)
-		switch {
-		case s.changed:
-			earlier(soonest)
-		case hungry:
-			earlier(later(s.askAt, soonest))
-		}
-		if !s.idle() {
-			earlier(s.askedAt.Add(steward.Period))
+		if len(s.bundles) > 0 {
+			next = earlier(next, s.job.Manifest.Expires.Add(1)) // it is live at that very moment
 		}
 	}
-	if len(w.finished) > 0 && !w.flushing {
-		earlier(w.oldest.Add(flushAfter))
+	if supply := w.supply(now); !hungry && supply >= lowWater && supply-lowWater < askEvery {
+		next = earlier(next, now.Add(supply-lowWater+1))
 	}
-	for id, at := range w.retry {
-		if !w.pushing[id] {
-			earlier(at)
-		}
+	if len(w.finished) > 0 && w.flushes < maxFlushes {
+		next = earlier(next, w.flushTime())
+	}
+	if len(w.reports) > 0 {
+		next = earlier(next, w.pushAt)
 	}
 	return max(0, next.Sub(now))
 }
+
+// never is a time that does not fall due.
+func never(now time.Time) time.Time { return now.Add(24 * time.Hour) }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -190,25 +236,9 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// ended takes a unit's result into its bundle.
-func (w *Worker) ended(b *bundle, u record.UnitReport, outcome []byte, now time.Time) {
-	if b.size+len(u.Failure.Text) > reportBytes-manifest.MaxBundle*unitBytes {
-		u.Failure.Text = "" // so many units of this bundle failed that their texts do not fit into one report
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
 	}
-	b.units = append(b.units, u)
-	b.packed = append(b.packed, record.UnitOutcome{Unit: u.Unit, Bytes: outcome})
-	b.bytes += len(outcome)
-	b.size += unitBytes + len(u.Failure.Text)
-	b.open--
-	w.backlog += len(outcome)
-	w.spent(b.shard.job.Manifest.Submitter, u.Times.CPU, now)
-	if b.open > 0 {
-		return
-	}
-	slices.SortFunc(b.units, func(x, y record.UnitReport) int { return cmp.Compare(x.Unit, y.Unit) })
-	if len(w.finished) == 0 {
-		w.oldest = now
-	}
-	w.finished = append(w.finished, b)
-	w.bytes += b.bytes
+	return b
 }

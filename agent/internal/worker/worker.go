@@ -104,8 +104,9 @@ func (w *Worker) Mend(ids []jobs.Digest) {
 	}
 }
 
-// Run works until ctx ends, then waits for everything that it started. Units are cancelled; what is finished
-// is packed and journalled first.
+// Run works until ctx ends. Then units are cancelled, what is finished is journalled and offered once, leases
+// go back, and nothing runs any more when it returns: within three seconds, if the Runner ends at once when
+// its context does.
 func (w *Worker) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -146,25 +147,4 @@ func (w *Worker) drain(ctx context.Context) {
 // spawn runs f in a goroutine; the event that it returns runs in the worker's own.
 func (w *Worker) spawn(f func() event) {
 	w.tasks.Go(func() { w.events <- f() })
-}
-
-// stop cancels the units, flushes what is finished and joins every goroutine.
-func (w *Worker) stop(ctx context.Context) {
-	for _, s := range w.shards {
-		w.cancel(s, errStopping)
-	}
-	done := make(chan struct{})
-	go func() {
-		w.tasks.Wait()
-		close(done)
-	}()
-	for {
-		select {
-		case e := <-w.events:
-			e(time.Now())
-		case <-done:
-			w.flushLast(context.WithoutCancel(ctx))
-			return
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/durable"
@@ -26,9 +27,10 @@ const (
 
 // Grid is what a peer was told when it enrolled, beside its certificate.
 type Grid struct {
-	GossipKeys   [][]byte `json:"gossip_keys"`
-	Voucher      []byte   `json:"voucher"`
-	Coordinators []string `json:"coordinators"` // host:port
+	GossipKeys   [][]byte  `json:"gossip_keys"`
+	Voucher      []byte    `json:"voucher"`
+	VoucherEnds  time.Time `json:"voucher_ends,omitzero"` // zero: with the certificate
+	Coordinators []string  `json:"coordinators"`          // host:port
 }
 
 // Addresses say where a running peer listens.

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -26,6 +28,8 @@ const (
 	// reachEvery is how often a peer that nobody could dial back asks again; reachAgain, how often a
 	// reachable one makes sure.
 	reachEvery = 5 * time.Second
+	// lookEvery is how often a peer that sees nobody looks for others: the first dial back makes it count.
+	lookEvery  = 200 * time.Millisecond
 	reachAgain = 10 * time.Minute
 	sweepEvery = 10 * time.Minute
 	// callTimeout bounds the small calls below.
@@ -61,16 +65,18 @@ func (n *Node) knownPeers() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range n.grid.Coordinators {
-		if !slices.Contains(peers, c) {
-			peers = append(peers, c)
+	known := slices.Clone(n.grid.Load().Coordinators)
+	for _, p := range peers {
+		if !slices.Contains(known, p) {
+			known = append(known, p)
 		}
 	}
-	return peers, nil
+	return known, nil
 }
 
 // keepJoined joins the pool and keeps the addresses of those that it sees. Once a minute it tries one that it
-// does not see: a part of the pool that was cut off finds back that way, and so does a coordinator.
+// does not see: two parts of the pool that were cut off for so long that each forgot the other find each other
+// again in no other way, and so does a coordinator that was off.
 func (n *Node) keepJoined(ctx context.Context) {
 	var again time.Time // not to be tried before
 	every(ctx, func() time.Duration {
@@ -79,7 +85,7 @@ func (n *Node) keepJoined(ctx context.Context) {
 		switch {
 		case len(others) > 0:
 			n.join(ctx, unseen[:min(len(unseen), 1)])
-		case time.Now().After(again):
+		case !time.Now().Before(again):
 			n.join(ctx, unseen)
 			again = time.Now().Add(jitter(rejoinEvery))
 		}
@@ -111,25 +117,34 @@ func (n *Node) join(ctx context.Context, addresses []string) {
 	}
 }
 
-// savePeers keeps the addresses of those that are seen and, as far as there is room, of those that were.
+// savePeers keeps the addresses of those who are here, and behind them those kept before: a PC that starts
+// alone in the evening finds tomorrow those who are off now.
 func (n *Node) savePeers(others []peer.Member) {
 	addresses := make([]string, 0, len(others))
 	for _, m := range others {
 		addresses = append(addresses, m.Address)
 	}
 	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
-	old, err := LoadPeers(n.dir)
-	for _, a := range old {
-		if !slices.Contains(addresses, a) {
-			addresses = append(addresses, a)
+	kept, err := LoadPeers(n.dir)
+	if err == nil {
+		for _, a := range kept {
+			if a != n.Address() && !slices.Contains(addresses, a) {
+				addresses = append(addresses, a)
+			}
 		}
-	}
-	if err == nil && !slices.Equal(addresses, old) {
-		err = SavePeers(n.dir, addresses)
+		if !sameSet(kept, addresses) {
+			err = SavePeers(n.dir, addresses)
+		}
 	}
 	if err != nil {
 		n.log.Warn("cannot keep the addresses of peers", "err", err)
 	}
+}
+
+// sameSet spares the disk a write when only the order changed.
+func sameSet(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
 }
 
 // others returns the members without this peer.
@@ -144,7 +159,7 @@ func (n *Node) keepReachable(ctx context.Context) {
 		others := n.others()
 		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 		if len(others) == 0 {
-			return time.Second
+			return lookEvery
 		}
 		for _, m := range others[:min(len(others), 3)] {
 			err := n.askDialBack(ctx, m)
@@ -185,11 +200,15 @@ func (n *Node) keepSpreading(ctx context.Context) {
 	every(ctx, func() time.Duration {
 		others := n.others()
 		if len(others) == 0 {
-			return time.Second
+			return lookEvery
 		}
 		n.sync(ctx, others[rand.IntN(len(others))], records.Scope{}, records.Both)
-		for _, shard := range n.Store.OwnShards() {
-			n.spreadShard(ctx, shard, placed)
+		shards := n.Store.OwnShards()
+		maps.DeleteFunc(placed, func(s jobs.ShardID, _ *placement) bool { return !slices.Contains(shards, s) })
+		for _, shard := range shards {
+			if ctx.Err() == nil {
+				n.spreadShard(ctx, shard, placed)
+			}
 		}
 		if !joined {
 			joined = true
@@ -288,14 +307,42 @@ func (n *Node) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	grid := n.grid
-	grid.Voucher = voucher
-	if err := errors.Join(id.Save(n.dir), SaveGrid(n.dir, grid)); err != nil {
+	// The voucher is first and says itself how long it is good: with a crash between, it goes with the old
+	// certificate as well.
+	grid := *n.grid.Load()
+	grid.Voucher, grid.VoucherEnds = voucher, endOf(id)
+	if err := errors.Join(SaveGrid(n.dir, grid), id.Save(n.dir)); err != nil {
 		return err
 	}
+	n.grid.Store(&grid)
 	n.id.Store(id)
-	n.update(func(s *gossip.State) { s.Voucher = n.voucher(id, voucher) })
+	if n.gossip != nil {
+		n.update(func(s *gossip.State) { s.Voucher = n.voucher() })
+	}
 	return nil
+}
+
+// renewExpired renews a certificate that ended while this peer was off: without it nobody lets it in.
+func (n *Node) renewExpired() error {
+	ends := earlier(n.Identity().Caller().NotAfter, n.voucher().NotAfter)
+	if time.Now().Before(ends) {
+		return nil
+	}
+	n.log.Info("the certificate ended while this peer was off, renewing it", "ended", ends)
+	ctx, cancel := context.WithTimeout(context.Background(), enrolTimeout)
+	defer cancel()
+	if err := n.renew(ctx); err != nil {
+		return jobs.WithHint(fmt.Errorf("renew the certificate that ended on %s: %w", ends.Format(time.DateTime), err),
+			"start again when the coordinator runs")
+	}
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // coordinators lists where the coordinator may be: where gossip sees it, and where it was when this peer
@@ -307,15 +354,21 @@ func (n *Node) coordinators() []string {
 			out = append(out, m.Address)
 		}
 	}
-	return append(out, n.grid.Coordinators...)
+	return append(out, n.grid.Load().Coordinators...)
 }
 
-// keepSwept forgets jobs that are past their time, with their blobs.
+// keepSwept forgets jobs that are past their time, with their blobs. Blobs that could not be removed are tried
+// again.
 func (n *Node) keepSwept(ctx context.Context) {
+	var late []jobs.JobID
 	every(ctx, func() time.Duration {
 		gone, err := n.Store.Sweep(time.Now())
-		for _, job := range gone {
-			err = errors.Join(err, n.Blobs.Forget(job))
+		todo := append(late, gone...)
+		late = nil
+		for _, job := range todo {
+			if ferr := n.Blobs.Forget(job); ferr != nil {
+				late, err = append(late, job), errors.Join(err, ferr)
+			}
 		}
 		if err != nil {
 			n.log.Warn("cannot forget expired jobs", "err", err)

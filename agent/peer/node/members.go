@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
@@ -11,10 +13,25 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
+const (
+	// maxDialBacks bounds the dials for others at once, and dialBackEvery spaces those for one caller: nobody
+	// shall make a peer knock at many doors.
+	maxDialBacks  = 8
+	dialBackEvery = time.Second
+)
+
 // members answers Members calls.
 type members struct {
 	gridv1.UnimplementedMembersServer
-	node *Node
+	node  *Node
+	dials chan struct{} // one for each dial back
+
+	mu     sync.Mutex // guards dialed
+	dialed map[jobs.KeyID]time.Time
+}
+
+func newMembers(n *Node) *members {
+	return &members{node: n, dials: make(chan struct{}, maxDialBacks), dialed: map[jobs.KeyID]time.Time{}}
 }
 
 // List returns the pool as this peer sees it.
@@ -38,6 +55,11 @@ func (s *members) DialBack(ctx context.Context, req *gridv1.DialBackRequest) (*g
 	if err != nil {
 		return nil, err
 	}
+	done, err := s.enterDialBack(who.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
 	defer cancel()
 	conn, err := s.node.Dialer.Conn(req.GetAddress(), who.ID)
@@ -48,6 +70,28 @@ func (s *members) DialBack(ctx context.Context, req *gridv1.DialBackRequest) (*g
 		return nil, jobs.Errorf(jobs.Unavailable, "dial back %s: %w", req.GetAddress(), err)
 	}
 	return &gridv1.DialBackReply{}, nil
+}
+
+// enterDialBack counts a dial back, or refuses it.
+func (s *members) enterDialBack(caller jobs.KeyID) (done func(), err error) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, at := range s.dialed {
+		if now.Sub(at) >= dialBackEvery {
+			delete(s.dialed, id)
+		}
+	}
+	if _, lately := s.dialed[caller]; lately {
+		return nil, jobs.Errorf(jobs.Exhausted, "one dial back a second")
+	}
+	select {
+	case s.dials <- struct{}{}:
+	default:
+		return nil, jobs.Errorf(jobs.Exhausted, "%d dial-backs at once, no room for more", maxDialBacks)
+	}
+	s.dialed[caller] = now
+	return func() { <-s.dials }, nil
 }
 
 // MembersFromProto reads a List reply, bounded by the hard limit of a pool.

@@ -30,8 +30,8 @@ const (
 	recordsFile = "records.db"
 	blobsFolder = "blobs"
 
-	// stopTimeout bounds a graceful stop: a peer says goodbye within five seconds.
-	stopTimeout  = 3 * time.Second
+	// stopTimeout bounds a graceful stop: an agent, whose worker stops before, ends within five seconds.
+	stopTimeout  = time.Second
 	leaveTimeout = time.Second
 )
 
@@ -64,7 +64,7 @@ type Node struct {
 	o        Options
 	log      *slog.Logger
 	dir      *os.Root
-	grid     Grid
+	grid     atomic.Pointer[Grid]
 	id       atomic.Pointer[identity.Identity]
 	hooks    Hooks
 	listener *rpc.Listener
@@ -78,13 +78,17 @@ type Node struct {
 	Blobs  *blobs.Dir
 	Client *blobs.Client
 
-	stop sync.Once
+	life    context.Context // ends with Close
+	endLife context.CancelFunc
+	serving chan struct{} // holds a token while Serve runs; a channel because time passes meanwhile
+	stop    sync.Once
 }
 
 // New opens the state folder and joins nothing yet. It takes over o.Network. The hooks are set before any is
 // called.
 func New(o Options, hooks Hooks) (*Node, error) {
-	n := &Node{o: o, hooks: hooks, log: o.Log.With("component", "node"), wakes: make(chan gossip.Wake, 64)}
+	n := &Node{o: o, hooks: hooks, log: o.Log.With("component", "node"), wakes: make(chan gossip.Wake, 64), serving: make(chan struct{}, 1)}
+	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -96,9 +100,11 @@ func (n *Node) open() error {
 	if n.dir, err = os.OpenRoot(n.o.State); err != nil {
 		return notJoined(err)
 	}
-	if n.grid, err = LoadGrid(n.dir); err != nil {
+	grid, err := LoadGrid(n.dir)
+	if err != nil {
 		return err
 	}
+	n.grid.Store(&grid)
 	id, err := identity.Load(n.dir)
 	if err != nil {
 		return err
@@ -113,6 +119,9 @@ func (n *Node) open() error {
 		return err
 	}
 	// The records' lock keeps a second process out; it must not get as far as the blobs.
+	if err := n.renewExpired(); err != nil {
+		return err
+	}
 	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
 		return err
 	}
@@ -130,8 +139,8 @@ func (n *Node) listen(id *identity.Identity) error {
 	}
 	n.listener = rpc.Listen(n.o.Network.Listener, rpc.ListenOptions{Identity: n.Identity, Accept: n.o.Accept, Log: n.o.Log})
 	n.gossip, err = gossip.New(gossip.Options{
-		Key: id.Key, Boot: n.Store.Boot(), Advertise: n.address, Secrets: n.grid.GossipKeys,
-		State:   gossip.State{Voucher: n.voucher(id, n.grid.Voucher), Cores: n.o.Cores},
+		Key: id.Key, Boot: n.Store.Boot(), Advertise: n.address, Secrets: n.grid.Load().GossipKeys,
+		State:   gossip.State{Voucher: n.voucher(), Cores: n.o.Cores},
 		Packets: n.o.Network.Packets, Streams: n.listener.Gossip(), Dial: n.Dialer.Stream,
 		VerifyVoucher: n.verifyVoucher, Log: n.o.Log.With("component", "gossip"),
 		OnChange: func() {
@@ -150,7 +159,7 @@ func (n *Node) listen(id *identity.Identity) error {
 		policy = PeerPolicy{n.Store}
 	}
 	gridv1.RegisterRecordsServer(n.Server, records.NewService(n.Store))
-	gridv1.RegisterMembersServer(n.Server, &members{node: n})
+	gridv1.RegisterMembersServer(n.Server, newMembers(n))
 	gridv1.RegisterBlobsServer(n.Server, blobs.NewService(blobs.ServiceOptions{
 		Store: n.Blobs, Policy: policy, Key: id.Key, Allow: rpc.Allow,
 	}))
@@ -164,10 +173,18 @@ func call[T any](hook func(T), arg T) {
 	}
 }
 
-func (n *Node) voucher(id *identity.Identity, signature []byte) gossip.Voucher {
-	c := id.Caller()
-	return gossip.Voucher{Role: c.Role, Class: c.Class, NotAfter: c.NotAfter.Truncate(time.Second), Signature: signature}
+// voucher returns what this peer shows in gossip of what it may be.
+func (n *Node) voucher() gossip.Voucher {
+	c, g := n.Identity().Caller(), n.grid.Load()
+	v := gossip.Voucher{Role: c.Role, Class: c.Class, NotAfter: g.VoucherEnds, Signature: g.Voucher}
+	if v.NotAfter.IsZero() {
+		v.NotAfter = endOf(n.Identity())
+	}
+	return v
 }
+
+// endOf is when the voucher ends that came with an identity.
+func endOf(id *identity.Identity) time.Time { return id.Caller().NotAfter.Truncate(time.Second) }
 
 func (n *Node) verifyVoucher(pub ed25519.PublicKey, role peer.Role, class peer.Class, notAfter time.Time, sig []byte) error {
 	return identity.VerifyVoucher(identity.Voucher{Key: pub, Role: role, Class: class, NotAfter: notAfter}, sig,
@@ -184,7 +201,7 @@ func (n *Node) ID() jobs.AgentID { return n.Identity().ID() }
 func (n *Node) Address() string { return n.address.String() }
 
 // Grid returns what this peer was told when it enrolled.
-func (n *Node) Grid() Grid { return n.grid }
+func (n *Node) Grid() Grid { return *n.grid.Load() }
 
 // Members returns the pool as this peer sees it, itself included.
 func (n *Node) Members() []peer.Member {
@@ -217,10 +234,16 @@ func (n *Node) Wake(to []jobs.AgentID, job jobs.JobID) {
 }
 
 // Serve runs the node until ctx ends, then says goodbye to the pool. It writes addresses.json when it takes
-// calls and removes it at the end.
+// calls and removes it at the end. It is called at most once; after Close it does nothing.
 func (n *Node) Serve(ctx context.Context) error {
+	n.serving <- struct{}{}
+	defer func() { <-n.serving }()
+	if n.life.Err() != nil {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(n.life, cancel)()
 	var work sync.WaitGroup
 	served := make(chan error, 1)
 	work.Go(func() {
@@ -278,34 +301,45 @@ func (n *Node) stopServer() {
 	}
 }
 
-// Close releases everything, last opened first. Twice is harmless; after Serve it must be called too.
+// Close releases everything, last opened first. It ends a Serve that still runs and waits for it. Twice is
+// harmless, and so is without Serve; after Serve it must be called too.
 func (n *Node) Close() error {
 	var err error
 	n.stop.Do(func() {
-		if n.gossip != nil {
-			err = errors.Join(err, n.gossip.Close())
-		}
-		switch {
-		case n.listener != nil:
-			err = errors.Join(err, n.listener.Close())
-		case n.o.Network.Listener != nil:
-			err = errors.Join(err, n.o.Network.Listener.Close())
-		}
-		if n.gossip == nil && n.o.Network.Packets != nil {
-			err = errors.Join(err, ignoreClosed(n.o.Network.Packets.Close()))
-		}
-		if n.Dialer != nil {
-			n.Dialer.Close()
-		}
-		if n.Blobs != nil {
-			err = errors.Join(err, n.Blobs.Close())
-		}
-		if n.Store != nil {
-			err = errors.Join(err, n.Store.Close())
-		}
-		if n.dir != nil {
-			err = errors.Join(err, n.dir.Close())
-		}
+		n.endLife()
+		n.serving <- struct{}{} // Serve has ended
+		err = n.release()
+		<-n.serving
 	})
+	return err
+}
+
+// release closes what open has opened so far.
+func (n *Node) release() error {
+	var err error
+	if n.gossip != nil {
+		err = errors.Join(err, n.gossip.Close())
+	}
+	switch {
+	case n.listener != nil:
+		err = errors.Join(err, n.listener.Close())
+	case n.o.Network.Listener != nil:
+		err = errors.Join(err, n.o.Network.Listener.Close())
+	}
+	if n.gossip == nil && n.o.Network.Packets != nil {
+		err = errors.Join(err, ignoreClosed(n.o.Network.Packets.Close()))
+	}
+	if n.Dialer != nil {
+		n.Dialer.Close()
+	}
+	if n.Blobs != nil {
+		err = errors.Join(err, n.Blobs.Close())
+	}
+	if n.Store != nil { // its lock keeps other processes out of all this
+		err = errors.Join(err, n.Store.Close())
+	}
+	if n.dir != nil {
+		err = errors.Join(err, n.dir.Close())
+	}
 	return err
 }

@@ -1,0 +1,221 @@
+package worker
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+)
+
+const (
+	// flushAfter and flushBundles: everything that finished within it goes into one report.
+	flushAfter   = 250 * time.Millisecond
+	flushBundles = 256
+	// flushBytes bounds a pack, unless one bundle alone is larger.
+	flushBytes = 8 << 20
+	// reportBytes bounds a report, in bytes as counted by unitBytes: below record.MaxPayload, and above what
+	// the largest bundle takes without texts.
+	reportBytes = 3 << 19
+	// unitBytes is what a unit takes in a report, without a failure's text, at most.
+	unitBytes = 64
+	// maxFlushes bounds the packs on their way to holders: one slow holder makes a pack take seconds.
+	maxFlushes = 4
+	// flushRetry spaces attempts after a pack or a report could not be stored.
+	flushRetry = 2 * time.Second
+)
+
+// errUnfit says that this agent's own store refuses a report: trying again would not help.
+var errUnfit = errors.New("own report refused")
+
+// ended takes a unit's result into its bundle.
+func (w *Worker) ended(b *bundle, u record.UnitReport, outcome []byte, now time.Time) {
+	if b.size+len(u.Failure.Text) > reportBytes-manifest.MaxBundle*unitBytes {
+		u.Failure.Text = "" // so many units of this bundle failed that their texts do not fit into one report
+	}
+	b.units = append(b.units, u)
+	b.packed = append(b.packed, record.UnitOutcome{Unit: u.Unit, Bytes: outcome})
+	b.bytes += len(outcome)
+	b.size += unitBytes + len(u.Failure.Text)
+	b.open--
+	w.backlog += len(outcome)
+	w.spent(b.shard.job.Manifest.Submitter, u.Times.CPU, now)
+	if b.open == 0 {
+		w.finish(b, now)
+	}
+}
+
+// finish queues a bundle for the next pack.
+func (w *Worker) finish(b *bundle, now time.Time) {
+	slices.SortFunc(b.units, func(x, y record.UnitReport) int { return cmp.Compare(x.Unit, y.Unit) })
+	if len(w.finished) == 0 {
+		w.oldest = now
+	}
+	w.finished = append(w.finished, b)
+	w.bytes += b.bytes
+}
+
+func (w *Worker) flushDue(now time.Time) bool {
+	return len(w.finished) > 0 && w.flushes < maxFlushes && !now.Before(w.flushTime())
+}
+
+// flushTime is when what is finished shall be packed.
+func (w *Worker) flushTime() time.Time {
+	at := w.oldest.Add(flushAfter)
+	if len(w.finished) >= flushBundles || w.bytes >= flushBytes {
+		at = w.oldest
+	}
+	return later(at, w.flushRest)
+}
+
+// take removes finished bundles of one shard, at most a report's worth.
+func (w *Worker) take() []*bundle {
+	s := w.finished[0].shard
+	var batch, rest []*bundle
+	packed, size := 0, 0
+	for _, b := range w.finished {
+		fits := len(batch) < flushBundles && packed+b.bytes <= flushBytes && size+b.size <= reportBytes
+		if b.shard == s && (fits || len(batch) == 0) {
+			batch = append(batch, b)
+			packed += b.bytes
+			size += b.size
+		} else {
+			rest = append(rest, b)
+		}
+	}
+	w.finished = rest
+	w.bytes -= packed
+	return batch
+}
+
+// flush packs and journals one report's worth of finished bundles.
+func (w *Worker) flush(ctx context.Context) {
+	batch := w.take()
+	counter := w.nextCounter()
+	w.flushes++
+	w.spawn(func() event {
+		p, err := w.journal(ctx, batch, counter)
+		return func(now time.Time) {
+			w.flushes--
+			if err != nil {
+				w.unflushed(batch, err, now)
+				return
+			}
+			w.journalled(p)
+		}
+	})
+}
+
+// nextCounter numbers this agent's reports. The store counts the starts.
+func (w *Worker) nextCounter() uint64 {
+	w.counter++
+	return w.o.Store.Boot()<<32 | uint64(w.counter)
+}
+
+// journalled takes a report that is in the journal. The outcomes' bytes lie in its pack now.
+func (w *Worker) journalled(p *pending) {
+	for _, b := range p.bundles {
+		b.packed = nil
+	}
+	w.reports[p.offer.Envelope.ID()] = p
+	w.pushAt = time.Time{}
+}
+
+// unflushed puts bundles back whose pack or report could not be stored, behind what else is finished, to try
+// again a little later.
+func (w *Worker) unflushed(batch []*bundle, err error, now time.Time) {
+	s := batch[0].shard
+	switch {
+	case w.shards[s.id] != s:
+		// The job has ended meanwhile.
+	case errors.Is(err, errUnfit):
+		w.fault(s.id.Job, "cannot report units", err, now)
+	default:
+		if !errors.Is(err, context.Canceled) {
+			w.log.Warn("cannot store a pack, trying again", "shard", s.id, "bundles", len(batch), "err", err)
+		}
+		w.finished = append(w.finished, batch...)
+		for _, b := range batch {
+			w.bytes += b.bytes
+		}
+		w.flushRest = now.Add(flushRetry)
+		return
+	}
+	for _, b := range batch {
+		w.discard(b)
+	}
+}
+
+// journal packs outcomes, stores the pack at its holders, signs a report and writes it into the journal.
+func (w *Worker) journal(ctx context.Context, batch []*bundle, counter uint64) (*pending, error) {
+	report, err := w.pack(batch, counter)
+	if err != nil {
+		return nil, err
+	}
+	receipts, err := w.replicate(ctx, report.Job, report.Pack)
+	if err != nil {
+		return nil, err
+	}
+	return w.write(ctx, report, receipts, batch)
+}
+
+// pack stores the outcomes of bundles in one local blob and returns the report on them.
+func (w *Worker) pack(batch []*bundle, counter uint64) (*record.Report, error) {
+	s := batch[0].shard
+	report := &record.Report{
+		Job: s.id.Job, Shard: s.id.Shard, Author: w.o.Self, Counter: counter,
+		Runtime: w.o.Runtime, Platform: w.o.Platform,
+	}
+	var outcomes []record.UnitOutcome
+	for _, b := range batch {
+		outcomes = append(outcomes, b.packed...)
+		report.Bundles = append(report.Bundles, record.BundleReport{Bundle: b.number, Attempt: b.attempt, Units: b.units})
+	}
+	pack := record.EncodePack(outcomes)
+	report.Pack = jobs.Blob{Digest: jobs.DigestOf(pack), Size: int64(len(pack))}
+	return report, w.o.Dir.Put(report.Job, report.Pack, bytes.NewReader(pack))
+}
+
+// write signs a report and writes it into the journal.
+func (w *Worker) write(ctx context.Context, r *record.Report, receipts []record.Envelope, batch []*bundle) (*pending, error) {
+	p := &pending{shard: jobs.ShardID{Job: r.Job, Shard: r.Shard}, bundles: batch, answers: map[jobs.AgentID]bool{}}
+	p.offer = records.Offer{
+		Record: records.Record{Envelope: record.Sign(record.TypeReport, r.Encode(), w.o.Key), Receipts: receipts},
+		Chains: [][][]byte{w.o.Chain()},
+	}
+	_, refused, err := w.o.Store.Add(ctx, []records.Offer{p.offer}, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(refused) > 0 {
+		return nil, jobs.Errorf(jobs.Internal, "%w: %s", errUnfit, refused[0].Reason)
+	}
+	return p, nil
+}
+
+// replicate stores a blob at its holders. Where too few of the first choices answer, the next are asked.
+func (w *Worker) replicate(ctx context.Context, job jobs.JobID, b jobs.Blob) ([]record.Envelope, error) {
+	members := w.o.Members()
+	need := peer.Needed(members)
+	ranked := peer.Holders(b.Digest, members, 2*peer.Copies)
+	var receipts []record.Envelope
+	var errs error
+	for len(ranked) > 0 && len(receipts) < need {
+		n := min(peer.Copies, len(ranked))
+		got, err := w.o.Blobs.Replicate(ctx, job, b, ranked[:n], need-len(receipts))
+		receipts = append(receipts, got...)
+		errs = errors.Join(errs, err)
+		ranked = ranked[n:]
+	}
+	if len(receipts) < need {
+		return receipts, jobs.Errorf(jobs.Unavailable, "pack %s is held by %d agents, %d are needed: %w", b.Digest, len(receipts), need, errs)
+	}
+	return receipts, nil
+}

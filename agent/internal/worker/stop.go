@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// lastFlush and lastWord bound what a worker does after its context ended.
+	lastFlush = 1500 * time.Millisecond
+	lastWord  = time.Second
+)
+
+// stop cancels the units, joins every goroutine, journals what is finished and says goodbye to stewards.
+func (w *Worker) stop(ctx context.Context) {
+	w.stopping = true
+	for r := range w.running {
+		r.cancel(errStopping)
+	}
+	for _, p := range w.programs {
+		if p.loading {
+			p.cancel()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		w.tasks.Wait()
+		close(done)
+	}()
+	for waiting := true; waiting; {
+		select {
+		case e := <-w.events:
+			e(time.Now())
+		case <-done:
+			waiting = false
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	w.flushLast(ctx)
+	w.farewell(ctx)
+}
+
+// flushLast journals what is finished, of unfinished bundles too. Where holders do not answer it does without
+// their receipts: the journal is offered at the next start, and mended then.
+func (w *Worker) flushLast(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastFlush)
+	defer cancel()
+	for _, s := range w.shards {
+		for _, b := range s.bundles {
+			if b.open > 0 && len(b.units) > 0 {
+				w.finish(b, time.Now())
+			}
+		}
+	}
+	for len(w.finished) > 0 {
+		batch := w.take()
+		report, err := w.pack(batch, w.nextCounter())
+		if err == nil {
+			receipts, short := w.replicate(ctx, report.Job, report.Pack)
+			if short != nil {
+				w.log.Info("reporting without enough holders", "shard", batch[0].shard.id, "err", short)
+			}
+			var p *pending
+			if p, err = w.write(context.WithoutCancel(ctx), report, receipts, batch); err == nil {
+				w.journalled(p)
+			}
+		}
+		if err != nil {
+			w.log.Warn("finished units are lost with this stop", "shard", batch[0].shard.id, "bundles", len(batch), "err", err)
+		}
+	}
+}
+
+// farewell offers the last reports and gives all leases back, so that others need not wait for their end.
+func (w *Worker) farewell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastWord)
+	defer cancel()
+	var calls sync.WaitGroup
+	for _, l := range w.loads(time.Now()) {
+		calls.Go(func() {
+			if _, err := w.offer(ctx, l); err != nil {
+				w.log.Info("a steward gets the last reports later", "steward", l.to.ID, "err", err)
+			}
+		})
+	}
+	calls.Wait()
+	members := w.o.Members()
+	for _, s := range w.shards {
+		i := slices.IndexFunc(members, func(m peer.Member) bool { return m.ID == s.lender })
+		if i < 0 || len(s.bundles) == 0 && !s.changed {
+			continue
+		}
+		calls.Go(func() {
+			req := &gridv1.ExchangeRequest{Shard: records.ShardToProto(s.id)}
+			if _, err := w.call(ctx, s.id, members[i], req); err != nil {
+				w.log.Info("cannot give leases back", "shard", s.id, "steward", s.lender, "err", err)
+			}
+		})
+	}
+	calls.Wait()
+}
