@@ -48,6 +48,7 @@ func build(dir string) error {
 	}
 	programs := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
 		"./agent/cmd/gridagent", "./coordinator/cmd/gridcoordinator", "./coordinator/cmd/gridctl")
+	programs.Env = append(os.Environ(), "CGO_ENABLED=0") // as make builds them, with the race detector on or off
 	tour := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "tour.wasm"), "./jobs/examples/tour")
 	tour.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	for _, c := range []*exec.Cmd{programs, tour} {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,13 +26,15 @@ import (
 
 // Pool is a coordinator's view of a pool.
 type Pool struct {
-	Agents []peer.Member
-	Store  *records.Store
+	Store *records.Store
 	// Answer is what the agents do with a call. A nil reply is an empty one.
 	Answer func(to jobs.AgentID, method string, request any) (proto.Message, error)
 
 	t                      testing.TB
 	coordinator, submitter *identity.Identity
+
+	mu     sync.Mutex // guards agents
+	agents []peer.Member
 }
 
 // NewPool makes a pool of always-on agents and an empty store, which is closed with the test.
@@ -39,7 +43,7 @@ func NewPool(t testing.TB, agents int) *Pool {
 	grid := identitytest.NewGrid(t)
 	p := &Pool{t: t, coordinator: grid.Role(peer.Coordinator, ""), submitter: grid.Role(peer.Submitter, "alice")}
 	for i := range agents {
-		p.Agents = append(p.Agents, peer.Member{
+		p.agents = append(p.agents, peer.Member{
 			ID: grid.Agent().ID(), Role: peer.Agent, Class: peer.AlwaysOn, Reachable: true, Cores: 2,
 			Address: fmt.Sprintf("10.0.0.%d:1", i+1),
 		})
@@ -60,9 +64,23 @@ func NewPool(t testing.TB, agents int) *Pool {
 	return p
 }
 
+// Agents returns the pool without the coordinator.
+func (p *Pool) Agents() []peer.Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.agents)
+}
+
+// SetAgents lets agents come, change and go.
+func (p *Pool) SetAgents(agents []peer.Member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agents = agents
+}
+
 // Members returns the pool, the coordinator included.
 func (p *Pool) Members() []peer.Member {
-	return append([]peer.Member{{ID: p.coordinator.ID(), Role: peer.Coordinator, Reachable: true, Address: "10.0.0.100:1"}}, p.Agents...)
+	return append(p.Agents(), peer.Member{ID: p.coordinator.ID(), Role: peer.Coordinator, Reachable: true, Address: "10.0.0.100:1"})
 }
 
 // Admit puts an admitted job into the store.

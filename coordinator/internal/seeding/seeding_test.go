@@ -164,11 +164,11 @@ func TestFaults(t *testing.T) {
 	s.noHolder, s.refuse = false, true
 	s.seed(t, job, 0)
 	s.refuse = false
-	for _, a := range s.Agents {
+	for _, a := range s.Agents() {
 		s.off[a.ID] = true
 	}
 	s.seed(t, job, 0)
-	delete(s.off, s.Agents[1].ID)
+	delete(s.off, s.Agents()[1].ID)
 	s.seed(t, job, 1)
 }
 
@@ -176,8 +176,8 @@ func TestFaults(t *testing.T) {
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, 2)
-		agents := s.Agents
-		s.Agents = nil
+		agents := s.Agents()
+		s.SetAgents(nil)
 		known := s.Admit("known", nil)
 		stop := s.start()
 		synctest.Wait()
@@ -187,7 +187,7 @@ func TestRun(t *testing.T) {
 		if len(s.steps) != 0 {
 			t.Errorf("without agents: %q", s.steps)
 		}
-		s.Agents = agents
+		s.SetAgents(agents)
 		time.Sleep(10 * time.Second)
 		stop()
 		// The known job may have been lent by those who have it, and is not called fresh.

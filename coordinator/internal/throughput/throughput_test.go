@@ -88,7 +88,9 @@ type pool struct {
 
 func newPool(t *testing.T) *pool {
 	p := &pool{Pool: jobtest.NewPool(t, 4), registry: prometheus.NewRegistry(), off: map[jobs.AgentID]bool{}}
-	p.Agents[3].Class, p.Agents[3].Reachable, p.Agents[3].Cores = peer.Laptop, false, 0
+	agents := p.Agents()
+	agents[3].Class, agents[3].Reachable, agents[3].Cores = peer.Laptop, false, 0
+	p.SetAgents(agents)
 	p.Answer = func(to jobs.AgentID, method string, request any) (proto.Message, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -128,8 +130,8 @@ func (p *pool) start() (stop func()) {
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t)
-		agents := p.Agents
-		p.Agents = nil
+		agents := p.Agents()
+		p.SetAgents(nil)
 		defer p.start()()
 		look := func(what, want string) {
 			t.Helper()
@@ -141,7 +143,7 @@ func TestMetrics(t *testing.T) {
 		}
 		look("no agents, no jobs", nothing)
 
-		p.Agents = agents
+		p.SetAgents(agents)
 		first := p.Admit("first", nil)
 		p.Admit("second", func(m *manifest.Manifest) { m.Program.Size = 8 })
 		look("two jobs", two)
@@ -162,7 +164,7 @@ func TestMetrics(t *testing.T) {
 		p.mu.Unlock()
 		look("all are off", two)
 
-		p.Agents = nil
+		p.SetAgents(nil)
 		time.Sleep(25 * time.Hour)
 		look("the jobs have expired", nothing)
 	})
