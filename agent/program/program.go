@@ -24,14 +24,26 @@ func Main(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	prepare(root)
+	return tell(os.Stderr, root.Name(), root.ExecuteContext(ctx))
+}
+
+// prepare makes whatever is wrong with a command line an error of kind Invalid.
+func prepare(root *cobra.Command) {
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetFlagErrorFunc(usage)
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return usage(cmd, fmt.Errorf("unknown command %.40q", args[0]))
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	for _, cmd := range root.Commands() {
 		if args := cmd.Args; args != nil {
 			cmd.Args = func(cmd *cobra.Command, list []string) error { return usage(cmd, args(cmd, list)) }
 		}
 	}
-	return tell(os.Stderr, root.Name(), root.ExecuteContext(ctx))
 }
 
 func usage(cmd *cobra.Command, err error) error {
