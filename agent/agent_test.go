@@ -103,7 +103,7 @@ func TestPowerComesBack(t *testing.T) {
 				}
 				g.awaitEligible(3)
 				j.await(5 * time.Minute)
-				j.each(1, 2)
+				j.each(1, 3) // an agent that stops alone cannot tell the others of its last units
 			})
 		})
 	}
@@ -164,7 +164,7 @@ func TestEndedJobStops(t *testing.T) {
 func TestHealedPartition(t *testing.T) {
 	inGrid(t, 3, func(g *grid) {
 		g.net.Partition([]string{g.agents[0].ip}, []string{g.agents[1].ip, g.agents[2].ip, g.seed.ip})
-		time.Sleep(3 * time.Hour)
+		time.Sleep(time.Hour)
 		if n := len(g.agents[0].node.Members()); n != 1 {
 			t.Fatalf("a peer that is cut off sees %d members", n)
 		}
@@ -181,7 +181,7 @@ func TestFairShare(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		g.submitter = g.authority.Role(peer.Submitter, "bob")
 		bob := g.submit(1000)
-		time.Sleep(10 * time.Second) // bob catches up
+		time.Sleep(30 * time.Second) // bob catches up
 		a, b := alice.counts(g.agents[0]).Accepted, bob.counts(g.agents[0]).Accepted
 		time.Sleep(time.Minute)
 		a, b = alice.counts(g.agents[0]).Accepted-a, bob.counts(g.agents[0]).Accepted-b
@@ -189,4 +189,33 @@ func TestFairShare(t *testing.T) {
 			t.Errorf("alice got %d units, bob %d", a, b)
 		}
 	})
+}
+
+// TestIdleHour holds that an agent with nothing to do does nothing: neither with a job that is done nor while
+// a unit runs for long.
+func TestIdleHour(t *testing.T) {
+	inGrid(t, 3, func(g *grid) {
+		g.submit(20).await(time.Minute)
+		time.Sleep(10 * time.Minute)
+		g.fewSteps("with a job that is done", 300)
+		g.runs.unit = 3 * time.Hour
+		g.submit(6)
+		time.Sleep(10 * time.Minute)
+		g.fewSteps("while units run", 600)
+	})
+}
+
+// fewSteps fails the test if a worker looks around more often in the next hour.
+func (g *grid) fewSteps(when string, most int64) {
+	g.t.Helper()
+	before := map[*machine]int64{}
+	for _, m := range g.on() {
+		before[m] = m.agent.worker.Steps()
+	}
+	time.Sleep(time.Hour)
+	for m, n := range before {
+		if n = m.agent.worker.Steps() - n; n > most {
+			g.t.Errorf("%s: %d steps in an hour %s, expected at most %d", m.ip, n, when, most)
+		}
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
-	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
@@ -165,15 +164,11 @@ func (w *Worker) offer(ctx context.Context, l *load) ([]records.Refusal, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	req := &gridv1.PushRequest{}
+	offers := make([]records.Offer, 0, len(l.reports))
 	for _, p := range l.reports {
-		req.Records = append(req.Records, records.OfferToProto(p.offer))
+		offers = append(offers, p.offer)
 	}
-	reply, err := gridv1.NewRecordsClient(conn).Push(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	return records.RefusalsFromProto(reply.GetRefused())
+	return records.Push(ctx, conn, offers, false)
 }
 
 // pushed takes a steward's answer: what it did not refuse it keeps.

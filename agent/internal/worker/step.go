@@ -59,6 +59,7 @@ func (w *Worker) refresh(now time.Time) {
 			continue // a newer agent will run it
 		}
 		live[j.ID] = true
+		w.refreshAt = earlier(w.refreshAt, j.Manifest.Expires.Add(1)) // it is live at that very moment
 		for n := range j.Manifest.Shards() {
 			id := jobs.ShardID{Job: j.ID, Shard: n}
 			if w.shards[id] == nil {
@@ -211,7 +212,7 @@ func (w *Worker) nextLook(now time.Time) time.Duration {
 			next = earlier(next, s.askedAt.Add(patience))
 		}
 		if len(s.bundles) > 0 {
-			next = earlier(next, s.job.Manifest.Expires.Add(1)) // it is live at that very moment
+			next = earlier(next, later(w.refreshAt, s.job.Manifest.Expires))
 		}
 	}
 	if supply := w.supply(now); !hungry && supply >= lowWater && supply-lowWater < askEvery {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -72,6 +73,7 @@ type Worker struct {
 	mend   chan []jobs.Digest // reports of this agent that a steward refused for now
 	events chan event
 	tasks  sync.WaitGroup // goroutines that will send one event
+	steps  atomic.Int64
 
 	state
 }
@@ -122,10 +124,14 @@ func (w *Worker) Run(ctx context.Context) {
 			e(time.Now())
 		}
 		w.drain(ctx)
+		w.steps.Add(1)
 		timer.Reset(w.step(ctx, time.Now()))
 	}
 	w.stop(ctx)
 }
+
+// Steps returns how many steps were made: an idle worker makes few.
+func (w *Worker) Steps() int64 { return w.steps.Load() }
 
 // drain takes what has happened meanwhile, so that one step serves it all.
 func (w *Worker) drain(ctx context.Context) {

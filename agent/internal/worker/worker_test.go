@@ -1,0 +1,308 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"idlegrid/agent/executor"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/steward"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// desk is a worker whose goroutine is the test: events run when the test says so.
+type desk struct {
+	*Worker
+	now time.Time
+	s   *shard
+}
+
+func newDesk(units uint64, size uint32) *desk {
+	m := &manifest.Manifest{Units: units, Bundle: size, Submitter: jobs.KeyID{1}, Expires: time.Now().Add(time.Hour)}
+	d := &desk{now: time.Now(), Worker: New(Options{
+		Slots: 2, Self: jobs.AgentID{9}, Log: slog.New(slog.DiscardHandler), Runner: stuck{},
+		Members: func() []peer.Member { return nil },
+	})}
+	id := jobs.ShardID{Job: jobs.JobID{7}}
+	d.s = &shard{id: id, job: records.Job{ID: id.Job, Manifest: m}, bundles: map[uint64]*bundle{}, answered: d.now}
+	d.shards[id] = d.s
+	d.programs[id.Job] = &program{ready: &executor.Program{}}
+	return d
+}
+
+// stuck runs units that end with their context only.
+type stuck struct{}
+
+func (stuck) Prepare(context.Context, *executor.Program) error { return nil }
+
+func (stuck) Run(ctx context.Context, _ *executor.Program, _ *executor.Unit) (executor.Result, error) {
+	<-ctx.Done()
+	return executor.Result{}, context.Cause(ctx)
+}
+
+func (d *desk) lend(first uint64, count uint32, units ...uint64) int {
+	return d.lent(d.s, &gridv1.Run{First: first, Count: count, Units: units}, maxHeld)
+}
+
+// finishUnits ends queued units with outcomes of so many bytes.
+func (d *desk) finishUnits(n, size int) {
+	for range min(n, len(d.s.queue)) {
+		t := d.s.queue[0]
+		d.s.queue = d.s.queue[1:]
+		d.ended(t.bundle, record.UnitReport{Unit: t.unit}, make([]byte, size), d.now)
+	}
+}
+
+func TestLentIsChecked(t *testing.T) {
+	for name, run := range map[string]*gridv1.Run{
+		"beyond the shard":     {First: 4, Count: 7},
+		"far beyond":           {First: 1 << 60, Count: 1},
+		"a count that wraps":   {First: math.MaxUint64, Count: 2},
+		"a huge count":         {First: 0, Count: math.MaxUint32},
+		"an impossible number": {First: 0, Count: 1, Attempt: record.MaxAttempt + 1},
+		"units of elsewhere":   {First: 0, Count: 1, Units: []uint64{55, 3, 1 << 62}},
+	} {
+		d := newDesk(20, 2)
+		if n := d.lent(d.s, run, maxHeld); n != 0 || len(d.s.queue) != 0 || len(d.s.bundles) != 0 {
+			t.Errorf("%s: took %d bundles, %d units", name, n, len(d.s.queue))
+		}
+	}
+	d := newDesk(20, 4)
+	if n := d.lend(1, 1, 6, 5, 6, 7, 7); n != 1 || len(d.s.queue) != 2 {
+		t.Errorf("units out of order: %d bundles, queue %v", n, d.s.queue)
+	}
+	if n := d.lend(0, 2); n != 1 || len(d.s.queue) != 6 {
+		t.Errorf("a bundle lent twice: %d bundles, %d units", n, len(d.s.queue))
+	}
+}
+
+func TestHostileReplyIsBounded(t *testing.T) {
+	d := newDesk(manifest.ShardBundles*1000, 1000)
+	reply := &gridv1.ExchangeReply{}
+	for range 1000 {
+		reply.Lend = append(reply.Lend, &gridv1.Run{First: 0, Count: manifest.ShardBundles})
+		reply.Drop = append(reply.Drop, &gridv1.Run{First: 1 << 40, Count: math.MaxUint32})
+	}
+	d.answered(d.s, reply, true, d.now)
+	if len(d.s.queue) > maxQueue+1000 || len(d.s.bundles) > maxHeld {
+		t.Errorf("took %d units in %d bundles", len(d.s.queue), len(d.s.bundles))
+	}
+}
+
+// TestBacklog is the law of what is held: whatever happens, backlog counts the bytes of exactly those outcomes
+// whose bundles are held, and with nothing held it is zero.
+func TestBacklog(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := newDesk(40, 4)
+		var flushing [][]*bundle
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			switch rapid.IntRange(0, 7).Draw(t, "what") {
+			case 0, 1:
+				d.lend(rapid.Uint64Range(0, 9).Draw(t, "bundle"), 1)
+			case 2, 3:
+				d.finishUnits(rapid.IntRange(1, 6).Draw(t, "units"), 10)
+			case 4:
+				d.drop(d.s, rapid.Uint64Range(0, 9).Draw(t, "dropped"))
+			case 5:
+				if len(d.finished) > 0 {
+					flushing = append(flushing, d.take())
+				}
+			case 6:
+				d.fault(d.s.id.Job, "test", errors.New("test"), d.now)
+			case 7:
+				for i, batch := range flushing {
+					d.land(t, i, batch)
+				}
+				flushing = nil
+			}
+			d.checkBacklog(t)
+		}
+		if rapid.Bool().Draw(t, "ends") {
+			d.end(d.s)
+		}
+		for i, batch := range flushing {
+			d.land(t, i, batch)
+		}
+		d.end(d.s)
+		d.loads(d.now)
+		if d.backlog != 0 || d.bytes != 0 || len(d.s.bundles) != 0 || len(d.finished) != 0 || len(d.reports) != 0 {
+			t.Fatalf("left behind: backlog %d, bytes %d, %d bundles, %d finished, %d reports",
+				d.backlog, d.bytes, len(d.s.bundles), len(d.finished), len(d.reports))
+		}
+	})
+}
+
+// land ends a flush in one of the ways it can.
+func (d *desk) land(t *rapid.T, i int, batch []*bundle) {
+	switch rapid.IntRange(0, 2).Draw(t, "flush") {
+	case 0:
+		d.unflushed(batch, errors.New("test"), d.now)
+	case 1:
+		d.unflushed(batch, errUnfit, d.now)
+	default:
+		envelope := record.Envelope{Payload: fmt.Appendf(nil, "%d %p", i, batch[0])}
+		d.journalled(&pending{
+			offer: records.Offer{Record: records.Record{Envelope: envelope}},
+			shard: batch[0].shard.id, bundles: batch, answers: map[jobs.AgentID]bool{},
+		})
+	}
+}
+
+func (d *desk) checkBacklog(t *rapid.T) {
+	sum := 0
+	for _, b := range d.s.bundles {
+		sum += b.bytes
+	}
+	if sum != d.backlog {
+		t.Fatalf("backlog %d, the held bundles have %d bytes", d.backlog, sum)
+	}
+	for _, task := range d.s.queue {
+		if task.bundle.dropped {
+			t.Fatal("a unit of a dropped bundle is queued")
+		}
+	}
+}
+
+func TestSettled(t *testing.T) {
+	a, b, c := jobs.AgentID{1}, jobs.AgentID{2}, jobs.AgentID{3}
+	for name, test := range map[string]struct {
+		answers        map[jobs.AgentID]bool
+		released, over bool
+	}{
+		"nobody answered":               {nil, false, false},
+		"one keeps it":                  {map[jobs.AgentID]bool{a: true}, false, false},
+		"two, the lender not":           {map[jobs.AgentID]bool{b: true, c: true}, false, false},
+		"two with the lender":           {map[jobs.AgentID]bool{a: true, c: true}, true, false},
+		"two, the lender refuses":       {map[jobs.AgentID]bool{a: false, b: true, c: true}, true, true},
+		"all refuse for good":           {map[jobs.AgentID]bool{a: false, b: false, c: false}, true, true},
+		"all keep it":                   {map[jobs.AgentID]bool{a: true, b: true, c: true}, true, true},
+		"two keep it, one is gone":      {map[jobs.AgentID]bool{a: true, {8}: true}, false, false},
+		"one refuses, one silent, lost": {map[jobs.AgentID]bool{a: false, b: true}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(4, 4)
+			d.s.lender = a
+			d.lend(0, 1)
+			d.finishUnits(4, 10)
+			p := &pending{shard: d.s.id, bundles: d.take(), answers: test.answers}
+			stewards := []peer.Member{{ID: a}, {ID: b}, {ID: c}}
+			if over := d.settled(p, stewards, 2, d.now); over != test.over {
+				t.Errorf("over: %t", over)
+			}
+			if released := len(d.s.bundles) == 0; released != test.released {
+				t.Errorf("released: %t", released)
+			}
+			if test.released && !d.settled(p, stewards, 2, d.now.Add(offerOn)) {
+				t.Error("a durable report is offered for ever")
+			}
+		})
+	}
+	d := newDesk(4, 4)
+	p := &pending{shard: d.s.id, answers: map[jobs.AgentID]bool{}}
+	if d.settled(p, nil, 1, d.now) || !p.until.IsZero() {
+		t.Error("without any steward a report is durable")
+	}
+}
+
+// TestSilentStewards holds that nobody who answers for good or not at all makes the worker spin.
+func TestSilentStewards(t *testing.T) {
+	d := newDesk(4, 4)
+	d.silent[jobs.AgentID{5}] = d.now.Add(-time.Hour)
+	d.lend(0, 1)
+	d.s.changed = true
+	d.refreshAt = d.now.Add(time.Second)
+	if wait := d.step(t.Context(), d.now); wait < minAsk {
+		t.Errorf("looks again after %s", wait)
+	}
+	for range 40 {
+		d.unanswered(t.Context(), d.s, errors.New("test"), d.now)
+	}
+	if wait := d.s.retryAt.Sub(d.now); wait != askEvery {
+		t.Errorf("after 40 failures it waits %s", wait)
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	failures := d.s.failures
+	if d.unanswered(stopped, d.s, errors.New("test"), d.now); d.s.failures != failures {
+		t.Error("the end of the worker counts as a steward's failure")
+	}
+}
+
+func TestHungry(t *testing.T) {
+	run1 := func(d *desk, unit, since time.Duration) {
+		r := &run{program: &program{unit: unit}, since: d.now.Add(-since)}
+		d.running[r] = struct{}{}
+	}
+	for name, test := range map[string]struct {
+		set    func(*desk)
+		hungry bool
+	}{
+		"idle":                  {func(*desk) {}, true},
+		"one slot free":         {func(d *desk) { run1(d, time.Minute, 0) }, true},
+		"units of unknown time": {func(d *desk) { run1(d, 0, 0); run1(d, 0, 0) }, false},
+		"long units":            {func(d *desk) { run1(d, time.Hour, 0); run1(d, time.Hour, time.Minute) }, false},
+		"a long unit ends soon": {func(d *desk) { run1(d, time.Hour, 0); run1(d, time.Hour, time.Hour-lowWater/2) }, true},
+		"short units, no queue": {func(d *desk) { run1(d, 100*time.Millisecond, 0); run1(d, 100*time.Millisecond, 0) }, true},
+		"too much is not kept":  {func(d *desk) { d.backlog = maxBacklog }, false},
+		"a steward is asked":    {func(d *desk) { d.s.asking, d.s.wanting, d.s.askedAt = true, true, d.now }, false},
+		"a steward hangs":       {func(d *desk) { d.s.asking, d.s.wanting, d.s.askedAt = true, true, d.now.Add(-patience) }, true},
+		"a lease is renewed":    {func(d *desk) { d.s.asking, d.s.askedAt = true, d.now }, true},
+		"a queue cannot start":  {func(d *desk) { d.lend(0, 4); d.s.answered = d.now.Add(-2 * steward.TTL) }, true},
+		"a program still loads": {func(d *desk) { d.lend(0, 4); d.programs[d.s.id.Job] = &program{loading: true} }, true},
+		"a queue that will last": {func(d *desk) {
+			d.lend(0, 4)
+			run1(d, time.Second, 0)
+			run1(d, time.Second, 0)
+			d.programs[d.s.id.Job].unit = time.Second
+		}, false},
+	} {
+		d := newDesk(10, 1)
+		test.set(d)
+		if got := d.hungry(d.now); got != test.hungry {
+			t.Errorf("%s: hungry %t", name, got)
+		}
+	}
+}
+
+func TestUsageIsBoundedAndForgotten(t *testing.T) {
+	s := newState()
+	now := time.Now()
+	id := func(i int) jobs.KeyID { return jobs.KeyID{byte(i), byte(i >> 8), 1} }
+	for i := range 2 * maxUsage {
+		s.spent(id(i), time.Duration(i+1)*time.Second, now)
+	}
+	if len(s.usage) > maxUsage {
+		t.Errorf("%d submitters are remembered", len(s.usage))
+	}
+	if got := s.usage[id(2*maxUsage-1)].value(now.Add(usageHalfLife)); math.Abs(got-maxUsage) > 1 {
+		t.Errorf("after a half-life %f CPU seconds count", got)
+	}
+}
+
+// TestFaultRests holds that a wake does not cut short the rest after a fault of this agent's own.
+func TestFaultRests(t *testing.T) {
+	d := newDesk(10, 1)
+	d.lend(0, 4)
+	d.fault(d.s.id.Job, "test", errors.New("disk"), d.now)
+	d.woken(d.s.id.Job)
+	if due := d.workDue(d.s, d.now); due.Before(d.now.Add(restAfterFault)) {
+		t.Errorf("asks again after %s", due.Sub(d.now))
+	}
+	if len(d.s.bundles) != 0 || len(d.s.queue) != 0 || !d.s.changed {
+		t.Error("the bundles were not given back")
+	}
+	if d.programs[d.s.id.Job].startable() {
+		t.Error("the program's blobs are not verified again")
+	}
+}
