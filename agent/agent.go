@@ -37,6 +37,7 @@ type Options struct {
 	Network   node.Network
 	Advertise string // IP:port; empty: where it listens
 	Cores     int    // units at once, at least 1
+	Quota     int64  // bytes of blobs that are kept at most; 0: no limit
 	Runner    worker.Runner
 	Runtime   string // what the Runner is, named in reports
 	Log       *slog.Logger
@@ -61,7 +62,7 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
 	}
 	a.node, err = node.New(node.Options{
-		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Log: o.Log,
+		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Quota: o.Quota, Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers, OnRefused: a.onRefused,
 		OnForget: func([]jobs.JobID) { a.steward.Sweep() },

@@ -55,7 +55,7 @@ func newJoin() *cobra.Command {
 
 type runFlags struct {
 	state, listen, advertise string
-	cores                    int
+	cores, diskGiB           int
 }
 
 func newRun() *cobra.Command {
@@ -69,6 +69,7 @@ func newRun() *cobra.Command {
 	state, log := program.StateFlag(cmd, "agent"), program.LogFlags(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
 	cmd.Flags().StringVar(&f.advertise, "advertise", "", "IP:port that others reach this agent at (default: where it listens)")
+	cmd.Flags().IntVar(&f.diskGiB, "disk-gib", 20, "GiB of disk for programs, inputs and results, at most")
 	cmd.Flags().IntVar(&f.cores, "cores", runtime.NumCPU(), "units that run at once")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger, err := log()
@@ -77,6 +78,9 @@ func newRun() *cobra.Command {
 		}
 		if f.cores < 1 || f.cores > 1024 {
 			return jobs.Errorf(jobs.Invalid, "--cores %d: expected 1 to 1024", f.cores)
+		}
+		if f.diskGiB < 1 || f.diskGiB > 1<<20 {
+			return jobs.Errorf(jobs.Invalid, "--disk-gib %d: expected 1 to %d", f.diskGiB, 1<<20)
 		}
 		f.state = *state
 		class, err := node.ClassOf(f.state)
@@ -93,7 +97,7 @@ func newRun() *cobra.Command {
 			return err
 		}
 		a, err := agent.New(agent.Options{
-			State: f.state, Network: network, Advertise: f.advertise, Cores: f.cores,
+			State: f.state, Network: network, Advertise: f.advertise, Cores: f.cores, Quota: int64(f.diskGiB) << 30,
 			Runner: pool, Runtime: executor.Runtime(), Log: logger,
 		})
 		if err != nil {

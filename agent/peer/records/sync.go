@@ -135,6 +135,20 @@ func (s *Store) pull(ctx context.Context, client gridv1.RecordsClient, req *grid
 	}
 }
 
+// Push offers records to a peer and returns what it refused; what is not refused is on disk there. With
+// fresh, which peers believe of the coordinator only, manifests are new to the grid.
+func Push(ctx context.Context, conn grpc.ClientConnInterface, offers []Offer, fresh bool) ([]Refusal, error) {
+	req := &gridv1.PushRequest{Fresh: fresh}
+	for _, o := range offers {
+		req.Records = append(req.Records, OfferToProto(o))
+	}
+	reply, err := gridv1.NewRecordsClient(conn).Push(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return RefusalsFromProto(reply.GetRefused())
+}
+
 // push offers stored records in messages of bounded size.
 func (s *Store) push(ctx context.Context, client gridv1.RecordsClient, ids []jobs.Digest) ([]Refusal, error) {
 	var refused []Refusal

@@ -19,7 +19,6 @@ import (
 	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
-	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
@@ -319,7 +318,6 @@ func (g *grid) rule(ctx context.Context, job records.Job, units []ledger.Unit) e
 // pushRuling gives a ruling to the first agents that take it; the others hear of it from them.
 func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
 	offer := records.Offer{Record: records.Record{Envelope: env}, Chains: [][][]byte{g.id.Chain}}
-	req := &gridv1.PushRequest{Records: []*gridv1.Record{records.OfferToProto(offer)}}
 	kept := 0
 	last := jobs.Errorf(jobs.Unavailable, "no agent is in the pool")
 	for _, m := range g.members {
@@ -329,7 +327,7 @@ func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
 		if m.Role != peer.Agent {
 			continue
 		}
-		if last = g.pushTo(ctx, m, req); last == nil {
+		if last = g.pushTo(ctx, m, offer); last == nil {
 			kept++
 		}
 	}
@@ -339,21 +337,18 @@ func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
 	return last
 }
 
-func (g *grid) pushTo(ctx context.Context, m peer.Member, req *gridv1.PushRequest) error {
+func (g *grid) pushTo(ctx context.Context, m peer.Member, offer records.Offer) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	conn, err := g.dialer.Conn(m.Address, m.ID)
 	if err != nil {
 		return err
 	}
-	reply, err := gridv1.NewRecordsClient(conn).Push(ctx, req)
-	if err != nil {
-		return err
+	refused, err := records.Push(ctx, conn, []records.Offer{offer}, false)
+	if err == nil && len(refused) > 0 {
+		err = jobs.Errorf(jobs.Denied, "%s", refused[0].Reason)
 	}
-	for _, r := range reply.GetRefused() {
-		return jobs.Errorf(jobs.Denied, "%s", r.GetReason())
-	}
-	return nil
+	return err
 }
 
 // combineFetched runs the job's combine program on what was fetched.

@@ -23,7 +23,6 @@ import (
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
-	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
@@ -170,10 +169,9 @@ func (s *Seeder) push(ctx context.Context, job records.Job, to []peer.Member, fr
 	if err != nil {
 		return 0, err
 	}
-	req := &gridv1.PushRequest{Records: []*gridv1.Record{records.OfferToProto(offer)}, Fresh: fresh}
 	errs := make(chan error, len(to))
 	for _, m := range to {
-		go func() { errs <- s.pushTo(ctx, m, req) }()
+		go func() { errs <- s.pushTo(ctx, m, offer, fresh) }()
 	}
 	n := 0
 	var failed error
@@ -190,21 +188,18 @@ func (s *Seeder) push(ctx context.Context, job records.Job, to []peer.Member, fr
 	return 0, failed
 }
 
-func (s *Seeder) pushTo(ctx context.Context, m peer.Member, req *gridv1.PushRequest) error {
+func (s *Seeder) pushTo(ctx context.Context, m peer.Member, offer records.Offer, fresh bool) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
 	conn, err := s.o.Dial(m.Address, m.ID)
 	if err != nil {
 		return err
 	}
-	reply, err := gridv1.NewRecordsClient(conn).Push(ctx, req)
-	if err != nil {
-		return err
+	refused, err := records.Push(ctx, conn, []records.Offer{offer}, fresh)
+	if err == nil && len(refused) > 0 {
+		err = jobs.Errorf(jobs.Denied, "agent %s refuses the manifest: %s", m.ID.Short(), refused[0].Reason)
 	}
-	for _, r := range reply.GetRefused() {
-		return jobs.Errorf(jobs.Denied, "agent %s refuses the manifest: %s", m.ID.Short(), r.GetReason())
-	}
-	return nil
+	return err
 }
 
 // appendNew appends the members that are not there yet.
