@@ -179,14 +179,17 @@ func TestCoordinatorKilled(t *testing.T) {
 	g.exits(1, "gridctl", "submit", job).says(t, "submit needs the coordinator", "hint: jobs that were submitted go on without it")
 }
 
-// TestSmallPools runs jobs in pools of one agent and of two.
+// TestSmallPools submits a job before there is any agent, and runs jobs in pools of one and of two.
 func TestSmallPools(t *testing.T) {
 	t.Parallel()
 	const only = "results on one machine only"
-	g := newGrid(t, always)
+	g := newGrid(t)
 	job := g.job("small", 6, 20e6, "")
 	g.must("gridctl", "run", job, "-d", "local")
-	g.must("gridctl", "submit", job, "--wait", "-d", "one")
+	g.must("gridctl", "submit", job).says(t, "no agent is here yet: the coordinator hands it over when one is")
+	g.must("gridctl", "status", "small").says(t, "no steward of this job answers")
+	g.addAgent(always)
+	g.must("gridctl", "results", "small", "--wait", "-d", "one")
 	g.sameUnits("one", "local")
 	g.must("gridctl", "status", "small").says(t, only)
 

@@ -72,13 +72,12 @@ func emptyGrid(t testing.TB) *grid {
 }
 
 // addAgent joins and starts an agent.
-func (g *grid) addAgent(class string) *daemon {
+func (g *grid) addAgent(class string) {
 	g.t.Helper()
 	a := g.daemon("gridagent", "agent"+strconv.Itoa(len(g.agents)+1), "--cores", "1")
 	g.must("gridagent", "join", "--state", a.state, g.token("--class", class))
 	a.start()
 	g.agents = append(g.agents, a)
-	return a
 }
 
 func (g *grid) token(args ...string) string {

@@ -3,6 +3,7 @@ package throughput_test
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"sync"
@@ -106,7 +107,7 @@ func newPool(t *testing.T) *pool {
 // page is what Prometheus would read.
 func (p *pool) page() string {
 	w := httptest.NewRecorder()
-	promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w.Body.String()
 }
 
