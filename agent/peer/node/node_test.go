@@ -1,0 +1,352 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/identity/identitytest"
+	"idlegrid/agent/peer/simnet"
+	"idlegrid/jobs"
+)
+
+const (
+	testPort = 7745
+	life     = 4 * time.Hour // of certificates here: gossip makes virtual weeks long
+)
+
+// pool is a network in memory and an authority, in a bubble.
+type pool struct {
+	t         *testing.T
+	net       *simnet.Network
+	authority *identitytest.Grid
+	renewals  int
+}
+
+// inPool runs f in a bubble.
+func inPool(t *testing.T, f func(*pool)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		// memberlist's own goroutines end some time after Close; virtual time stands still after the test.
+		t.Cleanup(func() { time.Sleep(2 * time.Minute) })
+		f(&pool{t: t, net: simnet.New(time.Millisecond, 1), authority: identitytest.NewGrid(t)})
+	})
+}
+
+func (p *pool) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *pool) voucher(id *identity.Identity) []byte {
+	c := id.Caller()
+	v, err := p.authority.Voucher(identity.Voucher{Key: c.Key, Role: c.Role, Class: c.Class, NotAfter: endOf(id)})
+	p.must(err)
+	return v
+}
+
+// folder makes the state folder of an agent that has joined.
+func (p *pool) folder(peers ...string) string {
+	p.t.Helper()
+	state := p.t.TempDir()
+	dir, err := os.OpenRoot(state)
+	p.must(err)
+	key, err := identity.NewKey()
+	p.must(err)
+	id := p.issue(key)
+	p.must(errors.Join(
+		SaveGrid(dir, Grid{GossipKeys: [][]byte{make([]byte, 32)}, Voucher: p.voucher(id)}), SavePeers(dir, peers), id.Save(dir), dir.Close(),
+	))
+	return state
+}
+
+// open opens a node on a folder, at the i-th address.
+func (p *pool) open(i int, state string) (*Node, error) {
+	host := p.net.Host(fmt.Sprintf("10.0.0.%d", i))
+	l, err := host.Listen(testPort)
+	p.must(err)
+	packets, err := host.ListenPacket(testPort)
+	p.must(err)
+	dial := func(ctx context.Context, address string) (net.Conn, error) { return host.Dial(ctx, address) }
+	return New(Options{
+		State: state, Network: Network{Listener: l, Packets: packets, Dial: dial}, Log: slog.New(slog.DiscardHandler),
+		Renew: p.renew,
+	}, Hooks{})
+}
+
+func (p *pool) renew(_ context.Context, old *identity.Identity) (*identity.Identity, []byte, error) {
+	p.renewals++
+	id := p.issue(old.Key)
+	return id, p.voucher(id), nil
+}
+
+func (p *pool) issue(key ed25519.PrivateKey) *identity.Identity {
+	request, err := identity.Request(key)
+	p.must(err)
+	chain, err := p.authority.Issue(request, identity.Grant{Role: peer.Agent, Class: peer.AlwaysOn}, life)
+	p.must(err)
+	id, err := identity.New(key, chain, p.authority.Root())
+	p.must(err)
+	return id
+}
+
+// serve runs a node until the function that it returns is called.
+func (p *pool) serve(i int, state string) (*Node, func()) {
+	p.t.Helper()
+	n, err := p.open(i, state)
+	p.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Serve(ctx) }()
+	return n, func() {
+		cancel()
+		begun := time.Now()
+		p.must(errors.Join(<-ended, n.Close()))
+		if took := time.Since(begun); took > 3*time.Second {
+			p.t.Errorf("stopping took %s", took)
+		}
+		p.net.Stop(fmt.Sprintf("10.0.0.%d", i))
+	}
+}
+
+func address(i int) string { return fmt.Sprintf("10.0.0.%d:%d", i, testPort) }
+
+func reachable(nodes ...*Node) bool {
+	for _, n := range nodes {
+		if len(peer.Rank(nil, n.Members(), 100)) != len(nodes) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *pool) within(d time.Duration, what string, ok func() bool) {
+	p.t.Helper()
+	for begun := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(begun) > d {
+			p.t.Fatalf("not within %s: %s", d, what)
+		}
+	}
+}
+
+func TestPeersFindEachOtherQuickly(t *testing.T) {
+	inPool(t, func(p *pool) {
+		a, stopA := p.serve(1, p.folder())
+		defer stopA()
+		time.Sleep(10 * time.Minute) // alone all the while
+		b, stopB := p.serve(2, p.folder(address(1)))
+		defer stopB()
+		p.within(5*time.Second, "both are reachable", func() bool { return reachable(a, b) })
+	})
+}
+
+// TestKeptAddresses holds that a peer that starts alone still knows those who were off when it ran last.
+func TestKeptAddresses(t *testing.T) {
+	inPool(t, func(p *pool) {
+		stateA, stateB := p.folder(), p.folder(address(1), "10.0.0.77:1")
+		a, stopA := p.serve(1, stateA)
+		b, stopB := p.serve(2, stateB)
+		p.within(time.Minute, "both are reachable", func() bool { return reachable(a, b) })
+		time.Sleep(2 * time.Minute)
+		stopB()
+		time.Sleep(2 * time.Minute)
+		stopA()
+		// The other way round: b is there first, a comes back and knows it.
+		a, stopA = p.serve(1, stateA)
+		defer stopA()
+		b, stopB = p.serve(2, stateB)
+		defer stopB()
+		p.within(time.Minute, "both are reachable again", func() bool { return reachable(a, b) })
+		kept, err := LoadPeers(b.dir)
+		p.must(err)
+		if !slices.Contains(kept, address(1)) || !slices.Contains(kept, "10.0.0.77:1") {
+			t.Errorf("kept %v", kept)
+		}
+	})
+}
+
+func TestServeAndClose(t *testing.T) {
+	t.Run("Close without Serve, twice", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			n, err := p.open(1, p.folder())
+			p.must(err)
+			p.must(errors.Join(n.Close(), n.Close()))
+			p.must(n.Serve(p.t.Context())) // does nothing
+		})
+	})
+	t.Run("Close ends Serve", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			n, err := p.open(1, p.folder())
+			p.must(err)
+			ended := make(chan error, 1)
+			go func() { ended <- n.Serve(context.Background()) }()
+			time.Sleep(time.Minute)
+			p.must(errors.Join(n.Close(), <-ended))
+		})
+	})
+	t.Run("addresses.json cannot be written", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			state := p.folder()
+			p.must(os.MkdirAll(filepath.Join(state, addressesFile, "in the way"), 0o700))
+			n, err := p.open(1, state)
+			p.must(err)
+			if err := n.Serve(p.t.Context()); err == nil {
+				t.Error("Serve ended without an error")
+			}
+			p.must(n.Close())
+		})
+	})
+	t.Run("addresses.json is there while it runs", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			n, stop := p.serve(1, p.folder())
+			dir, err := os.OpenRoot(n.o.State)
+			p.must(err)
+			defer dir.Close()
+			time.Sleep(time.Second)
+			a, err := LoadAddresses(dir)
+			if err != nil || a.Grid != address(1) || a.ID != n.ID() || a.PID != os.Getpid() {
+				t.Errorf("addresses %+v, %v", a, err)
+			}
+			stop()
+			if _, err := LoadAddresses(dir); jobs.KindOf(err) != jobs.Unavailable {
+				t.Errorf("after the end: %v", err)
+			}
+		})
+	})
+	t.Run("no grid was joined", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			if _, err := p.open(1, t.TempDir()); jobs.KindOf(err) != jobs.NotFound || jobs.HintOf(err) == "" {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+}
+
+func TestRenewal(t *testing.T) {
+	t.Run("at half life, and gossip shows it", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			a, stopA := p.serve(1, p.folder())
+			defer stopA()
+			b, stopB := p.serve(2, p.folder(address(1)))
+			defer stopB()
+			time.Sleep(life/2 - time.Minute)
+			if p.renewals != 0 {
+				t.Errorf("%d renewals within the first half", p.renewals)
+			}
+			time.Sleep(life/2 + time.Hour) // what both said at first is worth nothing any more
+			if !reachable(a, b) {
+				t.Errorf("members %v and %v", a.Members(), b.Members())
+			}
+			if p.renewals != 4 {
+				t.Errorf("%d renewals, expected 2 of each peer", p.renewals)
+			}
+		})
+	})
+	t.Run("a peer that was off for weeks renews before it starts", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			state := p.folder()
+			time.Sleep(30 * 24 * time.Hour)
+			_, stop := p.serve(1, state)
+			stop()
+			if p.renewals != 1 {
+				t.Errorf("%d renewals", p.renewals)
+			}
+		})
+	})
+	t.Run("a crash between the voucher and the certificate", func(t *testing.T) {
+		inPool(t, func(p *pool) {
+			state := p.folder()
+			time.Sleep(life / 4)
+			dir, err := os.OpenRoot(state)
+			p.must(err)
+			old, err := identity.Load(dir)
+			p.must(err)
+			id, voucher, err := p.renew(p.t.Context(), old)
+			p.must(err)
+			g, err := LoadGrid(dir)
+			p.must(err)
+			g.Voucher, g.VoucherEnds = voucher, endOf(id)
+			p.must(errors.Join(SaveGrid(dir, g), dir.Close()))
+			_, stop := p.serve(1, state)
+			stop()
+		})
+	})
+}
+
+func TestDialBackIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMembers(nil)
+		done, err := m.enterDialBack(jobs.KeyID{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.enterDialBack(jobs.KeyID{1}); jobs.KindOf(err) != jobs.Exhausted {
+			t.Errorf("a second one within a second: %v", err)
+		}
+		for i := range maxDialBacks - 1 {
+			if _, err := m.enterDialBack(jobs.KeyID{2, byte(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := m.enterDialBack(jobs.KeyID{3}); jobs.KindOf(err) != jobs.Exhausted {
+			t.Errorf("more than %d at once: %v", maxDialBacks, err)
+		}
+		done()
+		time.Sleep(dialBackEvery)
+		if _, err := m.enterDialBack(jobs.KeyID{1}); err != nil {
+			t.Errorf("a second later: %v", err)
+		}
+		if len(m.dialed) != 1 {
+			t.Errorf("%d callers are remembered", len(m.dialed))
+		}
+	})
+}
+
+func TestSmallFiles(t *testing.T) {
+	dir := identitytest.Folder(t)
+	if err := SaveGrid(dir, Grid{Voucher: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := dir.Stat(gridFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("%s has mode %s: it holds secrets", gridFile, info.Mode())
+	}
+	if peers, err := LoadPeers(dir); err != nil || len(peers) != 0 {
+		t.Errorf("without a file: %v, %v", peers, err)
+	}
+	var many []string
+	for i := range 2 * maxPeers {
+		many = append(many, fmt.Sprint("10.0.0.1:", i+1))
+	}
+	if err := SavePeers(dir, many); err != nil {
+		t.Fatal(err)
+	}
+	if peers, err := LoadPeers(dir); err != nil || !slices.Equal(peers, many[:maxPeers]) {
+		t.Errorf("kept %d addresses, %v", len(peers), err)
+	}
+	for name, text := range map[string]string{"broken": "[", "too large": "[" + string(make([]byte, maxFile)) + "]"} {
+		if err := dir.WriteFile(peersFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadPeers(dir); jobs.KindOf(err) != jobs.Corrupt {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
