@@ -1,11 +1,15 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"idlegrid/agent/executor"
 	"idlegrid/agent/peer"
+	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 )
 
@@ -218,4 +222,56 @@ func (g *grid) fewSteps(when string, most int64) {
 			g.t.Errorf("%s: %d steps in an hour %s, expected at most %d", m.ip, n, when, most)
 		}
 	}
+}
+
+func TestUnitsThatFail(t *testing.T) {
+	inGrid(t, 3, func(g *grid) {
+		g.runs.fails = func(unit uint64) bool { return unit%10 == 0 }
+		j := g.submit(100)
+		j.await(time.Minute)
+		for _, m := range g.agents {
+			if c := j.counts(m); c.Failed != 10 || c.Accepted != 90 {
+				t.Errorf("%s counts %+v", m.ip, c)
+			}
+		}
+		for unit := uint64(0); unit < 100; unit += 10 {
+			if n := g.runs.of(j.m.Program.Digest, unit); n != 2 {
+				t.Errorf("unit %d ran %d times, expected once and a retry", unit, n)
+			}
+		}
+	})
+}
+
+func TestUnusableProgram(t *testing.T) {
+	inGrid(t, 3, func(g *grid) {
+		g.runs.prepare = func(*executor.Program) error {
+			return &executor.UnusableError{Failure: jobs.Failure{Kind: jobs.FailureInput, Text: "no wasm"}}
+		}
+		j := g.submit(5000)
+		took := j.await(5 * time.Minute)
+		if c := j.counts(g.agents[0]); c.Failed != 5000 || g.runs.total() != 0 {
+			t.Errorf("after %s: %+v, %d units ran", took, c, g.runs.total())
+		}
+	})
+}
+
+// TestFaultsOfAgents holds that an agent that cannot run a job leaves it to the others and fails no unit.
+func TestFaultsOfAgents(t *testing.T) {
+	inGrid(t, 2, func(g *grid) {
+		var faults atomic.Int64
+		g.runs.prepare = func(*executor.Program) error {
+			if faults.Add(1) <= 4 {
+				return errors.New("disk")
+			}
+			return nil
+		}
+		j := g.submit(100)
+		if took := j.await(10 * time.Minute); took > 3*time.Minute {
+			t.Errorf("took %s", took)
+		}
+		if c := j.counts(g.agents[0]); c.Accepted != 100 {
+			t.Errorf("counts %+v", c)
+		}
+		j.each(1, 1)
+	})
 }

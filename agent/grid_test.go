@@ -334,7 +334,9 @@ func (j *theJob) each(least, most int) {
 
 // runs is what ran where, in the whole grid, and how.
 type runs struct {
-	unit time.Duration // how long a unit runs
+	unit    time.Duration                 // how long a unit runs
+	prepare func(*executor.Program) error // nil: programs are good
+	fails   func(unit uint64) bool        // nil: none
 
 	mu      sync.Mutex // guards everything below
 	ended   map[run][]string
@@ -388,7 +390,12 @@ type runner struct {
 	ip   string
 }
 
-func (*runner) Prepare(context.Context, *executor.Program) error { return nil }
+func (r *runner) Prepare(_ context.Context, p *executor.Program) error {
+	if r.runs.prepare == nil {
+		return nil
+	}
+	return r.runs.prepare(p)
+}
 
 func (r *runner) Run(ctx context.Context, p *executor.Program, u *executor.Unit) (executor.Result, error) {
 	unit, err := strconv.ParseUint(u.Args[0], 10, 64)
@@ -417,6 +424,9 @@ func (r *runner) Run(ctx context.Context, p *executor.Program, u *executor.Unit)
 	}
 	key := run{p.Digest, unit}
 	r.runs.ended[key] = append(r.runs.ended[key], r.ip)
+	if r.runs.fails != nil && r.runs.fails(unit) {
+		return executor.Result{Failure: jobs.Failure{Kind: jobs.FailureTrap, Text: "unreachable"}}, nil
+	}
 	return executor.Result{
 		Outcome: record.Outcome{Stdout: fmt.Appendf(nil, "unit %d\n", unit)},
 		Times:   jobs.Times{CPU: r.runs.unit, Wall: r.runs.unit},
