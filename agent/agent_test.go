@@ -22,7 +22,7 @@ func TestEachUnitRunsOnce(t *testing.T) {
 				const units = 200
 				j := g.submit(units)
 				took := j.await(time.Minute)
-				j.each(1, 1)
+				j.each(1)
 				ideal := units * g.runs.unit / time.Duration(agents*slots)
 				if took > ideal+time.Second {
 					t.Errorf("took %s, the slots alone need %s", took, ideal)
@@ -45,10 +45,10 @@ func TestBundlesAndShards(t *testing.T) {
 		g.runs.unit = time.Millisecond
 		bundled := g.submit(1000, func(m *manifest.Manifest) { m.Bundle = 7 })
 		bundled.await(time.Minute)
-		bundled.each(1, 1)
+		bundled.each(1)
 		sharded := g.submit(manifest.ShardBundles + 10)
 		sharded.await(5 * time.Minute)
-		sharded.each(1, 1)
+		sharded.each(1)
 	})
 }
 
@@ -61,7 +61,7 @@ func TestLongUnits(t *testing.T) {
 		if took := j.await(time.Hour); took > 2*g.runs.unit+30*time.Second {
 			t.Errorf("took %s", took)
 		}
-		j.each(1, 1)
+		j.each(1)
 	})
 }
 
@@ -74,7 +74,7 @@ func TestUnitsOfAnAgentThatStops(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				end(g, g.agents[1])
 				took := j.await(5 * time.Minute)
-				j.each(1, 2)
+				j.each(2)
 				if name == "stops" && took > 40*time.Second {
 					t.Errorf("took %s: the leases were not given back", took)
 				}
@@ -107,7 +107,7 @@ func TestPowerComesBack(t *testing.T) {
 				}
 				g.awaitEligible(3)
 				j.await(5 * time.Minute)
-				j.each(1, 3) // an agent that stops alone cannot tell the others of its last units
+				j.each(3) // an agent that stops alone cannot tell the others of its last units
 			})
 		})
 	}
@@ -132,7 +132,7 @@ func TestReportsOfALoneAgentSpread(t *testing.T) {
 		if own == 0 {
 			t.Error("the lone agent ran nothing")
 		}
-		j.each(1, 2)
+		j.each(2)
 	})
 }
 
@@ -272,6 +272,6 @@ func TestFaultsOfAgents(t *testing.T) {
 		if c := j.counts(g.agents[0]); c.Accepted != 100 {
 			t.Errorf("counts %+v", c)
 		}
-		j.each(1, 1)
+		j.each(1)
 	})
 }

@@ -3,8 +3,7 @@ package program
 import (
 	"bytes"
 	"errors"
-	"io"
-	"strings"
+	"runtime"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -12,60 +11,76 @@ import (
 	"idlegrid/jobs"
 )
 
-// run calls a small program the way Main does and returns its exit code and what it said.
-func run(t *testing.T, fails error, args ...string) (int, string) {
-	t.Helper()
-	root := &cobra.Command{Use: "gridtest"}
-	work := &cobra.Command{Use: "work FILE", Args: cobra.ExactArgs(1), RunE: func(*cobra.Command, []string) error { return fails }}
-	work.Flags().Int("cores", 1, "")
-	root.AddCommand(work)
-	prepare(root)
-	root.SetArgs(args)
-	root.SetOut(io.Discard)
-	var said bytes.Buffer
-	code := tell(&said, root.Name(), root.Execute())
-	return code, said.String()
-}
-
-func TestExitCodes(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		fails error
-		args  string
-		code  int
-		says  string
+func TestTell(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		code int
+		text string
 	}{
-		{"done", nil, "work x", 0, ""},
-		{"help", nil, "", 0, ""},
-		{"error", errors.New("disk on fire"), "work x", 1, "gridtest: disk on fire\n"},
-		{"hint", jobs.WithHint(jobs.Errorf(jobs.Unavailable, "no answer"), "start it"), "work x", 1, "gridtest: no answer\nhint: start it\n"},
-		{"wrong file", jobs.Errorf(jobs.Invalid, "line 3: no"), "work x", 2, "gridtest: line 3: no\n"},
-		{"unknown command", nil, "wrok x", 2, "unknown command \"wrok\""},
-		{"unknown flag", nil, "work --what x", 2, "unknown flag: --what"},
-		{"flag of another type", nil, "work --cores many x", 2, "invalid argument"},
-		{"argument missing", nil, "work", 2, "accepts 1 arg(s), received 0"},
-		{"argument too many", nil, "work x y", 2, "accepts 1 arg(s), received 2"},
+		{nil, 0, ""},
+		{errors.New("no disk"), 1, "prog: no disk\n"},
+		{jobs.Errorf(jobs.Invalid, "a wrong file"), 2, "prog: a wrong file\n"},
+		{jobs.WithHint(jobs.Errorf(jobs.Unavailable, "nobody there"), "start it"), 1, "prog: nobody there\nhint: start it\n"},
 	} {
-		code, said := run(t, c.fails, strings.Fields(c.args)...)
-		if code != c.code || !strings.Contains(said, c.says) {
-			t.Errorf("%s: exit code %d and %q, expected %d and %q", c.name, code, said, c.code, c.says)
-		}
-		if code == 2 && c.fails == nil && !strings.Contains(said, "hint: gridtest") {
-			t.Errorf("%s: %q has no hint", c.name, said)
+		var out bytes.Buffer
+		if code := tell(&out, "prog", test.err); code != test.code || out.String() != test.text {
+			t.Errorf("%v: exit code %d, %q", test.err, code, out.String())
 		}
 	}
 }
 
-func TestLogLevel(t *testing.T) {
-	cmd := &cobra.Command{}
-	log := LogFlags(cmd)
-	if _, err := log(); err != nil {
-		t.Error(err)
+// TestUsage holds that wrong usage is exit code 2, and that only that is.
+func TestUsage(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"run"}, 0},
+		{[]string{"run", "--log-level", "debug"}, 0},
+		{[]string{"run", "--log-level", "loud"}, 2},
+		{[]string{"run", "--colour"}, 2},
+		{[]string{"run", "more"}, 2},
+		{[]string{"rum"}, 2},
+		{[]string{"fail"}, 1},
+	} {
+		root := command()
+		prepare(root)
+		root.SetArgs(test.args)
+		if code := tell(new(bytes.Buffer), root.Name(), root.Execute()); code != test.code {
+			t.Errorf("%q: exit code %d, expected %d", test.args, code, test.code)
+		}
 	}
-	if err := cmd.Flags().Set("log-level", "loud"); err != nil {
-		t.Fatal(err)
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{Use: "prog"}
+	work := &cobra.Command{Use: "run", Args: cobra.NoArgs}
+	log := LogFlags(work)
+	work.RunE = func(*cobra.Command, []string) error {
+		_, err := log()
+		return err
 	}
-	if _, err := log(); jobs.KindOf(err) != jobs.Invalid {
-		t.Errorf("level loud: %v", err)
+	root.AddCommand(work, &cobra.Command{Use: "fail", RunE: func(*cobra.Command, []string) error { return errors.New("no") }})
+	root.SetOut(new(bytes.Buffer))
+	return root
+}
+
+func TestMakeState(t *testing.T) {
+	path := t.TempDir() + "/a/b"
+	for range 2 {
+		dir, err := MakeState(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := dir.Stat(".")
+		if err := errors.Join(err, dir.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+			t.Errorf("mode %s: others may look in", info.Mode())
+		}
+	}
+	if _, err := MakeState("/dev/null/state"); jobs.HintOf(err) == "" {
+		t.Errorf("a folder that cannot be made: %v", err)
 	}
 }

@@ -11,8 +11,15 @@
 // What goes wrong where:
 //   - a unit fails: its failure is reported; the steward lends it again, elsewhere if it can;
 //   - this agent fails (disk, blobs out of reach, executor cannot start): the bundles go back unreported and
-//     the job rests here for a while;
-//   - no steward answers: nothing new starts once the last answer is older than a lease lives; what is
-//     finished stays in the journal and is offered until it is kept;
-//   - the lease was lost: the steward says drop, the units stop.
+//     the job rests here for a while, wakes or not; its blobs are verified again before it goes on;
+//   - a steward does not answer: the next one is asked, and the first again a minute later; no unit starts
+//     once the last answer is older than a lease lives, and other shards are not kept waiting;
+//   - holders or stewards lack something: packs and reports wait, in memory and in the journal, until backlog
+//     is full; a report that one steward refuses for good is still offered to the others;
+//   - the lease was lost: the steward says drop, the units stop;
+//   - the job ends or expires: its units stop, and what waits of it is forgotten;
+//   - the agent stops: units end, finished ones of unfinished bundles too are journalled, leases go back.
+//
+// The law of what is held: a bundle is held from its lending until it is dropped, given back, or in a durable
+// report, and backlog counts the outcomes of exactly the held ones.
 package worker

@@ -363,7 +363,7 @@ func (n *Node) keepSwept(ctx context.Context) {
 	var late []jobs.JobID
 	every(ctx, func() time.Duration {
 		gone, err := n.Store.Sweep(time.Now())
-		todo := append(late, gone...)
+		todo := slices.Concat(late, gone)
 		late = nil
 		for _, job := range todo {
 			if ferr := n.Blobs.Forget(job); ferr != nil {

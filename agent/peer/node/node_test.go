@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ type pool struct {
 	t         *testing.T
 	net       *simnet.Network
 	authority *identitytest.Grid
-	renewals  int
+	renewals  atomic.Int64
 }
 
 // inPool runs f in a bubble.
@@ -89,7 +90,7 @@ func (p *pool) open(i int, state string) (*Node, error) {
 }
 
 func (p *pool) renew(_ context.Context, old *identity.Identity) (*identity.Identity, []byte, error) {
-	p.renewals++
+	p.renewals.Add(1)
 	id := p.issue(old.Key)
 	return id, p.voucher(id), nil
 }
@@ -123,7 +124,7 @@ func (p *pool) serve(i int, state string) (*Node, func()) {
 	}
 }
 
-func address(i int) string { return fmt.Sprintf("10.0.0.%d:%d", i, testPort) }
+const firstAddress = "10.0.0.1:7745"
 
 func reachable(nodes ...*Node) bool {
 	for _, n := range nodes {
@@ -148,7 +149,7 @@ func TestPeersFindEachOtherQuickly(t *testing.T) {
 		a, stopA := p.serve(1, p.folder())
 		defer stopA()
 		time.Sleep(10 * time.Minute) // alone all the while
-		b, stopB := p.serve(2, p.folder(address(1)))
+		b, stopB := p.serve(2, p.folder(firstAddress))
 		defer stopB()
 		p.within(5*time.Second, "both are reachable", func() bool { return reachable(a, b) })
 	})
@@ -157,7 +158,7 @@ func TestPeersFindEachOtherQuickly(t *testing.T) {
 // TestKeptAddresses holds that a peer that starts alone still knows those who were off when it ran last.
 func TestKeptAddresses(t *testing.T) {
 	inPool(t, func(p *pool) {
-		stateA, stateB := p.folder(), p.folder(address(1), "10.0.0.77:1")
+		stateA, stateB := p.folder(), p.folder(firstAddress, "10.0.0.77:1")
 		a, stopA := p.serve(1, stateA)
 		b, stopB := p.serve(2, stateB)
 		p.within(time.Minute, "both are reachable", func() bool { return reachable(a, b) })
@@ -173,7 +174,7 @@ func TestKeptAddresses(t *testing.T) {
 		p.within(time.Minute, "both are reachable again", func() bool { return reachable(a, b) })
 		kept, err := LoadPeers(b.dir)
 		p.must(err)
-		if !slices.Contains(kept, address(1)) || !slices.Contains(kept, "10.0.0.77:1") {
+		if !slices.Contains(kept, firstAddress) || !slices.Contains(kept, "10.0.0.77:1") {
 			t.Errorf("kept %v", kept)
 		}
 	})
@@ -218,7 +219,7 @@ func TestServeAndClose(t *testing.T) {
 			defer dir.Close()
 			time.Sleep(time.Second)
 			a, err := LoadAddresses(dir)
-			if err != nil || a.Grid != address(1) || a.ID != n.ID() || a.PID != os.Getpid() {
+			if err != nil || a.Grid != firstAddress || a.ID != n.ID() || a.PID != os.Getpid() {
 				t.Errorf("addresses %+v, %v", a, err)
 			}
 			stop()
@@ -241,18 +242,18 @@ func TestRenewal(t *testing.T) {
 		inPool(t, func(p *pool) {
 			a, stopA := p.serve(1, p.folder())
 			defer stopA()
-			b, stopB := p.serve(2, p.folder(address(1)))
+			b, stopB := p.serve(2, p.folder(firstAddress))
 			defer stopB()
 			time.Sleep(life/2 - time.Minute)
-			if p.renewals != 0 {
-				t.Errorf("%d renewals within the first half", p.renewals)
+			if n := p.renewals.Load(); n != 0 {
+				t.Errorf("%d renewals within the first half", n)
 			}
 			time.Sleep(life/2 + time.Hour) // what both said at first is worth nothing any more
 			if !reachable(a, b) {
 				t.Errorf("members %v and %v", a.Members(), b.Members())
 			}
-			if p.renewals != 4 {
-				t.Errorf("%d renewals, expected 2 of each peer", p.renewals)
+			if n := p.renewals.Load(); n != 4 {
+				t.Errorf("%d renewals, expected 2 of each peer", n)
 			}
 		})
 	})
@@ -262,8 +263,8 @@ func TestRenewal(t *testing.T) {
 			time.Sleep(30 * 24 * time.Hour)
 			_, stop := p.serve(1, state)
 			stop()
-			if p.renewals != 1 {
-				t.Errorf("%d renewals", p.renewals)
+			if n := p.renewals.Load(); n != 1 {
+				t.Errorf("%d renewals", n)
 			}
 		})
 	})
