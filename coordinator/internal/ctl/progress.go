@@ -68,7 +68,7 @@ func (p *progress) showBar(options ...mpb.ContainerOption) {
 	p.every(200*time.Millisecond, func(last bool) {
 		s := p.snapshot()
 		bar.SetTotal(int64(s.total), last && s.done == s.total) // at most manifest.MaxUnits
-		bar.SetCurrent(int64(s.done)) // at most manifest.MaxUnits
+		bar.SetCurrent(int64(s.done))                           // at most manifest.MaxUnits
 		if last {
 			bar.Abort(false) // of no effect on a complete one
 			screen.Wait()
