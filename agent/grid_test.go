@@ -62,6 +62,7 @@ type machine struct {
 // inGrid runs f in a bubble with a grid of so many agents, all of them running and eligible.
 func inGrid(t *testing.T, agents int, f func(*grid)) {
 	t.Helper()
+	t.Parallel() // much of the real time is spent waiting for the disk
 	synctest.Test(t, func(t *testing.T) {
 		g := newGrid(t)
 		for range agents {
