@@ -153,14 +153,21 @@ func (n *Node) others() []peer.Member {
 }
 
 // keepReachable asks peers to dial back and says in gossip whether one could. A peer that nobody can dial
-// keeps no ledgers and no blobs of others.
+// keeps no ledgers and no blobs of others. Who is alone for a while counts as reachable: there is nobody to ask
+// and nobody to mislead, and a pool of one must be able to work without its coordinator.
 func (n *Node) keepReachable(ctx context.Context) {
+	alone := time.Now()
 	every(ctx, func() time.Duration {
 		others := n.others()
 		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 		if len(others) == 0 {
-			return lookEvery
+			if time.Since(alone) < settleTime {
+				return lookEvery
+			}
+			n.update(func(s *gossip.State) { s.Reachable = true })
+			return reachEvery
 		}
+		alone = time.Now()
 		for _, m := range others[:min(len(others), 3)] {
 			err := n.askDialBack(ctx, m)
 			if err == nil {

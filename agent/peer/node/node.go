@@ -125,8 +125,32 @@ func (n *Node) open() error {
 	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
 		return err
 	}
+	if err := n.forgetOrphans(); err != nil {
+		return err
+	}
 	n.Client = blobs.NewClient(n.Blobs, n.Dialer, id.Key)
 	return n.listen(id)
+}
+
+// forgetOrphans removes blobs of jobs that are not live here: of a job that expired while this peer was off, or
+// whose upload never came to an end.
+func (n *Node) forgetOrphans() error {
+	seen := map[jobs.JobID]bool{}
+	for _, kept := range n.Blobs.List() {
+		for _, job := range kept.Jobs {
+			if seen[job] {
+				continue
+			}
+			seen[job] = true
+			if _, err := n.Store.Job(job); err == nil {
+				continue
+			}
+			if err := n.Blobs.Forget(job); err != nil {
+				return fmt.Errorf("remove blobs of a job that is gone: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (n *Node) listen(id *identity.Identity) error {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -152,6 +153,39 @@ func TestPeersFindEachOtherQuickly(t *testing.T) {
 		b, stopB := p.serve(2, p.folder(firstAddress))
 		defer stopB()
 		p.within(5*time.Second, "both are reachable", func() bool { return reachable(a, b) })
+	})
+}
+
+// TestAlone: a pool of one, whose coordinator is gone, still has somebody to keep ledgers.
+func TestAlone(t *testing.T) {
+	inPool(t, func(p *pool) {
+		a, stopA := p.serve(1, p.folder("10.0.0.99:1"))
+		defer stopA()
+		time.Sleep(settleTime - time.Second)
+		if reachable(a) {
+			t.Error("called itself reachable before it had looked for others")
+		}
+		p.within(5*time.Second, "it is reachable", func() bool { return reachable(a) })
+	})
+}
+
+// TestOrphansGo: the blobs of a job that ended while the peer was off do not stay for ever.
+func TestOrphansGo(t *testing.T) {
+	inPool(t, func(p *pool) {
+		state := p.folder()
+		n, err := p.open(1, state)
+		p.must(err)
+		data := []byte("of a job that nobody knows")
+		blob := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
+		p.must(n.Blobs.Put(jobs.JobID{1}, blob, bytes.NewReader(data)))
+		p.must(n.Close())
+		p.net.Stop("10.0.0.1")
+		again, err := p.open(1, state)
+		p.must(err)
+		defer again.Close()
+		if list := again.Blobs.List(); len(list) > 0 {
+			t.Errorf("kept %v", list)
+		}
 	})
 }
 
