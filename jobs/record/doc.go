@@ -29,6 +29,9 @@ const (
 	// MaxPayload bounds a payload, in bytes: the largest report without failures takes about half of it, and
 	// with its envelope, chain and receipts it fits into one RPC message.
 	MaxPayload = 2 << 20
+	// MaxReceipt bounds a receipt's payload, in bytes; it takes about a hundred. A padded one would make a record
+	// that fits into no message any more once it is passed on.
+	MaxReceipt = 1 << 10
 	// MaxEnvelope bounds an encoded envelope, in bytes.
 	MaxEnvelope = MaxPayload + 4<<10
 	// MaxSignatures bounds the signatures of one envelope: a manifest has two, everything else one.

@@ -42,7 +42,7 @@ func (r *Receipt) Encode() []byte {
 // DecodeReceipt reads a receipt's payload.
 func DecodeReceipt(b []byte) (*Receipt, error) {
 	var p gridv1.Receipt
-	if err := unmarshal("receipt", b, &p, MaxPayload); err != nil {
+	if err := unmarshal("receipt", b, &p, MaxReceipt); err != nil {
 		return nil, err
 	}
 	blob, err := BlobFromProto(p.GetBlob())

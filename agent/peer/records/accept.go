@@ -20,10 +20,6 @@ const maxSigners = 4
 // maxReceipts bounds the receipts with one report.
 const maxReceipts = 8
 
-// maxReceiptBytes bounds the payload of one receipt, which takes about a hundred bytes: padded ones would make
-// a record that fits into no message any more once it is passed on.
-const maxReceiptBytes = 1 << 10
-
 // Record is what is stored and forwarded.
 type Record struct {
 	Envelope record.Envelope
@@ -130,8 +126,8 @@ func (s *Store) verify(o Offer, now time.Time) (accepted, error) {
 			len(o.Envelope.Signatures), len(o.Chains), len(o.Receipts))
 	}
 	for _, r := range o.Receipts {
-		if len(r.Payload) > maxReceiptBytes {
-			return accepted{}, jobs.Errorf(jobs.Invalid, "receipt of %d bytes, expected at most %d", len(r.Payload), maxReceiptBytes)
+		if len(r.Payload) > record.MaxReceipt {
+			return accepted{}, jobs.Errorf(jobs.Invalid, "receipt of %d bytes, expected at most %d", len(r.Payload), record.MaxReceipt)
 		}
 	}
 	a, err := decodePayload(o.Record)
