@@ -100,6 +100,7 @@ type Coordinator struct {
 	seeder  *seeding.Seeder
 	gather  *throughput.Gatherer
 	metrics *http.Server // nil: none
+	handed  bool         // the network belongs to the node
 }
 
 // New opens a coordinator. It takes over o.Network and o.Metrics.
@@ -125,14 +126,15 @@ func (c *Coordinator) open() error {
 		return err
 	}
 	policy := &latePolicy{}
-	if c.node, err = node.New(c.nodeOptions(authority, policy), node.Hooks{}); err != nil {
+	c.handed = true // node.New closes the network if it fails
+	if c.node, err = node.New(c.nodeOptions(authority, config, policy), node.Hooks{}); err != nil {
 		return err
 	}
 	dial := func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
 		return c.node.Dialer.Conn(address, id)
 	}
 	c.seeder = seeding.New(seeding.Options{
-		Store: c.node.Store, Blobs: c.node.Blobs, Replicate: c.node.Client.Replicate, Dial: dial,
+		Store: c.node.Store, Blobs: c.node.Blobs, Place: c.node.Client.Place, Dial: dial,
 		Members: c.node.Members, Log: c.o.Log,
 	})
 	c.admit, err = admission.New(admission.Options{
@@ -156,10 +158,10 @@ func (c *Coordinator) open() error {
 	return nil
 }
 
-func (c *Coordinator) nodeOptions(authority *identity.Authority, policy *latePolicy) node.Options {
+func (c *Coordinator) nodeOptions(authority *identity.Authority, config admission.Config, policy *latePolicy) node.Options {
 	o := node.Options{
 		State: c.o.State, Network: c.o.Network, Advertise: c.o.Advertise,
-		Accept: identity.Accept{Anonymous: true, Expired: true}, Policy: policy, Log: c.o.Log,
+		Accept: identity.Accept{Anonymous: true, Expired: true}, Policy: policy, Quota: config.MaxDiskMiB << 20, Log: c.o.Log,
 		Renew: func(_ context.Context, old *identity.Identity) (*identity.Identity, []byte, error) {
 			return selfIssue(authority, old.Key)
 		},
@@ -222,7 +224,7 @@ func (c *Coordinator) Close() error {
 	switch {
 	case c.node != nil:
 		err = c.node.Close()
-	default:
+	case !c.handed:
 		err = errors.Join(c.o.Network.Listener.Close(), c.o.Network.Packets.Close())
 	}
 	if c.o.Metrics != nil && c.metrics == nil {

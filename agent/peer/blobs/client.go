@@ -168,6 +168,23 @@ func (c *Client) Replicate(ctx context.Context, job jobs.JobID, b jobs.Blob, to 
 	return receipts, nil
 }
 
+// Place gives the blob to the members that should hold it. Where too few of the first choices take it the next
+// are asked. It returns the receipts that came; with fewer than peer.Needed the error says why.
+func (c *Client) Place(ctx context.Context, job jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
+	need := peer.Needed(members)
+	ranked := peer.Holders(b.Digest, members, 2*peer.Copies)
+	var receipts []record.Envelope
+	err := jobs.Errorf(jobs.Unavailable, "no agent is here that could hold blob %s", short(b.Digest))
+	for len(ranked) > 0 && len(receipts) < need {
+		n := min(peer.Copies, len(ranked))
+		var got []record.Envelope
+		got, err = c.Replicate(ctx, job, b, ranked[:n], need-len(receipts))
+		receipts = append(receipts, got...)
+		ranked = ranked[n:]
+	}
+	return receipts, err
+}
+
 // answer is what one member said to Replicate.
 type answer struct {
 	from    jobs.AgentID

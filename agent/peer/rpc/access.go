@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	grpcpeer "google.golang.org/grpc/peer"
@@ -41,7 +42,7 @@ func Access() Table {
 		},
 		gridv1.Coordinator_Submit_FullMethodName: roles(submitter),
 		gridv1.Records_Sync_FullMethodName:       roles(agent, coordinator),
-		gridv1.Records_Push_FullMethodName:       roles(agent, coordinator, submitter), // submitters: rulings, seals
+		gridv1.Records_Push_FullMethodName:       roles(agent, coordinator, submitter), // submitters: rulings
 		gridv1.Records_Pull_FullMethodName:       roles(agent, coordinator, submitter, operator),
 		gridv1.Steward_Exchange_FullMethodName:   roles(agent),
 		gridv1.Steward_Summary_FullMethodName:    roles(agent, coordinator, submitter, operator),
@@ -52,6 +53,9 @@ func Access() Table {
 		gridv1.Members_DialBack_FullMethodName:   roles(agent, coordinator),
 	}
 }
+
+// access is the table, made once.
+var access = sync.OnceValue(Access)
 
 // Caller returns who called: what the TLS handshake proved, or the zero Caller. Expired is as of now, however
 // old the connection is.
@@ -78,7 +82,7 @@ func WithCaller(ctx context.Context, c identity.Caller) context.Context {
 // method's name and never with one that came over the wire.
 func Allow(ctx context.Context, method string) (identity.Caller, error) {
 	c := Caller(ctx)
-	rule := Access()[method]
+	rule := access()[method]
 	switch {
 	case !slices.Contains(rule.Roles, c.Role) && c.Role == peer.Anonymous:
 		return identity.Caller{}, jobs.WithHint(jobs.Errorf(jobs.Denied, "%s needs a certificate", method),

@@ -34,6 +34,7 @@ type Config struct {
 	MaxTimeoutMinutes   int    `yaml:"max_timeout_minutes"`
 	MaxKeepDays         int    `yaml:"max_keep_days"`
 	MaxJobMiB           int64  `yaml:"max_job_mib"`
+	MaxDiskMiB          int64  `yaml:"max_disk_mib"`
 }
 
 // configText is what init writes; it must parse to the defaults.
@@ -42,7 +43,7 @@ const configText = `# What the coordinator admits. Read when it starts.
 # Agents in the pool. At most 1000; gossip is measured for 500.
 max_agents: 500
 
-# Live jobs of one submitter, that is, jobs that have not expired.
+# Live jobs of one submitter: not expired, cancelled or sealed.
 max_jobs_per_submitter: 100
 
 # Units of one job.
@@ -57,6 +58,9 @@ max_keep_days: 30
 
 # Program and inputs of one job together.
 max_job_mib: 10240
+
+# What this coordinator keeps on its own disk of programs and inputs.
+max_disk_mib: 102400
 `
 
 // WriteConfig writes the limits file with its defaults.
@@ -116,6 +120,7 @@ func (c *Config) validate() error {
 		"max_timeout_minutes: %d, expected 1 to %d", c.MaxTimeoutMinutes, manifest.MaxTimeout/time.Minute)
 	check(c.MaxKeepDays >= 1 && c.MaxKeepDays <= 30, "max_keep_days: %d, expected 1 to 30", c.MaxKeepDays)
 	check(c.MaxJobMiB >= 1 && c.MaxJobMiB <= manifest.MaxBlob>>20, "max_job_mib: %d, expected 1 to %d", c.MaxJobMiB, manifest.MaxBlob>>20)
+	check(c.MaxDiskMiB >= 1 && c.MaxDiskMiB <= manifest.MaxBlob>>20, "max_disk_mib: %d, expected 1 to %d", c.MaxDiskMiB, manifest.MaxBlob>>20)
 	return errors.Join(errs...)
 }
 

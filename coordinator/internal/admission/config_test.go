@@ -12,7 +12,7 @@ func TestConfigDefaults(t *testing.T) {
 	dir := identitytest.Folder(t)
 	want := Config{
 		MaxAgents: 500, MaxJobsPerSubmitter: 100, MaxUnits: 10_000_000, MaxMemoryMiB: 4096, MaxTimeoutMinutes: 1440,
-		MaxKeepDays: 30, MaxJobMiB: 10240,
+		MaxKeepDays: 30, MaxJobMiB: 10240, MaxDiskMiB: 102400,
 	}
 	without, err := LoadConfig(dir)
 	if err != nil || without != want {

@@ -28,8 +28,9 @@ type Options struct {
 	Blobs      blobs.Store
 	Members    func() []peer.Member
 	GossipKeys [][]byte
-	Seed       func(ctx context.Context, job jobs.JobID) int // hands a job to agents, returns to how many
-	Log        *slog.Logger
+	// Seed hands a job to agents and returns to how many; fresh: it was admitted just now.
+	Seed func(ctx context.Context, job jobs.JobID, fresh bool) int
+	Log  *slog.Logger
 }
 
 // Service answers Coordinator calls. It is the blob policy of the coordinator too.

@@ -52,7 +52,7 @@ func newPlace(t *testing.T) *place {
 		Config:    Config{MaxAgents: 2, MaxJobsPerSubmitter: 2, MaxUnits: 10, MaxMemoryMiB: 64, MaxTimeoutMinutes: 1, MaxKeepDays: 1, MaxJobMiB: 1},
 		Authority: p.grid.Authority, Identity: func() *identity.Identity { return own }, Store: store, Blobs: blobs.NewMemory(0),
 		Members: func() []peer.Member { return p.members }, GossipKeys: [][]byte{[]byte("gossip key")},
-		Seed: func(_ context.Context, id jobs.JobID) int {
+		Seed: func(_ context.Context, id jobs.JobID, _ bool) int {
 			p.seeded = append(p.seeded, id)
 			return 3
 		},

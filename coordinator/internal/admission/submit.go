@@ -44,7 +44,7 @@ func (s *Service) Submit(ctx context.Context, req *gridv1.SubmitRequest) (*gridv
 	}
 	id := jobs.JobID(env.ID())
 	if _, err := s.o.Store.Job(id); err == nil {
-		return s.admitted(ctx, id)
+		return s.admitted(ctx, id, false)
 	}
 	m, err := s.check(env, who, time.Now())
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Service) Submit(ctx context.Context, req *gridv1.SubmitRequest) (*gridv
 	delete(s.pending, id)
 	s.mu.Unlock()
 	s.log.Info("admitted", "job", id, "name", m.Name, "submitter", who.ID, "units", m.Units)
-	return s.admitted(ctx, id)
+	return s.admitted(ctx, id, true)
 }
 
 func (s *Service) check(env record.Envelope, who identity.Caller, now time.Time) (*manifest.Manifest, error) {
@@ -225,8 +225,8 @@ func (s *Service) admit(ctx context.Context, env record.Envelope, chain [][]byte
 	return err
 }
 
-func (s *Service) admitted(ctx context.Context, id jobs.JobID) (*gridv1.SubmitReply, error) {
-	seeded := s.o.Seed(ctx, id)
+func (s *Service) admitted(ctx context.Context, id jobs.JobID, fresh bool) (*gridv1.SubmitReply, error) {
+	seeded := s.o.Seed(ctx, id, fresh)
 	o, err := s.o.Store.Get(jobs.Digest(id))
 	if err != nil {
 		return nil, err

@@ -28,85 +28,131 @@ import (
 const (
 	retryEvery  = 2 * time.Second
 	pushTimeout = 10 * time.Second
+	// parallel is how many jobs are handed over at the same time: a large one does not hold up the others.
+	parallel = 4
 )
 
 // Options say what a Seeder needs.
 type Options struct {
-	Store     *records.Store
-	Blobs     blobs.Store
-	Replicate func(ctx context.Context, job jobs.JobID, b jobs.Blob, to []peer.Member, need int) ([]record.Envelope, error)
-	Dial      func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
-	Members   func() []peer.Member
-	Log       *slog.Logger
+	Store *records.Store
+	Blobs blobs.Store
+	// Place stores a blob at the members that should hold it.
+	Place   func(ctx context.Context, job jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error)
+	Dial    func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
+	Members func() []peer.Member
+	Log     *slog.Logger
 }
 
 // Seeder hands jobs over.
 type Seeder struct {
-	o   Options
-	log *slog.Logger
+	o     Options
+	log   *slog.Logger
+	slots chan struct{} // one for each job that is being handed over
 
-	one sync.Mutex         // held while a job is handed over: one at a time, so that uploads do not compete
-	mu  sync.Mutex         // guards everything below
-	to  map[jobs.JobID]int // agents that a job was handed to
+	mu    sync.Mutex               // guards everything below
+	state map[jobs.JobID]*handOver // of live jobs
+}
+
+// handOver is how far a job is.
+type handOver struct {
+	fresh  bool // admitted by this run of the coordinator: nobody else can have lent its units
+	busy   bool
+	agents int // that it was handed to; 0: not yet
 }
 
 // New returns a seeder that has handed nothing over.
 func New(o Options) *Seeder {
-	return &Seeder{o: o, log: o.Log.With("component", "seeding"), to: map[jobs.JobID]int{}}
+	return &Seeder{
+		o: o, log: o.Log.With("component", "seeding"),
+		slots: make(chan struct{}, parallel), state: map[jobs.JobID]*handOver{},
+	}
 }
 
-// Run retries what could not be handed over, until ctx ends. Jobs that were live when it starts are not new
-// to the grid.
+// Run hands over what is not yet, until ctx ends: jobs that could not be, and those that were live before the
+// coordinator started, which are not new to the grid.
 func (s *Seeder) Run(ctx context.Context) {
-	known := map[jobs.JobID]bool{}
-	for _, j := range s.o.Store.Jobs(true) {
-		known[j.ID] = true
-	}
 	ticker := time.NewTicker(retryEvery)
 	defer ticker.Stop()
+	var work sync.WaitGroup
+	defer work.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for _, j := range s.o.Store.Jobs(true) {
-				s.seed(ctx, j, !known[j.ID])
-			}
+		}
+		live := s.o.Store.Jobs(true)
+		s.forget(live)
+		for _, j := range live {
+			work.Go(func() { s.seed(ctx, j, false) })
 		}
 	}
 }
 
-// Seed hands a job that was just admitted over and returns to how many agents: 0 when it must be tried again,
-// which Run does.
-func (s *Seeder) Seed(ctx context.Context, id jobs.JobID) int {
+// Seed hands a job over and returns to how many agents: 0 when it must be tried again, which Run does. Fresh
+// says that the job was admitted just now.
+func (s *Seeder) Seed(ctx context.Context, id jobs.JobID, fresh bool) int {
 	job, err := s.o.Store.Job(id)
 	if err != nil {
 		return 0
 	}
-	return s.seed(ctx, job, true)
+	return s.seed(ctx, job, fresh)
 }
 
 func (s *Seeder) seed(ctx context.Context, job records.Job, fresh bool) int {
-	s.one.Lock()
-	defer s.one.Unlock()
-	s.mu.Lock()
-	n := s.to[job.ID]
-	s.mu.Unlock()
-	if n > 0 {
-		return n
+	h, agents := s.begin(job.ID, &fresh)
+	if h == nil {
+		return agents
 	}
-	n, err := s.handOver(ctx, job, fresh)
+	var err error
+	select {
+	case s.slots <- struct{}{}:
+		agents, err = s.handOver(ctx, job, fresh)
+		<-s.slots
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.busy = false
 	if err != nil {
 		s.log.Info("cannot hand a job over yet", "job", job.ID, "err", err)
 		return 0
 	}
-	if n > 0 {
-		s.log.Info("handed over", "job", job.ID, "agents", n)
-		s.mu.Lock()
-		s.to[job.ID] = n
-		s.mu.Unlock()
+	if h.agents = agents; agents > 0 {
+		s.log.Info("handed over", "job", job.ID, "agents", agents)
 	}
-	return n
+	return agents
+}
+
+// begin returns the job's state if it is to be handed over now, else to how many agents it was. It keeps in mind
+// that a job is fresh, and says so the next time.
+func (s *Seeder) begin(id jobs.JobID, fresh *bool) (*handOver, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.state[id]
+	if h == nil {
+		h = &handOver{}
+		s.state[id] = h
+	}
+	h.fresh = h.fresh || *fresh
+	*fresh = h.fresh
+	if h.busy || h.agents > 0 {
+		return nil, h.agents
+	}
+	h.busy = true
+	return h, 0
+}
+
+// forget drops what is known of jobs that have ended.
+func (s *Seeder) forget(live []records.Job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, h := range s.state {
+		if !h.busy && !slices.ContainsFunc(live, func(j records.Job) bool { return j.ID == id }) {
+			delete(s.state, id)
+		}
+	}
 }
 
 func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int, error) {
@@ -124,14 +170,13 @@ func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int
 	}
 	targets = appendNew(targets, stewards)
 	for _, b := range all {
-		targets = appendNew(targets, peer.Holders(b.Digest, members, peer.Copies))
+		targets = appendNew(targets, peer.Holders(b.Digest, members, 2*peer.Copies))
 	}
 	if _, err := s.push(ctx, job, targets, false); err != nil {
 		return 0, err
 	}
-	need := peer.Needed(members)
 	for _, b := range all {
-		if _, err := s.o.Replicate(ctx, job.ID, b, peer.Holders(b.Digest, members, peer.Copies), need); err != nil {
+		if _, err := s.o.Place(ctx, job.ID, b, members); err != nil {
 			return 0, err
 		}
 	}
