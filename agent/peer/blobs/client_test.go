@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/blobs/blobstest"
 	"idlegrid/jobs"
@@ -205,6 +207,27 @@ func TestReplicate(t *testing.T) {
 		expectReceipts(t, receipts, b, self)
 		_, err = c.Replicate(t.Context(), otherJob, b, members(a), 1)
 		expectKind(t, err, jobs.NotFound)
+	})
+}
+
+// TestPlace: of the six first choices at most four are off, so whatever the order, two that are there take it.
+func TestPlace(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		self, c := n.client(0)
+		var all []peer.Member
+		for i := range 4 {
+			all = append(all, members(n.honest(fmt.Sprint("here", i)), n.node(fmt.Sprint("off", i)))...)
+		}
+		for i := range all {
+			all[i].Role, all[i].Class, all[i].Reachable = peer.Agent, peer.Office, true
+		}
+		b := blobstest.Put(t, self.store, job, content)
+		receipts, err := c.Place(t.Context(), job, b, all)
+		if err != nil || len(receipts) < 2 {
+			t.Errorf("%d receipts, %v", len(receipts), err)
+		}
+		_, err = c.Place(t.Context(), job, b, nil)
+		expectKind(t, err, jobs.Unavailable)
 	})
 }
 
