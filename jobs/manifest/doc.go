@@ -41,6 +41,10 @@
 // need a pattern that does. A folder alone is an error (write folder/*), and so are a glob that matches
 // nothing and a file that two entries give.
 //
+// A unit may print 16 MiB on standard output (more fails it) and 1 MiB on standard error (the rest is dropped), and
+// leave 64 MiB in 1,000 files and folders in /out. It has no network, no clock but one that starts at the same
+// time in every run, and no host folder.
+//
 // The whole manifest has at most 16 KiB: whatever is larger belongs into an input file. The default of
 // bundle makes a job of more than 16384 units one shard, as far as the limit of bundle goes. YAML's anchors,
 // aliases, tags and directives are refused: a job.yaml is short, and they are how a small file becomes a

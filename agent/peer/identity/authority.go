@@ -41,9 +41,11 @@ type Authority struct {
 // Create makes a new grid's root and issuing certificates in a folder that has none. The root's key lies in
 // root-key.pem; that file may be moved to a safe place, only Reissue needs it.
 func Create(dir *os.Root) (*Authority, error) {
-	if _, err := dir.Stat(rootFile); !errors.Is(err, fs.ErrNotExist) {
-		return nil, jobs.WithHint(jobs.Errorf(jobs.Exists, "there is a grid in %s already", dir.Name()),
-			"choose another folder")
+	for _, name := range []string{rootFile, rootKeyFile, issuingFile, keyFile, chainFile} {
+		if _, err := dir.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			return nil, jobs.WithHint(jobs.Errorf(jobs.Exists, "%s has a %s already", dir.Name(), name),
+				"a new grid needs a folder of its own; what is there may be the only copy of a grid's keys")
+		}
 	}
 	key, err := NewKey()
 	if err != nil {

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"io/fs"
 	"runtime"
@@ -86,14 +87,17 @@ func TestCreateRefusesAnExistingGrid(t *testing.T) {
 	grid := identitytest.NewGrid(t)
 	_, err := identity.Create(grid.Dir)
 	expectKind(t, err, jobs.Exists)
-	// An init that was killed before the last file starts anew.
+	// A part of a grid may be all that is left of one: it is not written over.
 	if err := grid.Dir.Remove("root.pem"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = identity.Open(grid.Dir)
 	expectKind(t, err, jobs.NotFound)
-	if _, err := identity.Create(grid.Dir); err != nil {
-		t.Error(err)
+	before := must[[]byte](t)(grid.Dir.ReadFile("issuing.pem"))
+	_, err = identity.Create(grid.Dir)
+	expectKind(t, err, jobs.Exists)
+	if after := must[[]byte](t)(grid.Dir.ReadFile("issuing.pem")); !bytes.Equal(before, after) {
+		t.Error("the issuing key was replaced")
 	}
 }
 

@@ -119,6 +119,10 @@ func ClassOf(state string) (peer.Class, error) {
 	if err := errors.Join(err, dir.Close()); err != nil {
 		return 0, notJoined(err)
 	}
+	if c := id.Caller(); c.Role != peer.Agent {
+		return 0, jobs.WithHint(jobs.Errorf(jobs.Invalid, "%s is the state folder of a %s, not of an agent", state, c.Role),
+			"each agent needs a state folder of its own: name it with --state")
+	}
 	return id.Caller().Class, nil
 }
 

@@ -87,6 +87,36 @@ func advertised(n Network, advertise string, peers []string) (netip.AddrPort, er
 			return netip.AddrPortFrom(local.Addr().Unmap(), a.Port()), nil
 		}
 	}
-	return a, jobs.WithHint(jobs.Errorf(jobs.Invalid, "listening on every interface, and none of them leads to a peer"),
-		"name the address that others reach this machine at with --advertise IP:port")
+	if ip, ok := onlyAddress(); ok {
+		return netip.AddrPortFrom(ip, a.Port()), nil
+	}
+	return a, jobs.WithHint(jobs.Errorf(jobs.Invalid, "listening on every interface, and this machine has not just one address"),
+		"name the address that others reach this machine at with --advertise IP:port, or one to listen on with --listen")
+}
+
+// onlyAddress returns the one address that others may reach this machine at, IPv4 first, if there is just one.
+func onlyAddress() (netip.Addr, bool) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	var v4, v6 []netip.Addr
+	for _, a := range all {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || !prefix.Addr().IsGlobalUnicast() {
+			continue
+		}
+		if ip := prefix.Addr().Unmap(); ip.Is4() {
+			v4 = append(v4, ip)
+		} else {
+			v6 = append(v6, ip)
+		}
+	}
+	switch {
+	case len(v4) == 1:
+		return v4[0], true
+	case len(v4) == 0 && len(v6) == 1:
+		return v6[0], true
+	}
+	return netip.Addr{}, false
 }

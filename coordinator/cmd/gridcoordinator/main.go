@@ -31,8 +31,8 @@ func newInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a new grid: its keys, certificates and limits file",
-		Long: "Make a new grid in the state folder. Back up two files of it: issuing.pem, with which the coordinator\n" +
-			"enrols machines, and root-key.pem, which may be moved away: only a new issuing key needs it.",
+		Long: "Make a new grid in the state folder. Back up *.pem and grid.json of it: with them the coordinator can be\n" +
+			"put back. root-key.pem may be moved away: only a new issuing key needs it.",
 		Example: "  gridcoordinator init --state /var/lib/idlegrid/coordinator",
 		Args:    cobra.NoArgs,
 	}

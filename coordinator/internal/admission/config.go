@@ -88,7 +88,14 @@ func LoadConfig(dir *os.Root) (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	return c, c.read(text)
+	if len(bytes.TrimSpace(text)) == 0 {
+		return c, nil
+	}
+	if err := c.read(text); err != nil {
+		return c, jobs.WithHint(err, "%s in %s; `gridcoordinator init` in an empty folder writes one with all keys and their defaults",
+			ConfigFile, dir.Name())
+	}
+	return c, nil
 }
 
 func parseConfig(text []byte) (Config, error) {

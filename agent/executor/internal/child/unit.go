@@ -213,7 +213,11 @@ func (g *guest) otherwise(code uint32) *gridv1.Failure {
 
 func (g *guest) memoryText() string {
 	m := g.program.memory
-	return fmt.Sprintf("asked for %d MiB of memory, the limit is %d MiB", (m.refused+1<<20-1)>>20, m.limit>>20)
+	unit, shift := "MiB", 20
+	if m.limit < 1<<20 {
+		unit, shift = "KiB", 10
+	}
+	return fmt.Sprintf("asked for %d %s of memory, the limit is %d %s", (m.refused+1<<shift-1)>>shift, unit, m.limit>>shift, unit)
 }
 
 // failure returns a failure whose text others can take: valid UTF-8 of bounded length.
