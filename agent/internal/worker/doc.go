@@ -20,6 +20,10 @@
 //   - the job ends or expires: its units stop, and what waits of it is forgotten;
 //   - the agent stops: units end, finished ones of unfinished bundles too are journalled, leases go back.
 //
-// The law of what is held: a bundle is held from its lending until it is dropped, given back, or in a durable
-// report, and backlog counts the outcomes of exactly the held ones.
+// Where the outcomes of a bundle are large, or backlog is full, those units that ended go into a report ahead
+// of the others, as a part of the bundle.
+//
+// The law of what is held: a bundle is held from its lending until it is dropped, given back, or durable
+// reports name all its units. An outcome counts in backlog until its report is durable or it is discarded;
+// whoever takes an unfinished bundle back does not discard its finished parts.
 package worker

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// flushAfter and flushBundles: everything that finished within it goes into one report.
-	flushAfter   = 250 * time.Millisecond
-	flushBundles = 256
-	// flushBytes bounds a pack, unless one bundle alone is larger.
+	// flushAfter and flushParts: everything that finished within it goes into one report.
+	flushAfter = 250 * time.Millisecond
+	flushParts = 256
+	// flushBytes bounds a pack, unless one part alone is larger: by less than an outcome.
 	flushBytes = 8 << 20
 	// reportBytes bounds a report, in bytes as counted by unitBytes: below record.MaxPayload, and above what
 	// the largest bundle takes without texts.
@@ -37,29 +37,44 @@ var errUnfit = errors.New("own report refused")
 
 // ended takes a unit's result into its bundle.
 func (w *Worker) ended(b *bundle, u record.UnitReport, outcome []byte, now time.Time) {
-	if b.size+len(u.Failure.Text) > reportBytes-manifest.MaxBundle*unitBytes {
+	p := &b.ended
+	if p.size+len(u.Failure.Text) > reportBytes-manifest.MaxBundle*unitBytes {
 		u.Failure.Text = "" // so many units of this bundle failed that their texts do not fit into one report
 	}
-	b.units = append(b.units, u)
-	b.packed = append(b.packed, record.UnitOutcome{Unit: u.Unit, Bytes: outcome})
-	b.bytes += len(outcome)
-	b.size += unitBytes + len(u.Failure.Text)
+	p.units = append(p.units, u)
+	p.packed = append(p.packed, record.UnitOutcome{Unit: u.Unit, Bytes: outcome})
+	p.bytes += len(outcome)
+	p.size += unitBytes + len(u.Failure.Text)
 	b.open--
 	w.backlog += len(outcome)
 	w.spent(b.shard.job.Manifest.Submitter, u.Times.CPU, now)
-	if b.open == 0 {
+	if b.open == 0 || p.bytes >= flushBytes {
 		w.finish(b, now)
 	}
 }
 
-// finish queues a bundle for the next pack.
+// finish queues what ended of a bundle for the next pack.
 func (w *Worker) finish(b *bundle, now time.Time) {
-	slices.SortFunc(b.units, func(x, y record.UnitReport) int { return cmp.Compare(x.Unit, y.Unit) })
+	p := b.ended
+	p.bundle, b.ended = b, part{}
+	b.parts++
+	slices.SortFunc(p.units, func(x, y record.UnitReport) int { return cmp.Compare(x.Unit, y.Unit) })
 	if len(w.finished) == 0 {
 		w.oldest = now
 	}
-	w.finished = append(w.finished, b)
-	w.bytes += b.bytes
+	w.finished = append(w.finished, &p)
+	w.bytes += p.bytes
+}
+
+// finishAll queues what ended of all bundles, finished or not.
+func (w *Worker) finishAll(now time.Time) {
+	for _, s := range w.shards {
+		for _, b := range s.bundles {
+			if len(b.ended.units) > 0 {
+				w.finish(b, now)
+			}
+		}
+	}
 }
 
 func (w *Worker) flushDue(now time.Time) bool {
@@ -69,25 +84,27 @@ func (w *Worker) flushDue(now time.Time) bool {
 // flushTime is when what is finished shall be packed.
 func (w *Worker) flushTime() time.Time {
 	at := w.oldest.Add(flushAfter)
-	if len(w.finished) >= flushBundles || w.bytes >= flushBytes {
+	if len(w.finished) >= flushParts || w.bytes >= flushBytes {
 		at = w.oldest
 	}
 	return later(at, w.flushRest)
 }
 
-// take removes finished bundles of one shard, at most a report's worth.
-func (w *Worker) take() []*bundle {
-	s := w.finished[0].shard
-	var batch, rest []*bundle
-	packed, size := 0, 0
-	for _, b := range w.finished {
-		fits := len(batch) < flushBundles && packed+b.bytes <= flushBytes && size+b.size <= reportBytes
-		if b.shard == s && (fits || len(batch) == 0) {
-			batch = append(batch, b)
-			packed += b.bytes
-			size += b.size
+// take removes finished parts of one shard, at most a report's worth.
+func (w *Worker) take() []*part {
+	s := w.finished[0].bundle.shard
+	var batch, rest []*part
+	packed, size, units := 0, 0, 0
+	for _, p := range w.finished {
+		fits := len(batch) < flushParts && packed+p.bytes <= flushBytes && size+p.size <= reportBytes &&
+			units+len(p.units) <= record.MaxReportUnits
+		if p.bundle.shard == s && (fits || len(batch) == 0) {
+			batch = append(batch, p)
+			packed += p.bytes
+			size += p.size
+			units += len(p.units)
 		} else {
-			rest = append(rest, b)
+			rest = append(rest, p)
 		}
 	}
 	w.finished = rest
@@ -95,7 +112,7 @@ func (w *Worker) take() []*bundle {
 	return batch
 }
 
-// flush packs and journals one report's worth of finished bundles.
+// flush packs and journals one report's worth of finished parts.
 func (w *Worker) flush(ctx context.Context) {
 	batch := w.take()
 	counter := w.nextCounter()
@@ -121,17 +138,17 @@ func (w *Worker) nextCounter() uint64 {
 
 // journalled takes a report that is in the journal. The outcomes' bytes lie in its pack now.
 func (w *Worker) journalled(p *pending) {
-	for _, b := range p.bundles {
-		b.packed = nil
+	for _, part := range p.parts {
+		part.packed = nil
 	}
 	w.reports[p.offer.Envelope.ID()] = p
 	w.pushAt = time.Time{}
 }
 
-// unflushed puts bundles back whose pack or report could not be stored, behind what else is finished, to try
+// unflushed puts parts back whose pack or report could not be stored, behind what else is finished, to try
 // again a little later.
-func (w *Worker) unflushed(batch []*bundle, err error, now time.Time) {
-	s := batch[0].shard
+func (w *Worker) unflushed(batch []*part, err error, now time.Time) {
+	s := batch[0].bundle.shard
 	switch {
 	case w.shards[s.id] != s:
 		// The job has ended meanwhile.
@@ -139,22 +156,22 @@ func (w *Worker) unflushed(batch []*bundle, err error, now time.Time) {
 		w.fault(s.id.Job, "cannot report units", err, now)
 	default:
 		if !errors.Is(err, context.Canceled) {
-			w.log.Warn("cannot store a pack, trying again", "shard", s.id, "bundles", len(batch), "err", err)
+			w.log.Warn("cannot store a pack, trying again", "shard", s.id, "parts", len(batch), "err", err)
 		}
 		w.finished = append(w.finished, batch...)
-		for _, b := range batch {
-			w.bytes += b.bytes
+		for _, p := range batch {
+			w.bytes += p.bytes
 		}
 		w.flushRest = now.Add(flushRetry)
 		return
 	}
-	for _, b := range batch {
-		w.discard(b)
+	for _, p := range batch {
+		w.settle(p)
 	}
 }
 
 // journal packs outcomes, stores the pack at its holders, signs a report and writes it into the journal.
-func (w *Worker) journal(ctx context.Context, batch []*bundle, counter uint64) (*pending, error) {
+func (w *Worker) journal(ctx context.Context, batch []*part, counter uint64) (*pending, error) {
 	report, err := w.pack(batch, counter)
 	if err != nil {
 		return nil, err
@@ -166,17 +183,19 @@ func (w *Worker) journal(ctx context.Context, batch []*bundle, counter uint64) (
 	return w.write(ctx, report, receipts, batch)
 }
 
-// pack stores the outcomes of bundles in one local blob and returns the report on them.
-func (w *Worker) pack(batch []*bundle, counter uint64) (*record.Report, error) {
-	s := batch[0].shard
+// pack stores the outcomes of parts in one local blob and returns the report on them.
+func (w *Worker) pack(batch []*part, counter uint64) (*record.Report, error) {
+	s := batch[0].bundle.shard
 	report := &record.Report{
 		Job: s.id.Job, Shard: s.id.Shard, Author: w.o.Self, Counter: counter,
 		Runtime: w.o.Runtime, Platform: w.o.Platform,
 	}
 	var outcomes []record.UnitOutcome
-	for _, b := range batch {
-		outcomes = append(outcomes, b.packed...)
-		report.Bundles = append(report.Bundles, record.BundleReport{Bundle: b.number, Attempt: b.attempt, Units: b.units})
+	for _, p := range batch {
+		outcomes = append(outcomes, p.packed...)
+		report.Bundles = append(report.Bundles, record.BundleReport{
+			Bundle: p.bundle.number, Attempt: p.bundle.attempt, Units: p.units,
+		})
 	}
 	pack := record.EncodePack(outcomes)
 	report.Pack = jobs.Blob{Digest: jobs.DigestOf(pack), Size: int64(len(pack))}
@@ -184,8 +203,8 @@ func (w *Worker) pack(batch []*bundle, counter uint64) (*record.Report, error) {
 }
 
 // write signs a report and writes it into the journal.
-func (w *Worker) write(ctx context.Context, r *record.Report, receipts []record.Envelope, batch []*bundle) (*pending, error) {
-	p := &pending{shard: jobs.ShardID{Job: r.Job, Shard: r.Shard}, bundles: batch, answers: map[jobs.AgentID]bool{}}
+func (w *Worker) write(ctx context.Context, r *record.Report, receipts []record.Envelope, batch []*part) (*pending, error) {
+	p := &pending{shard: jobs.ShardID{Job: r.Job, Shard: r.Shard}, parts: batch, answers: map[jobs.AgentID]bool{}}
 	p.offer = records.Offer{
 		Record: records.Record{Envelope: record.Sign(record.TypeReport, r.Encode(), w.o.Key), Receipts: receipts},
 		Chains: [][][]byte{w.o.Chain()},

@@ -33,7 +33,7 @@ type pending struct {
 	offer   records.Offer
 	shard   jobs.ShardID
 	answers map[jobs.AgentID]bool // of stewards: true, kept; false, refused for good
-	bundles []*bundle             // held until the report is durable
+	parts   []*part               // held until the report is durable
 	until   time.Time             // offered until then; zero: not durable yet
 	again   time.Time             // not offered before: refused for now
 	refused int                   // times in a row
@@ -106,7 +106,7 @@ func (w *Worker) loads(now time.Time) map[jobs.AgentID]*load {
 	return out
 }
 
-// settled lets go of a report's bundles once it is durable, and reports whether the report needs no more
+// settled lets go of a report's parts once it is durable, and reports whether the report needs no more
 // offering.
 func (w *Worker) settled(p *pending, stewards []peer.Member, need int, now time.Time) bool {
 	kept, all, lender := 0, len(stewards) > 0, true
@@ -133,12 +133,12 @@ func (w *Worker) settled(p *pending, stewards []peer.Member, need int, now time.
 	return all || !p.until.IsZero() && !now.Before(p.until)
 }
 
-// release ends the holding of a report's bundles.
+// release ends the holding of what a report says.
 func (s *state) release(p *pending) {
-	for _, b := range p.bundles {
-		s.discard(b)
+	for _, part := range p.parts {
+		s.settle(part)
 	}
-	p.bundles = nil
+	p.parts = nil
 }
 
 func (w *Worker) pushTo(ctx context.Context, l *load) {

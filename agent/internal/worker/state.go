@@ -30,7 +30,7 @@ type state struct {
 	refreshAt time.Time // when to look for live jobs again, unless woken
 	stopping  bool
 
-	finished  []*bundle
+	finished  []*part
 	oldest    time.Time // when the oldest of finished was finished, about
 	bytes     int       // of the outcomes of finished
 	flushes   int       // under way
@@ -81,10 +81,18 @@ type bundle struct {
 	attempt uint32
 	open    int  // units not ended
 	dropped bool // no longer held: its units count for nothing
-	units   []record.UnitReport
-	packed  []record.UnitOutcome
-	bytes   int // of packed, as counted in backlog
-	size    int // of units in a report, about
+	ended   part // of the units that ended, those that are in no finished part
+	parts   int  // finished, and neither kept nor discarded yet
+}
+
+// part is what one report says of a bundle: all of its units, or some of them where all would take too much
+// memory.
+type part struct {
+	bundle *bundle
+	units  []record.UnitReport
+	packed []record.UnitOutcome
+	bytes  int // of packed, as counted in backlog
+	size   int // of units in a report, about
 }
 
 type task struct {
@@ -183,18 +191,25 @@ func (s *shard) held() []steward.Run {
 	return runs
 }
 
-// discard ends the holding of a bundle, with the outcomes that it has.
+// discard ends the holding of a bundle, with the outcomes that are in no finished part.
 func (s *state) discard(b *bundle) {
-	if b.dropped {
-		return
-	}
 	b.dropped = true
-	s.backlog -= b.bytes
+	s.backlog -= b.ended.bytes
 	delete(b.shard.bundles, b.number)
 	b.shard.changed = true
 }
 
-// giveBack stops the units of a shard's unfinished bundles and holds those no longer. Finished bundles stay.
+// settle lets go of a finished part that is kept, or is not wanted; with the last one of a bundle whose units
+// all ended the bundle is no longer held.
+func (s *state) settle(p *part) {
+	s.backlog -= p.bytes
+	b := p.bundle
+	if b.parts--; b.parts == 0 && b.open == 0 && !b.dropped {
+		s.discard(b)
+	}
+}
+
+// giveBack stops the units of a shard's unfinished bundles and holds those no longer. Finished parts stay.
 func (s *state) giveBack(sh *shard, cause error) {
 	sh.queue = nil
 	for _, b := range sh.bundles {
@@ -229,12 +244,12 @@ func (s *state) cancelDropped(cause error) {
 func (s *state) end(sh *shard) {
 	delete(s.shards, sh.id)
 	s.giveBack(sh, errDead)
-	s.finished = slices.DeleteFunc(s.finished, func(b *bundle) bool {
-		if b.shard == sh {
-			s.bytes -= b.bytes
-			s.discard(b)
+	s.finished = slices.DeleteFunc(s.finished, func(p *part) bool {
+		if p.bundle.shard == sh {
+			s.bytes -= p.bytes
+			s.settle(p)
 		}
-		return b.shard == sh
+		return p.bundle.shard == sh
 	})
 	for id, p := range s.reports {
 		if p.shard == sh.id {

@@ -40,6 +40,9 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 		w.refresh(now)
 	}
 	w.startUnits(ctx, now)
+	if w.backlog >= maxBacklog {
+		w.finishAll(now) // no unit starts that could end their bundles
+	}
 	w.ask(ctx, now)
 	for w.flushDue(now) {
 		w.flush(ctx)

@@ -51,20 +51,14 @@ func (w *Worker) stop(ctx context.Context) {
 func (w *Worker) flushLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastFlush)
 	defer cancel()
-	for _, s := range w.shards {
-		for _, b := range s.bundles {
-			if b.open > 0 && len(b.units) > 0 {
-				w.finish(b, time.Now())
-			}
-		}
-	}
+	w.finishAll(time.Now())
 	for len(w.finished) > 0 {
 		batch := w.take()
 		report, err := w.pack(batch, w.nextCounter())
 		if err == nil {
 			receipts, short := w.replicate(ctx, report.Job, report.Pack)
 			if short != nil {
-				w.log.Info("reporting without enough holders", "shard", batch[0].shard.id, "err", short)
+				w.log.Info("reporting without enough holders", "shard", batch[0].bundle.shard.id, "err", short)
 			}
 			var p *pending
 			if p, err = w.write(context.WithoutCancel(ctx), report, receipts, batch); err == nil {
@@ -72,7 +66,7 @@ func (w *Worker) flushLast(ctx context.Context) {
 			}
 		}
 		if err != nil {
-			w.log.Warn("finished units are lost with this stop", "shard", batch[0].shard.id, "bundles", len(batch), "err", err)
+			w.log.Warn("finished units are lost with this stop", "shard", batch[0].bundle.shard.id, "parts", len(batch), "err", err)
 		}
 	}
 }
