@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"idlegrid/agent/executor"
 	"idlegrid/agent/peer"
@@ -26,8 +24,6 @@ const (
 	pollEvery = 500 * time.Millisecond
 	// refreshEvery is how often the pool is looked at meanwhile, since stewards come and go.
 	refreshEvery = 10 * time.Second
-	// parallelPacks is how many packs are fetched at the same time.
-	parallelPacks = 4
 )
 
 type resultsOptions struct {
@@ -159,27 +155,35 @@ func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOpti
 
 // missingUnits lists the units that are not accepted, and returns the error that they are.
 func (a *app) missingUnits(rows []results.Row, dir string, job records.Job) error {
-	var failed, open int
+	var failed, open, unwritten int
 	for _, row := range rows {
 		switch row.Status {
 		case ledger.Accepted, ledger.Sealed:
 		case ledger.Open:
-			open++
+			if open++; row.Reason == "" {
+				continue
+			}
+			if unwritten++; unwritten <= maxListed {
+				a.say("unit %d not written: %s", row.Unit, brief(row.Reason))
+			}
 		case ledger.Failed, ledger.Conflict, ledger.Dead:
 			if failed++; failed <= maxListed {
 				a.say("unit %d %s: %s", row.Unit, row.Status, brief(row.Reason))
 			}
 		}
 	}
-	if failed > maxListed {
-		a.say("and %d more: see %s/units.json", failed-maxListed, dir)
+	if more := max(0, failed-maxListed) + max(0, unwritten-maxListed); more > 0 {
+		a.say("and %d more: see %s/units.json", more, dir)
 	}
 	if failed+open == 0 {
 		a.say("%s accepted, results in %s", count(len(rows), "unit"), dir)
 		return nil
 	}
 	err := jobs.Errorf(jobs.Internal, "job %s is not complete: %d of %s failed, %d open", job.ID.Short(), failed, count(len(rows), "unit"), open)
-	if open > 0 {
+	switch {
+	case unwritten > 0:
+		err = jobs.WithHint(err, "run it again to go on: only what is missing is fetched")
+	case open > 0:
 		err = jobs.WithHint(err, "gridctl results %s --wait", job.ID.Short())
 	}
 	return &incompleteError{err}
@@ -222,76 +226,6 @@ func (g *grid) pullShard(ctx context.Context, shard jobs.ShardID) error {
 		return fmt.Errorf("no steward of %s answers: %w", shard, last)
 	}
 	return nil
-}
-
-// fetchPacks fetches the packs that hold what the folder lacks, and writes their outcomes.
-func (g *grid) fetchPacks(ctx context.Context, job records.Job, folder *results.Folder, units []ledger.Unit) error {
-	packs := map[jobs.Blob][]uint64{}
-	for i, u := range units {
-		n := uint64(i)
-		have, whole := folder.Verified(n)
-		switch {
-		case u.From.Pack.IsZero():
-			folder.Note(results.Row{Unit: n, Status: u.Status})
-		case whole && have == u.Outcome && !u.Failure.Failed():
-			folder.Note(results.Row{Unit: n, Status: u.Status, Digest: have})
-		default:
-			folder.Note(results.Row{Unit: n, Status: ledger.Open, Reason: "not fetched"})
-			packs[u.From.Pack] = append(packs[u.From.Pack], n)
-		}
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelPacks)
-	for pack, wanted := range packs {
-		group.Go(func() error { return g.fetchPack(ctx, job, folder, pack, wanted, units) })
-	}
-	return group.Wait()
-}
-
-func (g *grid) fetchPack(
-	ctx context.Context, job records.Job, folder *results.Folder, blob jobs.Blob, wanted []uint64, units []ledger.Unit,
-) error {
-	if err := g.fetchBlob(ctx, job.ID, blob, units[wanted[0]].From.Author); err != nil {
-		return fmt.Errorf("fetch the pack of unit %d: %w", wanted[0], err)
-	}
-	r, _, err := g.blobs.Open(blob.Digest)
-	if err != nil {
-		return err
-	}
-	data, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close(), g.blobs.Delete(blob.Digest)); err != nil {
-		return err
-	}
-	pack, err := record.DecodePack(data)
-	if err != nil {
-		return err
-	}
-	for _, n := range wanted {
-		u := units[n]
-		outcome, err := pack.Outcome(n, u.Outcome)
-		if err != nil {
-			return fmt.Errorf("unit %d by agent %s: %w", n, u.From.Author.Short(), err)
-		}
-		err = folder.Put(n, &results.Result{
-			Status: u.Status, Outcome: outcome, Failure: u.Failure, Times: u.From.Times, Attempt: u.From.Attempt,
-			Agent: u.From.Author, Runtime: u.From.Runtime, Platform: u.From.Platform,
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fetchBlob gets a blob from its holders, or from its author, who keeps what it reported.
-func (g *grid) fetchBlob(ctx context.Context, job jobs.JobID, b jobs.Blob, author jobs.AgentID) error {
-	from := peer.Holders(b.Digest, g.members, 2*peer.Copies)
-	for _, m := range g.members {
-		if m.ID == author && !slices.ContainsFunc(from, func(o peer.Member) bool { return o.ID == author }) {
-			from = append(from, m)
-		}
-	}
-	return g.client.Fetch(ctx, job, b, from)
 }
 
 // rule makes what the submitter is about to see stay: where two runs of a unit gave different outcomes, the

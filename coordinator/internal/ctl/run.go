@@ -31,6 +31,7 @@ type runOptions struct {
 	cores   int
 	timeout time.Duration
 	partial bool
+	replace bool
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -53,6 +54,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.StringVarP(&o.dir, "dir", "d", "", "folder for the results (default NAME-results; none with --unit)")
 	f.IntVar(&o.cores, "cores", runtime.NumCPU(), "units that run at the same time")
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this time, such as 90s, with exit code 124 (default never)")
+	f.BoolVar(&o.replace, "replace", false, "remove results of the job before it changed")
 	f.BoolVar(&o.partial, "partial", false, "combine even if units failed")
 	return cmd
 }
@@ -98,12 +100,12 @@ func (o *runOptions) check(m *manifest.Manifest) error {
 }
 
 // openResults opens the folder of a job that is run here.
-func (a *app) openResults(job *localJob, dir string) (*results.Folder, error) {
-	folder, err := results.Open(dir, results.Job{
-		ID: job.identity, Name: job.manifest.Name, Units: job.manifest.Units, Local: true,
+func (a *app) openResults(job *localJob, o runOptions) (*results.Folder, error) {
+	folder, err := results.Open(o.dir, results.Job{
+		ID: job.identity, Name: job.manifest.Name, Units: job.manifest.Units, Local: true, Replace: o.replace,
 	})
 	if err == nil && folder.Replaced() {
-		a.say("the job is not what it was: its old results in %s are removed", dir)
+		a.say("the job is not what it was: its old results in %s are removed", o.dir)
 	}
 	return folder, err
 }
@@ -158,7 +160,7 @@ func fileNames(r *results.Result) string {
 }
 
 func (a *app) keepUnit(job *localJob, r *results.Result, o runOptions) (err error) {
-	folder, err := a.openResults(job, o.dir)
+	folder, err := a.openResults(job, o)
 	if err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (a *app) keepUnit(job *localJob, r *results.Result, o runOptions) (err erro
 }
 
 func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o runOptions) (err error) {
-	folder, err := a.openResults(job, o.dir)
+	folder, err := a.openResults(job, o)
 	if err != nil {
 		return err
 	}

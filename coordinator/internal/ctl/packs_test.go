@@ -1,0 +1,130 @@
+package ctl
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/results"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+)
+
+// packs is a grid whose packs are here already: nobody is asked for one that is not.
+type packs struct {
+	*grid
+	t     *testing.T
+	job   records.Job
+	units []ledger.Unit
+}
+
+func newPacks(t *testing.T) *packs {
+	t.Helper()
+	dir, err := blobs.OpenDir(filepath.Join(t.TempDir(), "blobs"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dir.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	return &packs{
+		grid: &grid{blobs: dir, client: blobs.NewClient(dir, nil, key)}, t: t,
+		job: records.Job{ID: jobs.JobID{1}, Manifest: &manifest.Manifest{Name: "tour"}},
+	}
+}
+
+// add adds an accepted unit that stands in a pack of these bytes.
+func (p *packs) add(outcome jobs.Digest, pack []byte) {
+	p.t.Helper()
+	b := jobs.Blob{Digest: jobs.DigestOf(pack), Size: int64(len(pack))}
+	if err := p.blobs.Put(p.job.ID, b, bytes.NewReader(pack)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.units = append(p.units, ledger.Unit{Status: ledger.Accepted, Outcome: outcome, From: ledger.ReportRef{Pack: b}})
+}
+
+// addFiles adds a unit that left these files.
+func (p *packs) addFiles(names ...string) {
+	p.t.Helper()
+	var o record.Outcome
+	for _, name := range names {
+		o.Files = append(o.Files, record.File{Path: name})
+	}
+	p.add(o.Digest(), record.EncodePack([]record.UnitOutcome{{Unit: uint64(len(p.units)), Bytes: o.Encode()}}))
+}
+
+func (p *packs) open(dir string) *results.Folder {
+	p.t.Helper()
+	folder, err := results.Open(dir, results.Job{ID: jobs.Digest(p.job.ID), Name: "tour", Units: uint64(len(p.units))})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		if err := folder.Close(); err != nil {
+			p.t.Error(err)
+		}
+	})
+	return folder
+}
+
+// Whatever is wrong with some packs, everything in the others is written.
+func TestBadPacksCostOnlyThemselves(t *testing.T) {
+	p := newPacks(t)
+	want := map[int]string{}
+	bad := func(reason string) { want[len(p.units)-1] = reason }
+	p.addFiles("good")
+	p.add(jobs.Digest{1}, []byte("garbage"))
+	bad("pack: index of")
+	p.addFiles("a", "a/b")
+	bad("another file or folder")
+	p.addFiles(strings.Repeat("n", 1000))
+	bad("name too long")
+	p.add(jobs.Digest{1}, record.EncodePack(nil))
+	bad("no outcome")
+	p.units = append(p.units, ledger.Unit{From: ledger.ReportRef{Pack: jobs.Blob{Digest: jobs.Digest{2}, Size: 5}}})
+	bad("none of 0 peers gave it")
+	p.units = append(p.units, ledger.Unit{From: ledger.ReportRef{Pack: jobs.Blob{Digest: jobs.Digest{3}, Size: maxPack + 1}}})
+	bad("expected at most")
+	p.addFiles("good", "too")
+	folder := p.open(t.TempDir())
+	if err := p.fetchPacks(t.Context(), p.job, folder, p.units); err != nil {
+		t.Fatal(err)
+	}
+	rows := folder.Rows()
+	for i, row := range rows {
+		reason, isBad := want[i]
+		if isBad != (row.Status == ledger.Open) || !strings.Contains(row.Reason, reason) || !isBad && row.Reason != "" {
+			t.Errorf("unit %d: %s %q, expected %q", i, row.Status, row.Reason, reason)
+		}
+	}
+	var out bytes.Buffer
+	a := &app{stderr: &out}
+	err := a.missingUnits(rows, "dir", p.job)
+	if exitCode(err) != exitIncomplete || !strings.HasPrefix(jobs.HintOf(err), "run it again") {
+		t.Errorf("%v with hint %q", err, jobs.HintOf(err))
+	}
+	if !strings.Contains(out.String(), "unit 1 not written: pack: index of") {
+		t.Errorf("said %q", out.String())
+	}
+}
+
+// What is wrong with this machine ends it.
+func TestOwnFaultEndsFetching(t *testing.T) {
+	p := newPacks(t)
+	p.addFiles("good")
+	folder := p.open(filepath.Join(t.TempDir(), "results"))
+	_ = folder.Close() // as if the disk were gone
+	err := p.fetchPacks(t.Context(), p.job, folder, p.units)
+	if exitCode(err) != exitError {
+		t.Errorf("got %v", err)
+	}
+}
