@@ -45,9 +45,11 @@ type Job struct {
 	ID    jobs.Digest
 	Name  string
 	Units uint64
-	// Local is whether the units are run here, without a grid. Such results are replaced when the job changes,
-	// for they can be made again.
+	// Local is whether the units are run here, without a grid.
 	Local bool
+	// Replace lets Open remove the results of a job that was run here and is not this one, such as this one
+	// before it changed. They cost hours maybe, so that is somebody's wish and no default.
+	Replace bool
 }
 
 // Folder is an open results folder. Its methods may be called from several goroutines.
@@ -120,11 +122,16 @@ func (f *Folder) claim() error {
 	case old == mine:
 		return nil
 	case old.Job == mine.Job && old.Local == mine.Local: // A local job may get more units.
+	case old.Local && mine.Local && !f.job.Replace:
+		return jobs.WithHint(jobs.Errorf(jobs.Exists, "%s holds the results of a run of %.64q with another program, input or arguments", f.dir, old.Name),
+			"choose another folder with -d, or remove the old results with --replace")
 	case old.Local && mine.Local:
 		if err := f.clear(); err != nil {
 			return err
 		}
 		f.replaced = true
+	case old.Local:
+		return f.taken(fmt.Sprintf("holds the results of a run of %.64q on this machine, not on a grid", old.Name))
 	case old != label{}:
 		return f.taken(fmt.Sprintf("holds the results of another job, %.64q", old.Name))
 	default:

@@ -215,6 +215,7 @@ func TestPutLeavesNothingBehind(t *testing.T) {
 func TestAFolderIsOfOneJob(t *testing.T) {
 	other := Job{ID: jobs.DigestOf([]byte("other")), Name: "other", Units: 20}
 	local := func(j Job) Job { j.Local = true; return j }
+	replace := func(j Job) Job { j.Replace = true; return j }
 	tests := []struct {
 		name          string
 		first, second Job
@@ -226,7 +227,9 @@ func TestAFolderIsOfOneJob(t *testing.T) {
 		{"a grid's after a local", local(squares), other, false, false},
 		{"the local one, submitted", local(squares), squares, false, false},
 		{"the same local", local(squares), local(squares), true, false},
-		{"another local", local(squares), local(other), false, true},
+		{"another local", local(squares), local(other), false, false},
+		{"another local in its place", local(squares), replace(local(other)), false, true},
+		{"a local in place of a grid's", squares, replace(local(other)), false, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
