@@ -22,6 +22,8 @@ import (
 const (
 	// parallelPacks is how many packs are fetched at the same time.
 	parallelPacks = 4
+	// maxSources bounds the agents that are asked for one blob.
+	maxSources = 64
 	// packMemory bounds the packs in memory, in bytes. One that is larger is read while no other is.
 	packMemory = 256 << 20
 	// maxPack bounds a pack, in bytes. Agents make them of 8 MiB, or with one outcome that is larger.
@@ -69,7 +71,7 @@ func (f *fetcher) pack(ctx context.Context, blob jobs.Blob, wanted []uint64) err
 	if blob.Size < 0 || blob.Size > maxPack {
 		return f.skip(ctx, jobs.Errorf(jobs.Invalid, "pack of %d bytes, expected at most %d", blob.Size, maxPack), wanted)
 	}
-	if err := f.g.fetchBlob(ctx, f.job.ID, blob, f.units[wanted[0]].From.Author); err != nil {
+	if err := f.g.fetchBlob(ctx, f.job.ID, blob, f.units[wanted[0]].From); err != nil {
 		return f.skip(ctx, fmt.Errorf("fetch its pack: %w", err), wanted)
 	}
 	weight := min(blob.Size, packMemory)
@@ -139,13 +141,45 @@ func isOurs(err error) bool {
 	return kind == jobs.Internal || kind == jobs.Exhausted
 }
 
-// fetchBlob gets a blob from its holders, or from its author, who keeps what it reported.
-func (g *grid) fetchBlob(ctx context.Context, job jobs.JobID, b jobs.Blob, author jobs.AgentID) error {
-	from := peer.Holders(b.Digest, g.members, 2*peer.Copies)
-	for _, m := range g.members {
-		if m.ID == author && !slices.ContainsFunc(from, func(o peer.Member) bool { return o.ID == author }) {
+// fetchBlob gets a blob from whoever has it. The zero report is for blobs that are no packs.
+func (g *grid) fetchBlob(ctx context.Context, job jobs.JobID, b jobs.Blob, report ledger.ReportRef) error {
+	likely := append(g.receiptsOf(report.ID), report.Author)
+	return g.client.Fetch(ctx, job, b, sources(b.Digest, g.members, likely))
+}
+
+// sources returns whom to ask for a blob: first the agents that placement names, then those likely to have it,
+// who reported it or signed for it, and then, for the pool may have changed since, all others within a bound.
+func sources(d jobs.Digest, members []peer.Member, likely []jobs.AgentID) []peer.Member {
+	ranked := peer.Holders(d, members, len(members))
+	n := min(2*peer.Copies, len(ranked))
+	from := slices.Clone(ranked[:n])
+	for _, m := range members {
+		if slices.Contains(likely, m.ID) && !slices.ContainsFunc(from, func(o peer.Member) bool { return o.ID == m.ID }) {
 			from = append(from, m)
 		}
 	}
-	return g.client.Fetch(ctx, job, b, from)
+	for _, m := range ranked[n:] {
+		if len(from) >= maxSources {
+			break
+		}
+		if !slices.Contains(likely, m.ID) {
+			from = append(from, m)
+		}
+	}
+	return from
+}
+
+// receiptsOf returns who signed for a report's pack. A report that is not kept here has no receipts.
+func (g *grid) receiptsOf(report jobs.Digest) []jobs.AgentID {
+	offer, err := g.store.Get(report)
+	if err != nil {
+		return nil
+	}
+	var ids []jobs.AgentID
+	for _, r := range offer.Receipts {
+		for _, s := range r.Signatures {
+			ids = append(ids, s.Signer())
+		}
+	}
+	return ids
 }

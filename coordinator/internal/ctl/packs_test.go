@@ -3,10 +3,15 @@ package ctl
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
 	"idlegrid/coordinator/internal/results"
@@ -30,14 +35,20 @@ func newPacks(t *testing.T) *packs {
 	if err != nil {
 		t.Fatal(err)
 	}
+	store, err := records.Open(records.Options{
+		Path: filepath.Join(t.TempDir(), "records.db"), Reader: true, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		if err := dir.Close(); err != nil {
+		if err := errors.Join(dir.Close(), store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	return &packs{
-		grid: &grid{blobs: dir, client: blobs.NewClient(dir, nil, key)}, t: t,
+		grid: &grid{blobs: dir, store: store, client: blobs.NewClient(dir, nil, key)}, t: t,
 		job: records.Job{ID: jobs.JobID{1}, Manifest: &manifest.Manifest{Name: "tour"}},
 	}
 }
@@ -126,5 +137,38 @@ func TestOwnFaultEndsFetching(t *testing.T) {
 	err := p.fetchPacks(t.Context(), p.job, folder, p.units)
 	if exitCode(err) != exitError {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The likely agents are asked early, and everybody at last: once each, within the bound.
+func TestSourcesReachHoldersOfASmallerPool(t *testing.T) {
+	member := func(n int) peer.Member {
+		id := jobs.AgentID(jobs.DigestOf(fmt.Append(nil, n)))
+		return peer.Member{ID: id, Role: peer.Agent, Class: peer.Office, Reachable: true}
+	}
+	var pool []peer.Member
+	for n := range 40 {
+		pool = append(pool, member(n))
+	}
+	d := jobs.DigestOf(nil)
+	ranked := peer.Holders(d, pool, len(pool))
+	likely := []jobs.AgentID{ranked[39].ID, ranked[0].ID, ranked[20].ID, {}}
+	got := sources(d, pool, likely)
+	seen := map[jobs.AgentID]bool{}
+	for _, m := range got {
+		seen[m.ID] = true
+	}
+	if len(got) != 40 || len(seen) != 40 {
+		t.Errorf("%d agents are asked, %d of them once, expected all 40", len(got), len(seen))
+	}
+	early := slices.IndexFunc(got, func(m peer.Member) bool { return m.ID == ranked[39].ID })
+	if got[0].ID != ranked[0].ID || early < 2*peer.Copies || early > 2*peer.Copies+1 {
+		t.Errorf("the last by rank, who reported it, is asked as number %d", early)
+	}
+	for n := range 1000 {
+		pool = append(pool, member(100+n))
+	}
+	if n := len(sources(d, pool, likely)); n != maxSources {
+		t.Errorf("%d agents are asked of a large pool, expected %d", n, maxSources)
 	}
 }

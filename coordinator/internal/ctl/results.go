@@ -288,7 +288,7 @@ func (g *grid) pushTo(ctx context.Context, m peer.Member, offer records.Offer) e
 // combineFetched runs the job's combine program on what was fetched.
 func (a *app) combineFetched(ctx context.Context, g *grid, job records.Job, folder *results.Folder) (err error) {
 	c := job.Manifest.Combine
-	if err := g.fetchBlob(ctx, job.ID, c.Program, jobs.AgentID{}); err != nil {
+	if err := g.fetchBlob(ctx, job.ID, c.Program, ledger.ReportRef{}); err != nil {
 		return fmt.Errorf("fetch the combine program: %w", err)
 	}
 	path, err := g.blobs.Path(c.Program.Digest)
