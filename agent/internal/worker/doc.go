@@ -14,8 +14,10 @@
 //     the job rests here for a while, wakes or not; its blobs are verified again before it goes on;
 //   - a steward does not answer: the next one is asked, and the first again a minute later; no unit starts
 //     once the last answer is older than a lease lives, and other shards are not kept waiting;
-//   - holders or stewards lack something: packs and reports wait, in memory and in the journal, until backlog
-//     is full; a report that one steward refuses for good is still offered to the others;
+//   - holders lack something: packs wait in memory; after a minute that is this agent's failure, and the units
+//     had better run elsewhere;
+//   - stewards lack something: reports wait in the journal, until backlog is full; a report that one steward
+//     refuses for good is still offered to the others;
 //   - the lease was lost: the steward says drop, the units stop;
 //   - the job ends or expires: its units stop, and what waits of it is forgotten;
 //   - the agent stops: units end, finished ones of unfinished bundles too are journalled, leases go back.

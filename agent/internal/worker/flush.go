@@ -30,6 +30,8 @@ const (
 	maxFlushes = 4
 	// flushRetry spaces attempts after a pack or a report could not be stored.
 	flushRetry = 2 * time.Second
+	// flushPatience is how long attempts may fail before the units had better run on another agent.
+	flushPatience = time.Minute
 )
 
 // errUnfit says that this agent's own store refuses a report: trying again would not help.
@@ -146,7 +148,8 @@ func (w *Worker) journalled(p *pending) {
 }
 
 // unflushed puts parts back whose pack or report could not be stored, behind what else is finished, to try
-// again a little later.
+// again a little later. After a while they are discarded, so that their leases do not keep the units from
+// running elsewhere.
 func (w *Worker) unflushed(batch []*part, err error, now time.Time) {
 	s := batch[0].bundle.shard
 	switch {
@@ -154,10 +157,10 @@ func (w *Worker) unflushed(batch []*part, err error, now time.Time) {
 		// The job has ended meanwhile.
 	case errors.Is(err, errUnfit):
 		w.fault(s.id.Job, "cannot report units", err, now)
+	case !w.stopping && w.failedFor(batch, now) >= flushPatience:
+		w.fault(s.id.Job, "cannot store a pack", err, now)
 	default:
-		if !errors.Is(err, context.Canceled) {
-			w.log.Warn("cannot store a pack, trying again", "shard", s.id, "parts", len(batch), "err", err)
-		}
+		w.log.Debug("cannot store a pack, trying again", "shard", s.id, "parts", len(batch), "err", err)
 		w.finished = append(w.finished, batch...)
 		for _, p := range batch {
 			w.bytes += p.bytes
@@ -168,6 +171,18 @@ func (w *Worker) unflushed(batch []*part, err error, now time.Time) {
 	for _, p := range batch {
 		w.settle(p)
 	}
+}
+
+// failedFor notes that a batch could not be stored, and returns for how long one of it could not.
+func (w *Worker) failedFor(batch []*part, now time.Time) time.Duration {
+	longest := time.Duration(0)
+	for _, p := range batch {
+		if p.failed.IsZero() {
+			p.failed = now
+		}
+		longest = max(longest, now.Sub(p.failed))
+	}
+	return longest
 }
 
 // journal packs outcomes, stores the pack at its holders, signs a report and writes it into the journal.

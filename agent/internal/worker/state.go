@@ -91,8 +91,9 @@ type part struct {
 	bundle *bundle
 	units  []record.UnitReport
 	packed []record.UnitOutcome
-	bytes  int // of packed, as counted in backlog
-	size   int // of units in a report, about
+	bytes  int       // of packed, as counted in backlog
+	size   int       // of units in a report, about
+	failed time.Time // when it could not be stored for the first time
 }
 
 type task struct {

@@ -90,11 +90,12 @@ func New(o Options) *Worker {
 	}
 }
 
-// Wake hints that a job has open units. It never blocks.
+// Wake hints that a job has open units. It never blocks: of a flood of hints some are lost. Those that are not
+// make the worker find new jobs at once; a known one that had nothing open is asked for within two minutes.
 func (w *Worker) Wake(job jobs.JobID) {
 	select {
 	case w.wakes <- job:
-	default: // it is told of so many that it will ask everywhere anyway
+	default:
 	}
 }
 
