@@ -83,6 +83,18 @@ func TestUnitsOfAnAgentThatStops(t *testing.T) {
 	}
 }
 
+// TestLargeOutcomes holds that units of a large bundle are reported before it ends, and that it stays lent to
+// whoever runs the rest.
+func TestLargeOutcomes(t *testing.T) {
+	inGrid(t, 3, func(g *grid) {
+		g.runs.unit, g.runs.output = 40*time.Second, 9<<20
+		j := g.submit(6, func(m *manifest.Manifest) { m.Bundle = 6 })
+		g.eventually(time.Minute, "two of six units are accepted", func() bool { return j.counts(g.agents[0]).Accepted == 2 })
+		j.await(5 * time.Minute)
+		j.each(1)
+	})
+}
+
 // TestPowerComesBack is promises P1 and P12: what was acknowledged is there when all have restarted, and the
 // job goes on.
 func TestPowerComesBack(t *testing.T) {

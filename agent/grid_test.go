@@ -338,6 +338,7 @@ type runs struct {
 	unit    time.Duration                 // how long a unit runs
 	prepare func(*executor.Program) error // nil: programs are good
 	fails   func(unit uint64) bool        // nil: none
+	output  int                           // bytes that a unit writes besides
 
 	mu      sync.Mutex // guards everything below
 	ended   map[run][]string
@@ -429,7 +430,7 @@ func (r *runner) Run(ctx context.Context, p *executor.Program, u *executor.Unit)
 		return executor.Result{Failure: jobs.Failure{Kind: jobs.FailureTrap, Text: "unreachable"}}, nil
 	}
 	return executor.Result{
-		Outcome: record.Outcome{Stdout: fmt.Appendf(nil, "unit %d\n", unit)},
+		Outcome: record.Outcome{Stdout: fmt.Appendf(nil, "unit %d\n", unit), Stderr: make([]byte, r.runs.output)},
 		Times:   jobs.Times{CPU: r.runs.unit, Wall: r.runs.unit},
 	}, nil
 }
