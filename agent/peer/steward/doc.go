@@ -5,8 +5,8 @@
 // that runs twice, since what is done follows from records alone. The states of a bundle here:
 //
 //	        lend              left out of the lessee's next exchange,
-//	open ─────────▶ lent ───▶ lessee silent for TTL, lessee gone     ───▶ waiting ───▶ lent, or
-//	                                                                                   settled by records
+//	open ─────────▶ lent ───▶ lessee silent for TTL, lessee gone,    ───▶ waiting ───▶ lent, or
+//	                          lent for longer than its units take                      settled by records
 //
 // Others are woken for what waits, at most once a second. What records settled meanwhile is dropped from its
 // lessee at the next exchange.
@@ -14,6 +14,11 @@
 // A steward that is new to a shard listens for one exchange period before it lends, since another may have
 // lent meanwhile; with a job that the coordinator has just handed over nobody can have. Whoever failed a
 // bundle gets it again only when no other agent took it for ten seconds, or no other agent works.
+//
+// An agent cannot keep a shard from the others by claiming it. Of what this lender did not lend it, it gets
+// leases only while the leases of another steward may live on, all its leases are at most MaxLease bundles, and
+// each ends in time however often the agent speaks. What it claims beyond that it may run until another agent
+// is lent it, so that an honest agent that is late or slow loses only what somebody else does instead.
 //
 // The lender is a deterministic core: each call enters with the time, expires what is due, then acts.
 package steward

@@ -14,8 +14,11 @@ import (
 const (
 	// leaseWork is how much work of short units one slot gets at once.
 	leaseWork = 5 * time.Second
-	// MaxLease bounds the bundles lent in one exchange.
+	// MaxLease bounds the bundles of a shard that are lent to one agent.
 	MaxLease = 4096
+	// leaseMargin is how much longer than its units may run a bundle is lent at least: for what the lessee was
+	// lent before it, for its owner's use of the PC, and for the way of its report.
+	leaseMargin = 10 * time.Minute
 	// otherFirst is how long a bundle that an agent failed waits for another agent to take it.
 	otherFirst = 10 * time.Second
 )
@@ -40,9 +43,10 @@ type Ask struct {
 // lender lends one shard. It is not safe for concurrent use. A bundle is lent, waiting, or neither.
 type lender struct {
 	m       *manifest.Manifest
-	opens   time.Time            // no lending before
-	cursor  uint64               // bundles from here on were never lent by this lender
-	waiting map[uint64]time.Time // since when a bundle that is not new waits to be lent
+	opens   time.Time // no lending before
+	claims  time.Time // until then agents may name what others lent them: a lease outlives a last word by TTL
+	cursor  uint64    // bundles from here on were never lent by this lender
+	waiting map[uint64]wait
 	lent    map[uint64]jobs.AgentID
 	lessees map[jobs.AgentID]*lessee
 
@@ -52,14 +56,21 @@ type lender struct {
 
 type lessee struct {
 	seen    time.Time
-	bundles map[uint64]struct{}
+	bundles map[uint64]time.Time // since when they are lent
+}
+
+// wait is how a bundle waits that is not new.
+type wait struct {
+	since time.Time
+	from  jobs.AgentID // to whom it was lent last; zero: to nobody
+	lent  time.Time    // since when it was lent to that agent
 }
 
 func newLender(m *manifest.Manifest, shard uint32, opens time.Time) *lender {
 	first, _ := m.ShardRange(shard)
 	return &lender{
-		m: m, opens: opens, cursor: first,
-		waiting: map[uint64]time.Time{}, lent: map[uint64]jobs.AgentID{}, lessees: map[jobs.AgentID]*lessee{},
+		m: m, opens: opens, claims: opens.Add(TTL), cursor: first,
+		waiting: map[uint64]wait{}, lent: map[uint64]jobs.AgentID{}, lessees: map[jobs.AgentID]*lessee{},
 	}
 }
 
@@ -68,40 +79,58 @@ func (l *lender) exchange(a Ask, led *ledger.Ledger, now time.Time) (lend, drop 
 	l.expire(now)
 	who := l.lessees[a.Agent]
 	if who == nil {
-		who = &lessee{bundles: map[uint64]struct{}{}}
+		who = &lessee{bundles: map[uint64]time.Time{}}
 		l.lessees[a.Agent] = who
 	}
 	who.seen = now
-	drop = l.settle(a, who, led, now)
-	maps.DeleteFunc(l.waiting, func(b uint64, _ time.Time) bool { return !isOpen(led, b, now) })
+	claimed, drop := l.settle(a, who, led, now)
+	maps.DeleteFunc(l.waiting, func(b uint64, _ wait) bool { return !isOpen(led, b, now) })
 	if a.Slots > 0 && !now.Before(l.opens) {
-		lend = l.lend(a, who, led, now)
+		lend = l.lend(a, who, claimed, led, now)
 	}
 	return lend, drop
 }
 
-// settle makes the lessee's bundles those that it holds.
-func (l *lender) settle(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (drop []Run) {
-	held := map[uint64]struct{}{}
+// settle makes the lessee's bundles those that it holds and may hold. The others that it claims, and nobody
+// else was lent, it may go on with until somebody is: they are lent to others first.
+func (l *lender) settle(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (claimed map[uint64]bool, drop []Run) {
+	claimed = map[uint64]bool{}
 	for _, r := range a.Held {
 		for b := r.First; b-r.First < uint64(r.Count); b++ {
 			other, lent := l.lent[b]
-			switch {
-			case lent && other != a.Agent || !isOpen(led, b, now):
+			if lent && other != a.Agent || !isOpen(led, b, now) {
 				drop = append(drop, Run{First: b, Count: 1})
 				continue
-			case !lent: // lent by another steward, or by this one before it restarted
-				l.take(b, a.Agent, who)
 			}
-			held[b] = struct{}{}
+			if since, ok := l.mayClaim(b, a.Agent, now); !lent && ok && len(who.bundles) < MaxLease {
+				l.take(b, a.Agent, who, since)
+			}
+			claimed[b] = true
 		}
 	}
-	for b := range who.bundles {
-		if _, ok := held[b]; !ok {
-			l.release(b, who, now)
+	for b, since := range who.bundles {
+		if !claimed[b] || l.overdue(b, since, now) {
+			l.release(b, who, a.Agent, now)
 		}
 	}
-	return drop
+	return claimed, drop
+}
+
+// mayClaim reports whether an agent that was not lent a bundle may say that it was, and since when: by another
+// steward, or by this one before it restarted or lost sight of the agent.
+func (l *lender) mayClaim(b uint64, id jobs.AgentID, now time.Time) (since time.Time, ok bool) {
+	if w, waits := l.waiting[b]; waits && w.from == id {
+		return w.lent, !l.overdue(b, w.lent, now)
+	}
+	return now, now.Before(l.claims)
+}
+
+// overdue reports whether a bundle was lent for so long that its lessee cannot be at work on it: twice as long
+// as its units take at most one after the other, since what a lessee has in hand is a few seconds of work or a
+// unit for each slot.
+func (l *lender) overdue(b uint64, since, now time.Time) bool {
+	_, n := l.m.BundleUnits(b)
+	return now.Sub(since) > 2*time.Duration(n)*l.m.Timeout+leaseMargin
 }
 
 // isOpen reports whether a bundle has open units. Unlike a list of these it costs next to nothing, whatever
@@ -111,17 +140,17 @@ func isOpen(led *ledger.Ledger, b uint64, now time.Time) bool {
 	return ok && next == b
 }
 
-func (l *lender) take(b uint64, id jobs.AgentID, who *lessee) {
+func (l *lender) take(b uint64, id jobs.AgentID, who *lessee, since time.Time) {
 	delete(l.waiting, b)
 	l.lent[b] = id
-	who.bundles[b] = struct{}{}
+	who.bundles[b] = since
 }
 
 // release ends the lease of a bundle. The next exchange finds out whether it is open still.
-func (l *lender) release(b uint64, who *lessee, now time.Time) {
+func (l *lender) release(b uint64, who *lessee, id jobs.AgentID, now time.Time) {
+	l.waiting[b] = wait{since: now, from: id, lent: who.bundles[b]}
 	delete(who.bundles, b)
 	delete(l.lent, b)
-	l.waiting[b] = now
 }
 
 // expire ends the leases of lessees that were silent for TTL.
@@ -141,7 +170,7 @@ func (l *lender) lost(id jobs.AgentID, now time.Time) {
 	}
 	delete(l.lessees, id)
 	for b := range who.bundles {
-		l.release(b, who, now)
+		l.release(b, who, id, now)
 	}
 }
 
@@ -157,21 +186,21 @@ func (l *lender) holders() []jobs.AgentID {
 	return ids
 }
 
-// lend lends what waits, the longest first, then what is new.
-func (l *lender) lend(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (lend []Run) {
-	want := l.size(a, led, now)
+// lend lends what waits, the longest first, then what is new, and nothing that the agent claims to hold.
+func (l *lender) lend(a Ask, who *lessee, claimed map[uint64]bool, led *ledger.Ledger, now time.Time) (lend []Run) {
+	want := min(l.size(a, led, now), MaxLease-len(who.bundles))
 	offer := func(b uint64) {
-		if a.Others && now.Sub(l.waiting[b]) < otherFirst && slices.Contains(led.FailedBy(b), a.Agent) {
+		if claimed[b] || a.Others && now.Sub(l.waiting[b].since) < otherFirst && l.isForOthers(b, a.Agent, led, now) {
 			return
 		}
-		l.take(b, a.Agent, who)
+		l.take(b, a.Agent, who, now)
 		lend = appendRun(lend, l.m, b, led.Attempt(b), led.OpenUnits(b, now))
 		want--
 	}
 	offerNew := func(b uint64) {
 		_, lent := l.lent[b]
 		if _, waits := l.waiting[b]; !lent && !waits {
-			l.waiting[b] = now
+			l.waiting[b] = wait{since: now}
 			offer(b)
 		}
 	}
@@ -195,10 +224,16 @@ func (l *lender) lend(a Ask, who *lessee, led *ledger.Ledger, now time.Time) (le
 	return lend
 }
 
+// isForOthers reports whether a bundle that waits did not get done by an agent before.
+func (l *lender) isForOthers(b uint64, id jobs.AgentID, led *ledger.Ledger, now time.Time) bool {
+	w := l.waiting[b]
+	return w.from == id && l.overdue(b, w.lent, now) || slices.Contains(led.FailedBy(b), id)
+}
+
 // longestFirst returns the bundles that wait, those first that wait longest.
 func (l *lender) longestFirst() []uint64 {
 	return slices.SortedFunc(maps.Keys(l.waiting), func(a, b uint64) int {
-		return cmp.Or(l.waiting[a].Compare(l.waiting[b]), cmp.Compare(a, b))
+		return cmp.Or(l.waiting[a].since.Compare(l.waiting[b].since), cmp.Compare(a, b))
 	})
 }
 

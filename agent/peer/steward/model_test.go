@@ -60,17 +60,17 @@ func (m *model) exchange(who int, slots uint32, unit time.Duration, answered boo
 	}
 }
 
-func (m *model) checkLent(who int, b uint64, mine []uint64, before bool, waited map[uint64]time.Time) {
+func (m *model) checkLent(who int, b uint64, mine []uint64, before bool, waited map[uint64]wait) {
 	if slices.Contains(mine, b) || len(m.led.OpenUnits(b, m.now)) == 0 {
 		m.t.Fatalf("bundle %d is lent, and is held or done", b)
 	}
-	since, again := waited[b]
-	if again && m.now.Sub(since) >= otherFirst {
+	w, again := waited[b]
+	if again && m.now.Sub(w.since) >= otherFirst {
 		return
 	}
 	if slices.Contains(m.led.FailedBy(b), agent(who)) {
 		m.t.Fatalf("bundle %d is lent to agent %d, which failed it, though it waits since %s only (lent to it before: %v)",
-			b, who, since, before)
+			b, who, w.since, before)
 	}
 }
 
