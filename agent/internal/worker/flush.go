@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
@@ -191,7 +190,7 @@ func (w *Worker) journal(ctx context.Context, batch []*part, counter uint64) (*p
 	if err != nil {
 		return nil, err
 	}
-	receipts, err := w.replicate(ctx, report.Job, report.Pack)
+	receipts, err := w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
 	if err != nil {
 		return nil, err
 	}
@@ -232,24 +231,4 @@ func (w *Worker) write(ctx context.Context, r *record.Report, receipts []record.
 		return nil, jobs.Errorf(jobs.Internal, "%w: %s", errUnfit, refused[0].Reason)
 	}
 	return p, nil
-}
-
-// replicate stores a blob at its holders. Where too few of the first choices answer, the next are asked.
-func (w *Worker) replicate(ctx context.Context, job jobs.JobID, b jobs.Blob) ([]record.Envelope, error) {
-	members := w.o.Members()
-	need := peer.Needed(members)
-	ranked := peer.Holders(b.Digest, members, 2*peer.Copies)
-	var receipts []record.Envelope
-	var errs error
-	for len(ranked) > 0 && len(receipts) < need {
-		n := min(peer.Copies, len(ranked))
-		got, err := w.o.Blobs.Replicate(ctx, job, b, ranked[:n], need-len(receipts))
-		receipts = append(receipts, got...)
-		errs = errors.Join(errs, err)
-		ranked = ranked[n:]
-	}
-	if len(receipts) < need {
-		return receipts, jobs.Errorf(jobs.Unavailable, "pack %s is held by %d agents, %d are needed: %w", b.Digest, len(receipts), need, errs)
-	}
-	return receipts, nil
 }

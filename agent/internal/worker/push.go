@@ -230,7 +230,7 @@ func (w *Worker) mended(ctx context.Context, to peer.Member, o records.Offer) ([
 			return nil, err
 		}
 	}
-	return w.replicate(ctx, report.Job, report.Pack)
+	return w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
 }
 
 // mendReports takes own reports from the journal that a steward refused when sets were compared, and offers

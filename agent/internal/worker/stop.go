@@ -56,7 +56,7 @@ func (w *Worker) flushLast(ctx context.Context) {
 		batch := w.take()
 		report, err := w.pack(batch, w.nextCounter())
 		if err == nil {
-			receipts, short := w.replicate(ctx, report.Job, report.Pack)
+			receipts, short := w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
 			if short != nil {
 				w.log.Info("reporting without enough holders", "shard", batch[0].bundle.shard.id, "err", short)
 			}

@@ -30,8 +30,9 @@ type Runner interface {
 type Blobs interface {
 	// Fetch brings a blob into the local store from one of the members.
 	Fetch(ctx context.Context, job jobs.JobID, blob jobs.Blob, from []peer.Member) error
-	// Replicate stores a local blob at members and returns their receipts.
-	Replicate(ctx context.Context, job jobs.JobID, blob jobs.Blob, to []peer.Member, need int) ([]record.Envelope, error)
+	// Place stores a local blob at the members that should hold it and returns their receipts. An error, when
+	// there are too few, comes with those that there are.
+	Place(ctx context.Context, job jobs.JobID, blob jobs.Blob, members []peer.Member) ([]record.Envelope, error)
 }
 
 // Local is the exchange with the steward on this very agent.

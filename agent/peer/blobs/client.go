@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -174,16 +175,22 @@ func (c *Client) Place(ctx context.Context, job jobs.JobID, b jobs.Blob, members
 	need := peer.Needed(members)
 	ranked := peer.Holders(b.Digest, members, 2*peer.Copies)
 	var receipts []record.Envelope
-	err := jobs.Errorf(jobs.Unavailable, "no agent is here that could hold blob %s", short(b.Digest))
+	var reasons error
 	for len(ranked) > 0 && len(receipts) < need {
 		n := min(peer.Copies, len(ranked))
-		var got []record.Envelope
-		got, err = c.Replicate(ctx, job, b, ranked[:n], need-len(receipts))
+		got, err := c.Replicate(ctx, job, b, ranked[:n], need-len(receipts))
 		receipts = append(receipts, got...)
+		reasons = errors.Join(reasons, err)
 		ranked = ranked[n:]
 	}
-	return receipts, err
+	if len(receipts) >= need {
+		return receipts, nil
+	}
+	return receipts, jobs.Errorf(jobs.Unavailable, "blob %s is held by %d agents, %d are needed: %w",
+		short(b.Digest), len(receipts), need, cmp.Or(reasons, errNobody))
 }
+
+var errNobody = errors.New("no agent is here that could hold it")
 
 // answer is what one member said to Replicate.
 type answer struct {
