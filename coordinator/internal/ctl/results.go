@@ -103,13 +103,19 @@ func (a *app) follow(ctx context.Context, g *grid, job records.Job) error {
 	defer show.Close()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
-	refreshed := time.Now()
+	refreshed, looked := time.Now(), time.Time{}
 	for {
 		s := g.jobStatus(ctx, job)
 		if s.State != "unknown" {
 			show.Update(s.Accepted+s.Failed+s.Conflict, s.Failed, s.Units, s.Agents)
-			if s.Open == 0 {
+			if s.agreed {
 				return nil
+			}
+			if s.Open == 0 && time.Since(looked) > refreshEvery {
+				if g.recordsAreDone(ctx, job) {
+					return nil
+				}
+				looked = time.Now()
 			}
 		}
 		select {
@@ -124,6 +130,13 @@ func (a *app) follow(ctx context.Context, g *grid, job records.Job) error {
 			refreshed = time.Now()
 		}
 	}
+}
+
+// recordsAreDone reports whether the records of a job themselves say that nothing of it is open. They are
+// believed where only one steward answers.
+func (g *grid) recordsAreDone(ctx context.Context, job records.Job) bool {
+	units, err := g.units(ctx, job)
+	return err == nil && !slices.ContainsFunc(units, func(u ledger.Unit) bool { return u.Status == ledger.Open })
 }
 
 // fetch writes what is finished of a job, combines it, and says what is missing.

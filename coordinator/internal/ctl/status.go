@@ -49,6 +49,8 @@ type jobStatus struct {
 	Keepers  int       `json:"stewards"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
+
+	agreed bool // that nothing is open: by all shards' stewards, see summary
 }
 
 func (a *app) status(ctx context.Context, args []string) (err error) {
@@ -117,13 +119,15 @@ func (g *grid) jobStatus(ctx context.Context, job records.Job) jobStatus {
 	m := job.Manifest
 	s := jobStatus{ID: job.ID.String(), Name: m.Name, Units: m.Units, Created: m.Created, Expires: m.Expires, State: "unknown"}
 	agents := map[string]bool{}
-	answered := uint32(0)
+	answered, agreed := uint32(0), uint32(0)
 	for n := range m.Shards() {
-		best := g.summary(ctx, jobs.ShardID{Job: job.ID, Shard: n})
+		best, done := g.summary(ctx, jobs.ShardID{Job: job.ID, Shard: n})
 		if best == nil {
 			continue
 		}
-		answered++
+		if answered++; done {
+			agreed++
+		}
 		s.Open += best.GetOpen()
 		s.Accepted += best.GetAccepted() + best.GetSealed()
 		s.Failed += best.GetFailed()
@@ -139,7 +143,7 @@ func (g *grid) jobStatus(ctx context.Context, job records.Job) jobStatus {
 			agents[string(id)] = true
 		}
 	}
-	s.Agents = len(agents)
+	s.Agents, s.agreed = len(agents), agreed == m.Shards()
 	if answered == m.Shards() {
 		s.State = stateOf(s)
 	}
@@ -157,18 +161,27 @@ func stateOf(s jobStatus) string {
 	}
 }
 
-func (g *grid) summary(ctx context.Context, shard jobs.ShardID) *gridv1.SummaryReply {
-	var best *gridv1.SummaryReply
-	answers := 0
-	for _, m := range peer.Stewards(shard, g.members) {
-		if answers == 2 {
+func (g *grid) summary(ctx context.Context, shard jobs.ShardID) (best *gridv1.SummaryReply, done bool) {
+	stewards := peer.Stewards(shard, g.members)
+	return unite(stewards, func(m peer.Member) (*gridv1.SummaryReply, error) { return g.askSummary(ctx, shard, m) })
+}
+
+// unite asks two stewards, and the others if one of the two says that nothing is open. It returns what the one
+// says who knows more, and whether two of them, or the only one, say that nothing is open: one alone may be
+// wrong.
+func unite(stewards []peer.Member, ask func(peer.Member) (*gridv1.SummaryReply, error)) (best *gridv1.SummaryReply, done bool) {
+	answers, closed, enough := 0, 0, min(2, len(stewards))
+	for _, m := range stewards {
+		if answers >= enough && (closed == 0 || closed >= enough) {
 			break
 		}
-		reply, err := g.askSummary(ctx, shard, m)
+		reply, err := ask(m)
 		if err != nil {
 			continue
 		}
-		answers++
+		if answers++; reply.GetOpen() == 0 {
+			closed++
+		}
 		switch {
 		case best == nil:
 			best = reply
@@ -177,7 +190,7 @@ func (g *grid) summary(ctx context.Context, shard jobs.ShardID) *gridv1.SummaryR
 			best = reply
 		}
 	}
-	return best
+	return best, best != nil && closed >= enough
 }
 
 func (g *grid) askSummary(ctx context.Context, shard jobs.ShardID, m peer.Member) (*gridv1.SummaryReply, error) {
