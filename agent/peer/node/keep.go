@@ -159,7 +159,6 @@ func (n *Node) keepReachable(ctx context.Context) {
 	alone := time.Now()
 	every(ctx, func() time.Duration {
 		others := n.others()
-		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 		if len(others) == 0 {
 			if time.Since(alone) < settleTime {
 				return lookEvery
@@ -168,19 +167,30 @@ func (n *Node) keepReachable(ctx context.Context) {
 			return reachEvery
 		}
 		alone = time.Now()
-		for _, m := range others[:min(len(others), 3)] {
-			err := n.askDialBack(ctx, m)
-			if err == nil {
-				n.update(func(s *gossip.State) { s.Reachable = true })
-				return jitter(reachAgain)
-			}
-			n.log.Info("a peer could not dial back", "peer", m.ID, "err", err)
+		reachable, known := n.reachable(ctx, others)
+		if known {
+			n.update(func(s *gossip.State) { s.Reachable = reachable })
 		}
-		if ctx.Err() == nil {
-			n.update(func(s *gossip.State) { s.Reachable = false })
+		if reachable {
+			return jitter(reachAgain)
 		}
 		return jitter(reachEvery)
 	})
+}
+
+// reachable asks up to three random peers. What those do not say who are not there or too busy is not known.
+func (n *Node) reachable(ctx context.Context, others []peer.Member) (reachable, known bool) {
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	for _, m := range others[:min(len(others), 3)] {
+		err := n.askDialBack(ctx, m)
+		if err == nil {
+			return true, true
+		}
+		kind := jobs.KindOf(err)
+		known = known || kind == jobs.NotFound || kind == jobs.Denied
+		n.log.Info("a peer did not dial back", "peer", m.ID, "err", err, "hint", jobs.HintOf(err))
+	}
+	return false, known
 }
 
 func (n *Node) askDialBack(ctx context.Context, m peer.Member) error {

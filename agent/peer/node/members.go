@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
+
+	grpcpeer "google.golang.org/grpc/peer"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
@@ -14,10 +17,12 @@ import (
 )
 
 const (
-	// maxDialBacks bounds the dials for others at once, and dialBackEvery spaces those for one caller: nobody
-	// shall make a peer knock at many doors.
-	maxDialBacks  = 8
-	dialBackEvery = time.Second
+	// maxDialBacks bounds the dials for others at once. For one caller there is one at a time, of at most
+	// dialBackTimeout, and dialBackEvery between two: nobody shall take all the room, or make a peer knock at
+	// many doors.
+	maxDialBacks    = 8
+	dialBackTimeout = callTimeout / 2
+	dialBackEvery   = time.Second
 )
 
 // members answers Members calls.
@@ -26,8 +31,8 @@ type members struct {
 	node  *Node
 	dials chan struct{} // one for each dial back
 
-	mu     sync.Mutex // guards dialed
-	dialed map[jobs.KeyID]time.Time
+	mu     sync.Mutex               // guards dialed
+	dialed map[jobs.KeyID]time.Time // when the last dial for a caller ended; zero: it is under way
 }
 
 func newMembers(n *Node) *members {
@@ -49,10 +54,14 @@ func (s *members) List(ctx context.Context, _ *gridv1.ListRequest) (*gridv1.List
 	return reply, nil
 }
 
-// DialBack dials the address and makes sure that the caller itself answers there.
+// DialBack dials the address and makes sure that the caller itself answers there. Denied and NotFound mean
+// that it cannot be reached there; any other error says nothing of that.
 func (s *members) DialBack(ctx context.Context, req *gridv1.DialBackRequest) (*gridv1.DialBackReply, error) {
 	who, err := rpc.Allow(ctx, gridv1.Members_DialBack_FullMethodName)
 	if err != nil {
+		return nil, err
+	}
+	if err := onItsOwnMachine(ctx, req.GetAddress()); err != nil {
 		return nil, err
 	}
 	done, err := s.enterDialBack(who.ID)
@@ -60,38 +69,71 @@ func (s *members) DialBack(ctx context.Context, req *gridv1.DialBackRequest) (*g
 		return nil, err
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout/2)
+	ctx, cancel := context.WithTimeout(ctx, dialBackTimeout)
 	defer cancel()
 	conn, err := s.node.Dialer.Conn(req.GetAddress(), who.ID)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{}); err != nil {
-		return nil, jobs.Errorf(jobs.Unavailable, "dial back %s: %w", req.GetAddress(), err)
+		return nil, jobs.Errorf(jobs.NotFound, "dial back %s: %w", req.GetAddress(), err)
 	}
 	return &gridv1.DialBackReply{}, nil
 }
 
+// onItsOwnMachine refuses to dial another machine than the one that the call comes from.
+func onItsOwnMachine(ctx context.Context, address string) error {
+	dial, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return jobs.Errorf(jobs.Invalid, "address to dial back: %w", err)
+	}
+	p, ok := grpcpeer.FromContext(ctx)
+	if !ok {
+		return jobs.Errorf(jobs.Internal, "a call without an address that it comes from")
+	}
+	from, err := netip.ParseAddrPort(p.Addr.String())
+	if err != nil {
+		return jobs.Errorf(jobs.Internal, "address that a call comes from: %w", err)
+	}
+	if !sameMachine(dial.Addr(), from.Addr()) {
+		return jobs.WithHint(jobs.Errorf(jobs.Denied, "%s asks to be dialled at %s", from.Addr(), dial),
+			"name the address that others reach this machine at with --advertise IP:port")
+	}
+	return nil
+}
+
+// sameMachine compares addresses as a listener for IPv4 and IPv6 sees them. All of loopback is one machine.
+func sameMachine(a, b netip.Addr) bool {
+	a, b = a.Unmap().WithZone(""), b.Unmap().WithZone("")
+	return a == b || a.IsLoopback() && b.IsLoopback()
+}
+
 // enterDialBack counts a dial back, or refuses it.
 func (s *members) enterDialBack(caller jobs.KeyID) (done func(), err error) {
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, at := range s.dialed {
-		if now.Sub(at) >= dialBackEvery {
+	for id, ended := range s.dialed {
+		if !ended.IsZero() && time.Since(ended) >= dialBackEvery {
 			delete(s.dialed, id)
 		}
 	}
 	if _, lately := s.dialed[caller]; lately {
-		return nil, jobs.Errorf(jobs.Exhausted, "one dial back a second")
+		return nil, jobs.Errorf(jobs.Exhausted, "one dial back at a time, and one a second")
 	}
 	select {
 	case s.dials <- struct{}{}:
 	default:
 		return nil, jobs.Errorf(jobs.Exhausted, "%d dial-backs at once, no room for more", maxDialBacks)
 	}
-	s.dialed[caller] = now
-	return func() { <-s.dials }, nil
+	s.dialed[caller] = time.Time{}
+	return func() { s.leaveDialBack(caller) }, nil
+}
+
+func (s *members) leaveDialBack(caller jobs.KeyID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialed[caller] = time.Now()
+	<-s.dials
 }
 
 // MembersFromProto reads a List reply, bounded by the hard limit of a pool.

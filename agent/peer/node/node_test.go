@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,6 +23,7 @@ import (
 	"idlegrid/agent/peer/identity/identitytest"
 	"idlegrid/agent/peer/simnet"
 	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
@@ -329,8 +331,9 @@ func TestDialBackIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(dialBackTimeout)
 		if _, err := m.enterDialBack(jobs.KeyID{1}); jobs.KindOf(err) != jobs.Exhausted {
-			t.Errorf("a second one within a second: %v", err)
+			t.Errorf("a second one while the first is under way: %v", err)
 		}
 		for i := range maxDialBacks - 1 {
 			if _, err := m.enterDialBack(jobs.KeyID{2, byte(i)}); err != nil {
@@ -341,12 +344,77 @@ func TestDialBackIsBounded(t *testing.T) {
 			t.Errorf("more than %d at once: %v", maxDialBacks, err)
 		}
 		done()
-		time.Sleep(dialBackEvery)
-		if _, err := m.enterDialBack(jobs.KeyID{1}); err != nil {
-			t.Errorf("a second later: %v", err)
+		if _, err := m.enterDialBack(jobs.KeyID{1}); jobs.KindOf(err) != jobs.Exhausted {
+			t.Errorf("a second one within a second: %v", err)
 		}
-		if len(m.dialed) != 1 {
+		time.Sleep(dialBackEvery)
+		if _, err := m.enterDialBack(jobs.KeyID{3}); err != nil {
+			t.Errorf("another caller, when there is room: %v", err)
+		}
+		if _, known := m.dialed[jobs.KeyID{1}]; known || len(m.dialed) != maxDialBacks {
 			t.Errorf("%d callers are remembered", len(m.dialed))
+		}
+	})
+}
+
+func TestSameMachine(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"10.0.0.1", "10.0.0.1", true},
+		{"10.0.0.1", "::ffff:10.0.0.1", true},
+		{"10.0.0.1", "10.0.0.2", false},
+		{"10.0.0.1", "fd00::1", false},
+		{"fe80::1%eth0", "fe80::1", true},
+		{"127.0.0.2", "127.0.0.1", true},
+		{"::1", "::ffff:127.0.0.1", true},
+		{"127.0.0.1", "10.0.0.1", false},
+	} {
+		if got := sameMachine(netip.MustParseAddr(c.a), netip.MustParseAddr(c.b)); got != c.want {
+			t.Errorf("%s and %s: %v", c.a, c.b, got)
+		}
+	}
+}
+
+// TestDialBack: the address must be the caller's own, and what a peer cannot say leaves things as they are.
+func TestDialBack(t *testing.T) {
+	inPool(t, func(p *pool) {
+		a, stopA := p.serve(1, p.folder())
+		defer stopA()
+		b, stopB := p.serve(2, p.folder(firstAddress))
+		defer stopB()
+		p.within(time.Minute, "both are reachable", func() bool { return reachable(a, b) })
+		first, _ := b.Member(a.ID())
+		conn, err := b.Dialer.Conn(first.Address, first.ID)
+		p.must(err)
+		for address, want := range map[string]jobs.ErrorKind{
+			"10.0.0.3:7745": jobs.Denied, firstAddress: jobs.Denied, "10.0.0.2:1": jobs.NotFound, "b:1": jobs.Invalid,
+		} {
+			time.Sleep(dialBackEvery)
+			_, err := gridv1.NewMembersClient(conn).DialBack(p.t.Context(), &gridv1.DialBackRequest{Address: address})
+			if jobs.KindOf(err) != want || want == jobs.Denied && jobs.HintOf(err) == "" {
+				t.Errorf("%s: %v", address, err)
+			}
+		}
+		time.Sleep(dialBackEvery)
+		ask := func(others ...peer.Member) [2]bool {
+			yes, known := b.reachable(p.t.Context(), others)
+			return [2]bool{yes, known}
+		}
+		gone := peer.Member{ID: jobs.AgentID{9}, Address: "10.0.0.9:1"}
+		if got := ask(first); got != [2]bool{true, true} {
+			t.Errorf("dialled back, but reachable, known = %v", got)
+		}
+		if got := ask(first); got != [2]bool{} {
+			t.Errorf("the peer is busy, but reachable, known = %v", got)
+		}
+		if got := ask(gone); got != [2]bool{} {
+			t.Errorf("the peer is gone, but reachable, known = %v", got)
+		}
+		time.Sleep(dialBackEvery)
+		if got := ask(gone, first); got != [2]bool{true, true} {
+			t.Errorf("one of two is there, but reachable, known = %v", got)
 		}
 	})
 }
