@@ -47,6 +47,18 @@ func (o *resultsOptions) check() error {
 	return nil
 }
 
+// again is the command that gets the job's results into the same folder.
+func (o *resultsOptions) again(job records.Job) string {
+	command := fmt.Sprintf("gridctl results %s --wait", job.ID.Short())
+	if o.dir != "" && o.dir != defaultDir(job.Manifest) {
+		command += " -d " + o.dir
+	}
+	return command
+}
+
+// defaultDir is where results go if nobody says.
+func defaultDir(m *manifest.Manifest) string { return m.Name + "-results" }
+
 func newResultsCommand(a *app) *cobra.Command {
 	var o resultsOptions
 	cmd := &cobra.Command{
@@ -93,7 +105,7 @@ func (a *app) waitAndFetch(ctx context.Context, g *grid, id jobs.JobID, o result
 		return err
 	}
 	if err := a.follow(ctx, g, job); err != nil {
-		return jobs.WithHint(err, "the job goes on; get its results with: gridctl results %s --wait", id.Short())
+		return jobs.WithHint(err, "the job goes on; get its results with: %s", o.again(job))
 	}
 	return a.fetch(ctx, g, job, o)
 }
@@ -142,7 +154,7 @@ func (g *grid) recordsAreDone(ctx context.Context, job records.Job) bool {
 // fetch writes what is finished of a job, combines it, and says what is missing.
 func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOptions) (err error) {
 	if o.dir == "" {
-		o.dir = job.Manifest.Name + "-results"
+		o.dir = defaultDir(job.Manifest)
 	}
 	units, err := g.units(ctx, job)
 	if err != nil {
@@ -157,7 +169,10 @@ func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOpti
 	if err := errors.Join(fetchErr, folder.Save(), g.rule(ctx, job, units)); err != nil {
 		return jobs.WithHint(err, "run it again to go on: only what is missing is fetched")
 	}
-	incomplete := a.missingUnits(folder.Rows(), o.dir, job)
+	incomplete := a.missingUnits(folder.Rows(), o, job)
+	if job.Manifest.Combine != nil && incomplete != nil && !o.partial {
+		a.say("not combined: with --partial it would be, of what there is")
+	}
 	if job.Manifest.Combine != nil && (incomplete == nil || o.partial) {
 		if err := a.combineFetched(ctx, g, job, folder); err != nil {
 			return err
@@ -167,7 +182,7 @@ func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOpti
 }
 
 // missingUnits lists the units that are not accepted, and returns the error that they are.
-func (a *app) missingUnits(rows []results.Row, dir string, job records.Job) error {
+func (a *app) missingUnits(rows []results.Row, o resultsOptions, job records.Job) error {
 	var failed, open, unwritten int
 	for _, row := range rows {
 		switch row.Status {
@@ -186,18 +201,19 @@ func (a *app) missingUnits(rows []results.Row, dir string, job records.Job) erro
 		}
 	}
 	if more := max(0, failed-maxListed) + max(0, unwritten-maxListed); more > 0 {
-		a.say("and %d more: see %s/units.json", more, dir)
+		a.say("and %d more: see %s/units.json", more, o.dir)
 	}
 	if failed+open == 0 {
-		a.say("%s accepted, results in %s", count(len(rows), "unit"), dir)
+		a.say("%s accepted, results in %s", count(len(rows), "unit"), o.dir)
 		return nil
 	}
+	a.say("%d of %s accepted, results in %s", len(rows)-failed-open, count(len(rows), "unit"), o.dir)
 	err := jobs.Errorf(jobs.Internal, "job %s is not complete: %d of %s failed, %d open", job.ID.Short(), failed, count(len(rows), "unit"), open)
 	switch {
 	case unwritten > 0:
 		err = jobs.WithHint(err, "run it again to go on: only what is missing is fetched")
 	case open > 0:
-		err = jobs.WithHint(err, "gridctl results %s --wait", job.ID.Short())
+		err = jobs.WithHint(err, "%s", o.again(job))
 	}
 	return &incompleteError{err}
 }

@@ -94,7 +94,7 @@ func (o *runOptions) check(m *manifest.Manifest) error {
 		return jobs.Errorf(jobs.Invalid, "--timeout %s: expected more than 0", o.timeout)
 	}
 	if o.dir == "" && !o.oneUnit {
-		o.dir = m.Name + "-results"
+		o.dir = defaultDir(m)
 	}
 	return m.Supported()
 }
@@ -190,6 +190,9 @@ func (a *app) runAll(ctx context.Context, job *localJob, pool results.Pool, o ru
 		return err
 	}
 	incomplete := a.failedUnits(folder.Rows(), o)
+	if job.manifest.Combine != nil && incomplete != nil && !o.partial {
+		a.say("not combined: with --partial it would be, of what there is")
+	}
 	if job.manifest.Combine != nil && (incomplete == nil || o.partial) {
 		err := a.combine(ctx, pool, folder, results.Combine{
 			Program:  job.combine,
@@ -250,6 +253,9 @@ func (a *app) combine(ctx context.Context, pool results.Pool, folder *results.Fo
 	r, err := folder.Combine(ctx, pool, c)
 	if err != nil {
 		return err
+	}
+	if a.format == formatJSON { // there is a document on standard output already
+		r.Outcome.Stdout = nil
 	}
 	if err := a.printOutput(r); err != nil {
 		return err
