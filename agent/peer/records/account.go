@@ -13,6 +13,9 @@ const (
 	timesOver = 2
 	// spare is what every author may say on top of that, for jobs of few units.
 	spare = 1024
+	// unitBytes is what a record may have for each unit that it speaks of, failure texts aside: honest ones
+	// have about half.
+	unitBytes = 256
 )
 
 // account is whose records are counted together: what an agent says of a shard or, under the job's shard 0,
@@ -24,21 +27,27 @@ type account struct {
 }
 
 // charge sets which account a record of the job m counts for, how much it counts, and how much the account
-// may hold. The measure is units spoken of, since that is what a ledger takes memory for. A manifest is not
-// charged: MaxJobs counts those.
+// may hold. The measure is units spoken of, since that is what a ledger takes memory for, or bytes where a
+// record has more of them than its units explain: fields that this version does not know are kept, too. A
+// manifest is not charged: MaxJobs counts those.
 func (a *accepted) charge(m *manifest.Manifest) {
 	a.account = account{shard: jobs.ShardID{Job: a.job}, author: m.Submitter}
 	a.cost, a.limit = 1, spare+timesOver*m.Units
+	size := len(a.Envelope.Payload)
 	switch p := a.payload.(type) {
 	case *record.Report:
 		a.account = account{shard: a.scope().Shard, author: p.Author}
 		a.cost, a.limit = 0, spare+timesOver*(uint64(m.Retries)+1)*ledger.TermsOf(a.job, m, p.Shard).Units
 		for i := range p.Bundles {
 			a.cost += uint64(len(p.Bundles[i].Units))
+			for _, u := range p.Bundles[i].Units {
+				size -= len(u.Failure.Text)
+			}
 		}
 	case *record.Ruling:
 		a.cost += uint64(len(p.Units))
 	}
+	a.cost = max(a.cost, uint64(max(size, 0))/unitBytes)
 }
 
 // reserve counts a record that is about to be kept, or refuses it for want of room.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
@@ -219,5 +222,34 @@ func TestLedgersAreKeptForReportsOnly(t *testing.T) {
 	}
 	if own := s.OwnShards(); len(own) != 1 || own[0] != j.shard(1) {
 		t.Errorf("own shards are %v", own)
+	}
+}
+
+// Bytes count where units do not explain them: what this version does not know of a record is kept with it.
+func TestPaddingIsCharged(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job()
+	w.add(s, j.offer)
+	padded := func(r *record.Report, padding int) records.Offer {
+		payload := protowire.AppendTag(r.Encode(), 1000, protowire.BytesType)
+		payload = protowire.AppendBytes(payload, make([]byte, padding))
+		o := j.signed(record.TypeReport, payload, w.agents[0])
+		o.Receipts = j.offered(r).Receipts
+		return o
+	}
+	long := failure(1)
+	long.Failure.Text = strings.Repeat("x", jobs.MaxFailureText)
+	w.add(s, j.offered(j.report()), j.offered(j.report(j.about(long, 0))))
+	if used, _ := s.Used(j.shard(0), w.agents[0].ID()); used != 2 {
+		t.Errorf("two honest units count as %d", used)
+	}
+	w.add(s, padded(j.report(), 100<<10))
+	if used, _ := s.Used(j.shard(0), w.agents[0].ID()); used < 400 {
+		t.Errorf("100 KiB of padding count as %d units", used)
+	}
+	_, refused, err := s.Add(t.Context(), []records.Offer{padded(j.report(), 1<<20)}, false)
+	if err != nil || len(refused) != 1 {
+		t.Errorf("1 MiB of padding: refused %v, %v", refused, err)
 	}
 }
