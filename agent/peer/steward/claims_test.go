@@ -8,10 +8,10 @@ import (
 	"idlegrid/jobs/manifest"
 )
 
-// claim is an exchange of an agent that says it holds the first so many bundles.
-func (b *table) claim(who int, count uint32) (drop []Run) {
+// claim is an exchange of agent 1, which says that it holds the first so many bundles.
+func (b *table) claim(count uint32) (drop []Run) {
 	b.t.Helper()
-	lend, drop := b.l.exchange(Ask{Agent: agent(who), Held: []Run{{Count: count}}, Others: true}, b.led, b.now)
+	lend, drop := b.l.exchange(Ask{Agent: agent(1), Held: []Run{{Count: count}}, Others: true}, b.led, b.now)
 	if b.check(); len(lend) > 0 {
 		b.t.Fatalf("no slots, and is lent %v", lend)
 	}
@@ -22,18 +22,18 @@ func (b *table) claim(who int, count uint32) (drop []Run) {
 func TestClaimOfAShard(t *testing.T) {
 	b := newTable(t, manifest.ShardBundles, 1)
 	b.m.Timeout = time.Hour
-	b.claim(1, maxHeld)
+	b.claim(maxHeld)
 	if n := len(b.l.lent); n != MaxLease {
 		t.Fatalf("%d bundles are taken for lent to one agent, expected %d", n, MaxLease)
 	}
 	for range 4 * 60 * 2 {
-		b.after(Period).claim(1, maxHeld)
+		b.after(Period).claim(maxHeld)
 	}
-	b.after(Period).claim(1, maxHeld)
+	b.after(Period).claim(maxHeld)
 	if n := len(b.l.lent); n != MaxLease {
 		t.Fatalf("%d bundles are lent after two hours, expected %d still", n, MaxLease)
 	}
-	b.after(leaseMargin).claim(1, maxHeld)
+	b.after(leaseMargin).claim(maxHeld)
 	if n := len(b.l.lent); n != 0 {
 		t.Fatalf("%d bundles are lent after all units' time is over", n)
 	}
@@ -41,7 +41,7 @@ func TestClaimOfAShard(t *testing.T) {
 	if n := len(bundles(lend)); n != MaxLease {
 		t.Errorf("another agent is lent %d bundles", n)
 	}
-	if drop := b.claim(1, maxHeld); len(drop) != MaxLease {
+	if drop := b.claim(maxHeld); len(drop) != MaxLease {
 		t.Errorf("whoever claims them drops %d, expected %d", len(drop), MaxLease)
 	}
 }
