@@ -374,13 +374,13 @@ func (n *Node) coordinators() []string {
 	return append(out, n.grid.Load().Coordinators...)
 }
 
-// keepSwept forgets jobs that are past their time, with their blobs. Blobs that could not be removed are tried
-// again.
+// keepSwept forgets jobs that are past their time, and removes the blobs of those that the store deletes in the
+// end. Blobs that could not be removed are tried again.
 func (n *Node) keepSwept(ctx context.Context) {
 	var late []jobs.JobID
 	every(ctx, func() time.Duration {
-		gone, err := n.Store.Sweep(time.Now())
-		todo := slices.Concat(late, gone)
+		ended, deleted, err := n.Store.Sweep(time.Now())
+		todo := slices.Concat(late, deleted)
 		late = nil
 		for _, job := range todo {
 			if ferr := n.Blobs.Forget(job); ferr != nil {
@@ -390,8 +390,8 @@ func (n *Node) keepSwept(ctx context.Context) {
 		if err != nil {
 			n.log.Warn("cannot forget expired jobs", "err", err)
 		}
-		if len(gone) > 0 {
-			call(n.hooks.OnForget, gone)
+		if len(ended) > 0 {
+			call(n.hooks.OnForget, ended)
 		}
 		return sweepEvery
 	})

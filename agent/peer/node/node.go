@@ -41,7 +41,7 @@ type Hooks struct {
 	OnChange  func(records.Change)    // records were added
 	OnMembers func()                  // the pool changed
 	OnRefused func([]jobs.Digest)     // stewards refused these reports for now
-	OnForget  func(jobs []jobs.JobID) // these jobs are past their time and forgotten
+	OnForget  func(jobs []jobs.JobID) // these jobs are past their time
 }
 
 // Options say how a node is made.
@@ -132,8 +132,8 @@ func (n *Node) open() error {
 	return n.listen(id)
 }
 
-// forgetOrphans removes blobs of jobs that are not live here: of a job that expired while this peer was off, or
-// whose upload never came to an end.
+// forgetOrphans removes blobs of jobs of which there is no record: of one whose records were deleted just before
+// this peer ended, or whose upload never came to an end.
 func (n *Node) forgetOrphans() error {
 	seen := map[jobs.JobID]bool{}
 	for _, kept := range n.Blobs.List() {
@@ -142,7 +142,7 @@ func (n *Node) forgetOrphans() error {
 				continue
 			}
 			seen[job] = true
-			if _, err := n.Store.Job(job); err == nil {
+			if n.Store.Keeps(job) {
 				continue
 			}
 			if err := n.Blobs.Forget(job); err != nil {

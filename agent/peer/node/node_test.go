@@ -21,8 +21,11 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/identity/identitytest"
+	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/simnet"
 	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -187,6 +190,53 @@ func TestOrphansGo(t *testing.T) {
 		defer again.Close()
 		if list := again.Blobs.List(); len(list) > 0 {
 			t.Errorf("kept %v", list)
+		}
+	})
+}
+
+// job makes a job that expires in an hour, as the coordinator hands it over.
+func (p *pool) job() (jobs.JobID, records.Offer) {
+	p.t.Helper()
+	submitter, coordinator := p.authority.Role(peer.Submitter, "alice"), p.authority.Role(peer.Coordinator, "")
+	now := time.Now().Truncate(time.Second)
+	m := &manifest.Manifest{
+		Name: "job", Submitter: submitter.ID(), Runtime: manifest.RuntimeWasm, Program: jobs.Blob{Digest: jobs.DigestOf(nil)},
+		Units: 1, Bundle: 1, Quorum: 1, Memory: 64 << 20, Timeout: time.Minute, SuccessCodes: []uint32{0},
+		Created: now, Expires: now.Add(time.Hour), MinVersion: 1,
+	}
+	payload, err := m.Encode()
+	p.must(err)
+	o := records.Offer{Chains: [][][]byte{submitter.Chain, coordinator.Chain}}
+	o.Envelope = record.Sign(record.TypeManifest, payload, submitter.Key)
+	o.Envelope.Countersign(coordinator.Key)
+	return jobs.JobID(o.Envelope.ID()), o
+}
+
+// TestBlobsStayWithRecords: a start with a clock that is ahead removes nothing; blobs go when the records do.
+func TestBlobsStayWithRecords(t *testing.T) {
+	inPool(t, func(p *pool) {
+		state := p.folder()
+		n, err := p.open(1, state)
+		p.must(err)
+		job, offer := p.job()
+		_, refused, err := n.Store.Add(p.t.Context(), []records.Offer{offer}, false)
+		if err != nil || len(refused) > 0 {
+			t.Fatal(refused, err)
+		}
+		data := []byte("a pack")
+		p.must(n.Blobs.Put(job, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data)))
+		p.must(n.Close())
+		p.net.Stop("10.0.0.1")
+		time.Sleep(5 * 24 * time.Hour)
+		n, stop := p.serve(1, state)
+		defer stop()
+		time.Sleep(30 * time.Minute)
+		if !n.Store.Keeps(job) || len(n.Blobs.List()) != 1 {
+			t.Error("a job that this process has just found ended is deleted")
+		}
+		time.Sleep(time.Hour)
+		if n.Store.Keeps(job) || len(n.Blobs.List()) != 0 {
+			t.Error("a job that ended days ago is not deleted")
 		}
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
-	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -207,7 +206,7 @@ func (s *Store) signer(a *accepted, id jobs.KeyID) (author, error) {
 }
 
 func (s *Store) verifyManifest(a *accepted, m *manifest.Manifest, now time.Time) error {
-	if expired(m, now.Add(-ledger.Skew)) {
+	if pastTime(m, now) {
 		return jobs.Errorf(jobs.Expired, "job %s expired on %s", a.job.Short(), m.Expires.Format(time.DateTime))
 	}
 	who, err := s.signer(a, m.Submitter)
@@ -267,7 +266,7 @@ func (s *Store) live(id jobs.JobID, now time.Time) (Job, error) {
 	switch {
 	case j == nil:
 		return Job{}, jobs.Errorf(jobs.NotFound, "no live job %s is known here", id.Short())
-	case expired(j.Manifest, now.Add(-ledger.Skew)):
+	case pastTime(j.Manifest, now):
 		return Job{}, jobs.Errorf(jobs.Expired, "job %s has expired", id.Short())
 	}
 	return j.Job, nil

@@ -172,31 +172,55 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
-// A restart within the ten minutes after expiry forgets nothing that Sweep would keep.
-func TestExpiredAtStart(t *testing.T) {
+// A start with a clock that is ahead deletes nothing, however far: with the right one all is there again, after
+// another start or at the next sweep.
+func TestWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		o := w.options()
 		s := w.open(o)
+		// The bubble's clock cannot go back: the right one is the time that Sweep is told.
 		j := w.job(func(m *manifest.Manifest) { m.Expires = m.Created.Add(time.Hour) })
 		stays := w.job()
-		w.add(s, j.offer, stays.offer, j.offered(j.report()), stays.offered(stays.report()))
-		restart := func(after time.Duration) int {
+		w.add(s, j.offer, stays.offer, j.offered(j.report()), stays.offered(stays.report()), j.seal())
+		want := j.shown(s)
+		shown := func() int { return len(s.IDs(j.reports(0))) + len(s.IDs(records.Scope{})) }
+		ahead := j.manifest.Expires.Add(ledger.Skew + time.Second)
+		if ended, deleted, err := s.Sweep(ahead); err != nil || len(ended) != 1 || len(deleted) != 0 || shown() != 1 {
+			t.Errorf("with a clock ahead: ended %v, deleted %v, %v, %d records shown", ended, deleted, err, shown())
+		}
+		if !s.Keeps(j.id) {
+			t.Error("the job that ended is not kept")
+		}
+		if _, _, err := s.Sweep(time.Now()); err != nil || !reflect.DeepEqual(j.shown(s), want) {
+			t.Errorf("with the right clock again: %v, %d records shown, expected 4", err, shown())
+		}
+		if used, n := s.Used(j.shard(0), w.agents[0].ID()); used != 1 || n != 3 {
+			t.Errorf("%d units in %d accounts", used, n)
+		}
+		restart := func() {
 			t.Helper()
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Until(j.manifest.Expires.Add(after)))
 			s = w.open(o)
-			return len(s.IDs(j.reports(0))) + len(s.IDs(records.Scope{}))
 		}
-		if n := restart(ledger.Skew); n != 3 {
-			t.Errorf("%d records are left ten minutes after the expiry, expected 3", n)
+		time.Sleep(time.Until(ahead.Add(-time.Second)))
+		if restart(); shown() != 4 {
+			t.Errorf("%d records are shown ten minutes after the expiry, expected 4", shown())
 		}
-		if n := restart(ledger.Skew + time.Second); n != 1 {
-			t.Errorf("%d records are left later, expected 1", n)
+		time.Sleep(time.Second)
+		if restart(); shown() != 1 || !s.Keeps(j.id) {
+			t.Errorf("%d records are shown later, expected 1", shown())
 		}
-		onlyOf(t, s, stays)
+		time.Sleep(2 * records.KeepEnded)
+		restart()
+		if ended, deleted, err := s.Sweep(time.Now()); err != nil || len(ended)+len(deleted) > 0 || !s.Keeps(j.id) {
+			t.Errorf("right after the start: ended %v, deleted %v, %v", ended, deleted, err)
+		}
+		if _, _, err := s.Sweep(j.manifest.Expires); err != nil || shown() != 4 {
+			t.Errorf("with the right clock at last: %v, %d records shown, expected 4", err, shown())
+		}
 	})
 }
 
@@ -216,26 +240,27 @@ func onlyOf(t *testing.T, s *records.Store, j *theJob) {
 	}
 }
 
-// Sweep forgets a job ten minutes after its expiry, in memory and on disk, and leaves the others alone.
+// Sweep hides a job ten minutes after its expiry, deletes it days later, and leaves the others alone.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		o := w.options()
 		s := w.open(o)
 		j := w.job(func(m *manifest.Manifest) { m.Expires = m.Created.Add(time.Hour) })
-		stays := w.job()
+		stays := w.job(func(m *manifest.Manifest) { m.Expires = m.Created.Add(2 * records.KeepEnded) })
 		w.add(s, j.offer, stays.offer)
 		w.add(s, j.offered(j.report()), j.ruling(1, record.RuledUnit{}), j.seal(), stays.offered(stays.report()), stays.seal())
 		want := stays.units(s, 0)
-		sweep := func(now time.Time, expected ...jobs.JobID) {
+		sweep := func(after time.Duration, wantEnded, wantDeleted []jobs.JobID) {
 			t.Helper()
-			gone, err := s.Sweep(now)
-			if err != nil || !slices.Equal(gone, expected) {
-				t.Errorf("sweep at %s: %v, %v", now, gone, err)
+			ended, deleted, err := s.Sweep(j.manifest.Expires.Add(after))
+			if err != nil || !slices.Equal(ended, wantEnded) || !slices.Equal(deleted, wantDeleted) {
+				t.Errorf("sweep %s after the expiry: ended %v, deleted %v, %v", after, ended, deleted, err)
 			}
 		}
-		sweep(j.manifest.Expires.Add(ledger.Skew))
-		sweep(j.manifest.Expires.Add(ledger.Skew+1), j.id)
+		this := []jobs.JobID{j.id}
+		sweep(ledger.Skew, nil, nil)
+		sweep(ledger.Skew+1, this, nil)
 		if _, err := s.Get(jobs.Digest(j.id)); jobs.KindOf(err) != jobs.NotFound {
 			t.Errorf("a manifest that was swept: %v", err)
 		}
@@ -244,6 +269,11 @@ func TestSweep(t *testing.T) {
 		}
 		if _, n := s.Used(j.shard(0), w.agents[0].ID()); n != 2 {
 			t.Errorf("%d accounts are left, expected 2", n)
+		}
+		sweep(records.KeepEnded, nil, nil)
+		sweep(records.KeepEnded+1, nil, this)
+		if s.Keeps(j.id) || !s.Keeps(stays.id) {
+			t.Error("the wrong job is kept")
 		}
 		onlyOf(t, s, stays)
 		left := func() {

@@ -3,7 +3,8 @@
 //
 // A record is accepted when its job is live, its signers' certificates lead to the grid's root, its sizes
 // and numbers are in bounds and, for a report, enough holders gave receipts for its pack. What was accepted
-// is on disk, in the one bbolt file of the peer, before Add returns; it stays there until the job expires.
+// is on disk, in the one bbolt file of the peer, before Add returns; it stays there until days after the
+// job expired, see Sweep.
 // A report of the peer's own is its journal: nothing else needs to be written for it to survive.
 //
 //	offer ──verify──▶ one bbolt transaction (fsync) ──▶ ledger in memory ──▶ OnChange

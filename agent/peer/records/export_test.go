@@ -12,6 +12,12 @@ var (
 // Spare is what each author may say beyond a job's size.
 const Spare = spare
 
+// KeepEnded is how long after its expiry a job is deleted, KeepRunning how long the process must have seen that.
+const (
+	KeepEnded   = keepEnded
+	KeepRunning = keepRunning
+)
+
 // Used returns how much an author's account of a shard holds, and how many accounts there are.
 func (s *Store) Used(shard jobs.ShardID, author jobs.KeyID) (used uint64, accounts int) {
 	s.mu.Lock()

@@ -71,6 +71,7 @@ type Store struct {
 	index   map[jobs.Digest]key
 	scopes  map[Scope]*scopeIDs
 	used    map[account]uint64
+	ended   map[jobs.JobID]ended
 	closed  bool
 }
 
@@ -80,6 +81,12 @@ type liveJob struct {
 	ledgers map[uint32]*ledger.Ledger
 	sealed  bool
 	dead    bool
+}
+
+// ended is a job past its time: out of memory, still on disk.
+type ended struct {
+	expires time.Time
+	since   time.Time // when this process saw it first
 }
 
 type commonRecord struct {
@@ -103,7 +110,7 @@ func Open(o Options) (*Store, error) {
 		o: o, log: o.Log.With("component", "records"), db: db,
 		jobs: map[jobs.JobID]*liveJob{}, authors: map[jobs.KeyID]author{},
 		index: map[jobs.Digest]key{}, scopes: map[Scope]*scopeIDs{},
-		used: map[account]uint64{},
+		used: map[account]uint64{}, ended: map[jobs.JobID]ended{},
 	}
 	if s.boot, err = nextBoot(db); err == nil {
 		err = s.load(time.Now())
@@ -132,8 +139,9 @@ func (s *Store) Boot() uint64 { return s.boot }
 // DB is the peer's one bbolt file, for the small values of other rooms: each has a bucket of its own.
 func (s *Store) DB() *bbolt.DB { return s.db }
 
-// load reads chains, then records. Signatures were checked when the records came in. A record that no longer
-// decodes ends the start with its key.
+// load reads chains, then records; what is in memory already stays as it is. Signatures were checked when the
+// records came in. A record that no longer decodes ends the start with its key. The caller holds the lock or is
+// alone.
 func (s *Store) load(now time.Time) error {
 	var stale []jobs.JobID
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -145,7 +153,8 @@ func (s *Store) load(now time.Time) error {
 			if err != nil {
 				return jobs.Errorf(jobs.Corrupt, "read record %x: %w", k, err)
 			}
-			if !s.applyStored(a, now) && !slices.Contains(stale, a.job) {
+			s.applyStored(a, now)
+			if !s.known(a.job) && !slices.Contains(stale, a.job) {
 				stale = append(stale, a.job)
 			}
 			return nil
@@ -177,22 +186,34 @@ func (s *Store) loadChain(k, v []byte) error {
 
 // applyStored brings a record from the disk into memory, unless its job is past its time. Records come in the
 // order of their keys, so that one whose manifest was not there before it is left over from a job that was
-// forgotten.
-func (s *Store) applyStored(a accepted, now time.Time) bool {
+// deleted.
+func (s *Store) applyStored(a accepted, now time.Time) {
 	m, ok := a.payload.(*manifest.Manifest)
-	if ok && expired(m, now.Add(-ledger.Skew)) {
-		return false
-	}
-	if !ok {
-		job := s.jobs[a.job]
-		if job == nil {
-			return false
-		}
+	job := s.jobs[a.job]
+	switch {
+	case ok && pastTime(m, now):
+		s.end(a.job, m, now)
+		return
+	case !ok && job == nil:
+		return
+	case !ok:
 		a.charge(job.Manifest)
 		s.count(a)
 	}
 	s.apply(a)
-	return true
+}
+
+// known reports whether a job is live or on disk; the caller holds the lock or is alone.
+func (s *Store) known(job jobs.JobID) bool {
+	_, ok := s.ended[job]
+	return ok || s.jobs[job] != nil
+}
+
+// Keeps reports whether the records of a job are here, be it live or past its time.
+func (s *Store) Keeps(job jobs.JobID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known(job)
 }
 
 func (s *Store) loadOne(k, v []byte) (accepted, error) {
@@ -213,26 +234,55 @@ func (s *Store) loadOne(k, v []byte) (accepted, error) {
 	return a, nil
 }
 
-// Sweep forgets the jobs that are past their time by more than ledger.Skew and returns them, so that their blobs
-// can go too.
-func (s *Store) Sweep(now time.Time) ([]jobs.JobID, error) {
-	var gone []jobs.JobID
+// keepEnded and keepRunning are when a job that is past its time may be deleted: so long after its expiry, and
+// after it was past its time in this process for so long.
+const (
+	keepEnded   = 72 * time.Hour
+	keepRunning = time.Hour
+)
+
+// Sweep takes jobs out of memory that are past their time by more than ledger.Skew: they are shown, served and
+// taken no more. Much later it deletes them and returns which, so that their blobs can go too. The clock may be
+// wrong, and a journal is the only copy of what it says: nothing is deleted before keepEnded and keepRunning are
+// over, and a job whose time comes back with the right clock is live again with all that was said of it.
+func (s *Store) Sweep(now time.Time) (ended, deleted []jobs.JobID, err error) {
 	s.mu.Lock()
 	for id, j := range s.jobs {
-		if expired(j.Manifest, now.Add(-ledger.Skew)) {
-			gone = append(gone, id)
-			delete(s.jobs, id)
+		if pastTime(j.Manifest, now) {
+			ended = append(ended, id)
+			s.end(id, j.Manifest, now)
 		}
 	}
-	for _, id := range gone {
-		s.dropIndex(id)
+	back := false
+	for id, e := range s.ended {
+		switch {
+		case !now.After(e.expires.Add(ledger.Skew)):
+			delete(s.ended, id)
+			back = true
+		case now.After(e.expires.Add(keepEnded)) && now.Sub(e.since) >= keepRunning:
+			delete(s.ended, id)
+			deleted = append(deleted, id)
+		}
+	}
+	if back {
+		err = s.load(now)
 	}
 	s.mu.Unlock()
-	var errs error
-	for _, id := range gone {
-		errs = errors.Join(errs, s.forget(id))
+	for _, id := range deleted {
+		err = errors.Join(err, s.forget(id))
 	}
-	return gone, errs
+	return ended, deleted, err
+}
+
+// end takes a job out of memory that is past its time; the caller holds the lock or is alone.
+func (s *Store) end(id jobs.JobID, m *manifest.Manifest, now time.Time) {
+	if _, known := s.ended[id]; !known {
+		s.ended[id] = ended{m.Expires, now}
+	}
+	if s.jobs[id] != nil {
+		delete(s.jobs, id)
+		s.dropIndex(id)
+	}
 }
 
 // dropIndex removes a job's records from memory; the caller holds the lock.
@@ -259,3 +309,6 @@ func (s *Store) dropIndex(job jobs.JobID) {
 }
 
 func expired(m *manifest.Manifest, now time.Time) bool { return now.After(m.Expires) }
+
+// pastTime is expired on any clock that is right enough.
+func pastTime(m *manifest.Manifest, now time.Time) bool { return expired(m, now.Add(-ledger.Skew)) }
