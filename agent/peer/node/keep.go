@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"idlegrid/agent/peer"
@@ -34,7 +34,10 @@ const (
 	sweepEvery = 10 * time.Minute
 	// callTimeout bounds the small calls below.
 	callTimeout = 10 * time.Second
-	syncTimeout = 2 * time.Minute
+	// syncTimeout bounds one comparison. What came through until then stays.
+	syncTimeout = 30 * time.Second
+	// maxLearning bounds the unknown jobs that are fetched at once.
+	maxLearning = 4
 	// renewRetry spaces attempts to renew a certificate.
 	renewRetry = 10 * time.Minute
 )
@@ -210,96 +213,6 @@ func (n *Node) update(change func(*gossip.State)) {
 	}
 }
 
-// keepSpreading compares records: what all know with one random peer, reports with the shard's stewards.
-func (n *Node) keepSpreading(ctx context.Context) {
-	placed := map[jobs.ShardID]*placement{}
-	joined := false
-	every(ctx, func() time.Duration {
-		others := n.others()
-		if len(others) == 0 {
-			return lookEvery
-		}
-		n.sync(ctx, others[rand.IntN(len(others))], records.Scope{}, records.Both)
-		shards := n.Store.OwnShards()
-		maps.DeleteFunc(placed, func(s jobs.ShardID, _ *placement) bool { return !slices.Contains(shards, s) })
-		for _, shard := range shards {
-			if ctx.Err() == nil {
-				n.spreadShard(ctx, shard, placed)
-			}
-		}
-		if !joined {
-			joined = true
-			return settleTime
-		}
-		return jitter(spreadEvery)
-	})
-}
-
-// placement is who stewarded a shard when its reports were last offered.
-type placement struct {
-	stewards []jobs.AgentID
-	since    time.Time
-	offered  bool
-}
-
-// spreadShard compares a shard's reports: a steward with the others at each turn; anyone else offers what it
-// has when the stewards changed, and have stayed the same for a while.
-func (n *Node) spreadShard(ctx context.Context, shard jobs.ShardID, placed map[jobs.ShardID]*placement) {
-	now := time.Now()
-	stewards := peer.Stewards(shard, n.Members())
-	ids := make([]jobs.AgentID, 0, len(stewards))
-	for _, m := range stewards {
-		ids = append(ids, m.ID)
-	}
-	p := placed[shard]
-	if p == nil || !slices.Equal(p.stewards, ids) {
-		p = &placement{stewards: ids, since: now}
-		placed[shard] = p
-	}
-	self := slices.Contains(ids, n.ID())
-	if !self && (p.offered || now.Sub(p.since) < settleTime) {
-		return
-	}
-	direction := records.Offering
-	if self {
-		direction = records.Both
-	}
-	p.offered = true
-	for _, m := range stewards {
-		if m.ID != n.ID() {
-			p.offered = n.sync(ctx, m, records.Scope{Shard: shard, Reports: true}, direction) && p.offered
-		}
-	}
-}
-
-// sync compares one scope with one peer and reports whether that worked.
-func (n *Node) sync(ctx context.Context, with peer.Member, scope records.Scope, dir records.Direction) bool {
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
-	defer cancel()
-	conn, err := n.Dialer.Conn(with.Address, with.ID)
-	if err == nil {
-		var refused []records.Refusal
-		refused, err = n.Store.Sync(ctx, conn, scope, dir)
-		n.refused(refused)
-	}
-	if err != nil && ctx.Err() == nil {
-		n.log.Info("cannot compare records", "peer", with.ID, "err", err)
-	}
-	return err == nil
-}
-
-func (n *Node) refused(list []records.Refusal) {
-	var again []jobs.Digest
-	for _, r := range list {
-		if !r.Final {
-			again = append(again, r.ID)
-		}
-	}
-	if len(again) > 0 {
-		call(n.hooks.OnRefused, again)
-	}
-}
-
 // keepRenewed renews the certificate when half of its life is over.
 func (n *Node) keepRenewed(ctx context.Context) {
 	every(ctx, func() time.Duration {
@@ -405,26 +318,42 @@ func (n *Node) woken(w gossip.Wake) {
 	}
 }
 
-// takeWakes fetches the manifest of a job that this peer does not know from whoever woke it.
+// takeWakes passes wakes on. The manifest of a job that this peer does not know is fetched first, from whoever
+// woke it: a few at once, since some may not answer, and each job once at a time.
 func (n *Node) takeWakes(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case w := <-n.wakes:
-			if err := n.learn(ctx, w); err != nil {
-				n.log.Info("woken for a job that cannot be fetched", "job", w.Job, "err", err)
-				continue
+	var learning sync.Map // of jobs.JobID
+	var work sync.WaitGroup
+	for range maxLearning {
+		work.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case w := <-n.wakes:
+					n.takeWake(ctx, w, &learning)
+				}
 			}
-			call(n.hooks.OnWake, w.Job)
+		})
+	}
+	work.Wait()
+}
+
+func (n *Node) takeWake(ctx context.Context, w gossip.Wake, learning *sync.Map) {
+	if _, err := n.Store.Job(w.Job); err != nil {
+		if _, busy := learning.LoadOrStore(w.Job, true); busy {
+			return
+		}
+		err := n.learn(ctx, w)
+		learning.Delete(w.Job)
+		if err != nil {
+			n.log.Info("woken for a job that cannot be fetched", "job", w.Job, "err", err)
+			return
 		}
 	}
+	call(n.hooks.OnWake, w.Job)
 }
 
 func (n *Node) learn(ctx context.Context, w gossip.Wake) error {
-	if _, err := n.Store.Job(w.Job); err == nil {
-		return nil
-	}
 	from, ok := n.Member(w.From)
 	if !ok {
 		return jobs.Errorf(jobs.NotFound, "it came from %s, which is not in the pool", w.From.Short())

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/gossip"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/identity/identitytest"
 	"idlegrid/agent/peer/records"
@@ -237,6 +238,80 @@ func TestBlobsStayWithRecords(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n.Store.Keeps(job) || len(n.Blobs.List()) != 0 {
 			t.Error("a job that ended days ago is not deleted")
+		}
+	})
+}
+
+// TestRefusedForNowIsOfferedAgain: an author that is no steward offers again what a steward may take later.
+func TestRefusedForNowIsOfferedAgain(t *testing.T) {
+	inPool(t, func(p *pool) {
+		a, stopA := p.serve(1, p.folder())
+		defer stopA()
+		b, stopB := p.serve(2, p.folder(firstAddress))
+		defer stopB()
+		a.update(func(s *gossip.State) { s.Draining = true }) // so that it stewards nothing
+		p.within(time.Minute, "b is the steward", func() bool { return len(peer.Rank(nil, a.Members(), 9)) == 1 })
+		time.Sleep(2 * settleTime)
+		job, offer := p.job()
+		pack := jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}
+		report := record.Report{
+			Job: job, Author: a.ID(), Counter: 1, Runtime: "r 1", Platform: "linux/amd64", Pack: pack,
+			Bundles: []record.BundleReport{{Units: []record.UnitReport{{Outcome: jobs.DigestOf(nil)}}}},
+		}
+		bare := records.Offer{Chains: [][][]byte{a.Identity().Chain}}
+		bare.Envelope = record.Sign(record.TypeReport, report.Encode(), a.Identity().Key)
+		add := func(n *Node, offers ...records.Offer) {
+			t.Helper()
+			if _, refused, err := n.Store.Add(p.t.Context(), offers, false); err != nil || len(refused) > 0 {
+				t.Fatal(refused, err)
+			}
+		}
+		add(a, offer, bare) // its own report needs no receipts, b wants one
+		add(b, offer)
+		shard := jobs.ShardID{Job: job}
+		r := &round{node: a, placed: map[jobs.ShardID]*placement{}, failed: map[jobs.AgentID]bool{}}
+		r.spreadShard(p.t.Context(), shard)
+		time.Sleep(settleTime)
+		r.spreadShard(p.t.Context(), shard)
+		if r.placed[shard].offered || len(r.failed) > 0 {
+			t.Errorf("after a refusal for now it counts as offered: %+v", r)
+		}
+		receipt := record.Receipt{Holder: b.ID(), Blob: pack, Job: job}
+		bare.Receipts = []record.Envelope{record.Sign(record.TypeReceipt, receipt.Encode(), b.Identity().Key)}
+		add(b, bare)
+		r.spreadShard(p.t.Context(), shard)
+		if !r.placed[shard].offered {
+			t.Error("nothing is left to offer, but it does not count as offered")
+		}
+	})
+}
+
+// TestHungPeers: those that do not answer hold up neither a round of spreading nor the jobs that others know.
+func TestHungPeers(t *testing.T) {
+	inPool(t, func(p *pool) {
+		a, stopA := p.serve(1, p.folder())
+		defer stopA()
+		b, stopB := p.serve(2, p.folder(firstAddress))
+		defer stopB()
+		c, stopC := p.serve(3, p.folder(firstAddress))
+		defer stopC()
+		p.within(time.Minute, "all are reachable", func() bool { return reachable(a, b, c) })
+		job, offer := p.job()
+		if _, _, err := b.Store.Add(p.t.Context(), []records.Offer{offer}, false); err != nil {
+			t.Fatal(err)
+		}
+		hung, _ := a.Member(c.ID())
+		p.net.Stop("10.0.0.3")
+		for i := range 2 * maxLearning {
+			a.woken(gossip.Wake{From: hung.ID, Job: jobs.JobID{9, byte(i / maxLearning)}})
+		}
+		a.woken(gossip.Wake{From: b.ID(), Job: job})
+		p.within(time.Second, "the job that b knows is here", func() bool { return a.Store.Keeps(job) })
+		r := &round{node: a, failed: map[jobs.AgentID]bool{}}
+		r.sync(p.t.Context(), hung, records.Scope{}, records.Both)
+		begun := time.Now()
+		if r.sync(p.t.Context(), hung, records.Scope{}, records.Both) || time.Since(begun) > 0 {
+			t.Errorf("a second try within the round took %s", time.Since(begun))
 		}
 	})
 }
