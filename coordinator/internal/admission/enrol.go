@@ -3,7 +3,6 @@ package admission
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -45,21 +44,13 @@ type Service struct {
 
 var bucketTokens = []byte("tokens") // token ID → when it expires, seconds since 1970, big endian
 
-// New returns the service. Uploads that did not become jobs before the coordinator ended are forgotten.
+// New returns the service. What was uploaded of jobs that were never admitted, the node forgot when it started.
 func New(o Options) (*Service, error) {
 	err := o.Store.DB().Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucketIfNotExists(bucketTokens)
 		return err
 	})
-	s := &Service{o: o, log: o.Log.With("component", "admission"), pending: map[jobs.JobID]*pending{}}
-	for _, kept := range o.Blobs.List() {
-		for _, job := range kept.Jobs {
-			if _, unknown := o.Store.Job(job); unknown != nil {
-				err = errors.Join(err, s.drop(job))
-			}
-		}
-	}
-	return s, err
+	return &Service{o: o, log: o.Log.With("component", "admission"), pending: map[jobs.JobID]*pending{}}, err
 }
 
 // Enrol redeems a token.

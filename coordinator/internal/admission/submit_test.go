@@ -222,19 +222,3 @@ func TestMayRead(t *testing.T) {
 		refused(t, may(p.bob.Caller(), id), jobs.Denied, "is another submitter's")
 	}
 }
-
-// TestRestartForgetsUploads keeps an admitted job's blobs and not those of one that never was.
-func TestRestartForgetsUploads(t *testing.T) {
-	p := newPlace(t)
-	whole, half := p.job("whole"), p.job("half")
-	p.admit(whole)
-	reply, err := p.submit(half)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.upload(half, reply)
-	p.restart()
-	if program := whole.manifest.Program.Digest; !p.options.Blobs.Holds(whole.id(t), program) || p.options.Blobs.Holds(half.id(t), program) {
-		t.Errorf("kept after a restart: %+v", p.options.Blobs.List())
-	}
-}

@@ -39,7 +39,7 @@ func TestStateFolders(t *testing.T) {
 	}
 	g.exits(1, "gridagent", "run", "--state", g.path("nowhere")).says(t, "has not joined a grid", "hint: run `gridagent join")
 	g.exits(1, "gridcoordinator", "run", "--state", g.path("nowhere")).says(t, "hint: make a grid first: gridcoordinator init")
-	g.exits(1, "gridcoordinator", "init", "--state", g.coordinator.state).says(t, "there is a grid in", "hint: ")
+	g.exits(1, "gridcoordinator", "init", "--state", g.coordinator.state).says(t, "already", "hint: ")
 	g.exits(1, "gridcoordinator", "token", "--state", g.path("nowhere")).says(t, "hint: run this where")
 	if _, err := os.Stat(g.path("nowhere")); err == nil {
 		t.Error("a folder was made by a command that failed")
