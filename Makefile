@@ -68,8 +68,9 @@ tidy: ## tidy both modules
 	$(GO) mod tidy
 	cd deploy/tools && $(GO) mod tidy
 
+NIGHTLY_FUZZTIME ?= 60s
 nightly: race ## what takes too long for every change
-	$(MAKE) fuzz FUZZTIME=60s
+	$(MAKE) fuzz FUZZTIME=$(NIGHTLY_FUZZTIME)
 
 clean: ## remove what was built
 	rm -rf bin $(EXAMPLE)
