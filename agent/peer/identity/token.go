@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -129,7 +131,10 @@ func (t *Token) read() error {
 	var p tokenPayload
 	d := json.NewDecoder(bytes.NewReader(t.payload))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil || d.More() {
+	if err := d.Decode(&p); err != nil {
+		return garbled("a part of it is missing or changed")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) { // More would overlook a closing brace
 		return garbled("a part of it is missing or changed")
 	}
 	var err error
