@@ -25,7 +25,6 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
-	"idlegrid/agent/peer/records"
 	"idlegrid/coordinator/internal/admission"
 	"idlegrid/coordinator/internal/seeding"
 	"idlegrid/coordinator/internal/throughput"
@@ -188,9 +187,6 @@ func (p *latePolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blo
 
 // Address returns where others reach the coordinator.
 func (c *Coordinator) Address() string { return c.node.Address() }
-
-// Jobs returns the live jobs, oldest first.
-func (c *Coordinator) Jobs() []records.Job { return c.node.Store.Jobs(false) }
 
 // Run works until ctx ends.
 func (c *Coordinator) Run(ctx context.Context) error {

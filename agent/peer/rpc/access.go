@@ -73,7 +73,8 @@ func Caller(ctx context.Context) identity.Caller {
 	return c
 }
 
-// WithCaller returns a context in which Caller finds c: for calls that a peer makes of its own handlers.
+// WithCaller returns a context in which Caller finds c: for tests that call handlers without a connection. Over
+// the wire nobody can set it.
 func WithCaller(ctx context.Context, c identity.Caller) context.Context {
 	return grpcpeer.NewContext(ctx, &grpcpeer.Peer{AuthInfo: newAuthInfo(c)})
 }
