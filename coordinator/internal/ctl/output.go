@@ -3,40 +3,113 @@ package ctl
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
 
+	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"idlegrid/jobs"
 )
 
+// outputName is the long name of -o.
+const outputName = "output"
+
+// The formats of data, by the name that -o takes.
 const (
 	formatTable = "table"
+	formatWide  = "wide"
 	formatJSON  = "json"
+	formatYAML  = "yaml"
+	formatName  = "name"
 )
+
+func formats() []string { return []string{formatTable, formatWide, formatJSON, formatYAML, formatName} }
 
 // outputFlag gives a verb -o. The verb then writes its data by show.
 func (a *app) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.format, "output", "o", formatTable, "format of the data: table or json")
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if a.format != formatTable && a.format != formatJSON {
-			return jobs.Errorf(jobs.Invalid, "-o %.40s: expected %s or %s", a.format, formatTable, formatJSON)
-		}
-		return nil
-	}
+	cmd.Flags().StringVarP(&a.format, outputName, "o", formatTable, "format of the data: table, wide, json, yaml or name")
+	cmd.PreRunE = func(*cobra.Command, []string) error { return checkFormat("-o "+clip(a.format), a.format) }
 }
 
-// show writes data: the value as JSON, or the rows as a table with aligned columns.
-func (a *app) show(value any, rows [][]string) error {
-	if a.format == formatJSON {
+// checkFormat refuses a format that there is not; said is how the person asked for it.
+func checkFormat(said, format string) error {
+	if slices.Contains(formats(), format) {
+		return nil
+	}
+	return jobs.Errorf(jobs.Invalid, "%s: expected %s", said, either(formats()))
+}
+
+// isDocument reports whether standard output is one document for a program, to which nothing may be added.
+func (a *app) isDocument() bool { return a.format != formatTable && a.format != formatWide }
+
+// data is what a verb shows: one thing, as each format has it.
+type data struct {
+	value  any        // of json and yaml; both use the names in its json tags
+	rows   [][]string // of wide; of table the first columns
+	narrow int        // how many columns a table has; 0: all
+	names  []string   // of name: IDs, or what else a verb's argument would be
+}
+
+// show writes data in the format that was asked for.
+func (a *app) show(d data) error {
+	switch a.format {
+	case formatJSON:
 		e := json.NewEncoder(a.stdout)
 		e.SetIndent("", "  ")
-		return e.Encode(value)
+		return e.Encode(d.value)
+	case formatYAML:
+		return showYAML(a.stdout, d.value)
+	case formatName:
+		for _, name := range d.names {
+			if _, err := fmt.Fprintln(a.stdout, clean(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case formatWide:
+		return showTable(a.stdout, d.rows, 0)
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	return showTable(a.stdout, d.rows, d.narrow)
+}
+
+// showYAML goes by way of JSON, so that both have the same fields in the same order.
+func showYAML(to io.Writer, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	var ordered any
+	if err := yaml.UnmarshalWithOptions(text, &ordered, yaml.UseOrderedMap()); err != nil {
+		return err
+	}
+	return yaml.NewEncoder(to, yaml.CustomMarshaler(yamlString)).Encode(ordered)
+}
+
+// yamlString quotes all but the plainest words: the library writes control characters as they are, and takes
+// "? a" for plain. Go's escapes are all YAML's, too.
+func yamlString(s string) ([]byte, error) {
+	plain := func(r rune) bool {
+		return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("_./-", r)
+	}
+	if s == "" || !unicode.IsLetter(rune(s[0])) || strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return []byte(strconv.Quote(s)), nil
+	}
+	return yaml.Marshal(s)
+}
+
+// showTable aligns the columns; only the first few if narrow is not 0.
+func showTable(to io.Writer, rows [][]string, narrow int) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
+		if narrow > 0 && narrow < len(row) {
+			row = row[:narrow]
+		}
 		cells := make([]string, len(row))
 		for i, cell := range row {
 			cells[i] = clean(cell)
@@ -70,6 +143,24 @@ func brief(s string) string {
 	}
 	return line
 }
+
+// clip cuts what a person typed for an error message.
+func clip(s string) string { return fmt.Sprintf("%.40s", s) }
+
+// either returns such as "a, b or c".
+func either(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// day returns a day as people's output has it, in their own time zone.
+func day(t time.Time) string { return t.Local().Format(time.DateOnly) }
+
+// minute returns a moment as people's output has it, in their own time zone.
+func minute(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 
 // count returns such as "1 unit" and "2 units".
 func count[N int | uint64](n N, noun string) string {

@@ -254,7 +254,7 @@ func (a *app) combine(ctx context.Context, pool results.Pool, folder *results.Fo
 	if err != nil {
 		return err
 	}
-	if a.format == formatJSON { // there is a document on standard output already
+	if a.isDocument() {
 		r.Outcome.Stdout = nil
 	}
 	if err := a.printOutput(r); err != nil {

@@ -50,6 +50,7 @@ type jobStatus struct {
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
 
+	id     jobs.JobID
 	agreed bool // that nothing is open: by all shards' stewards, see summary
 }
 
@@ -73,28 +74,45 @@ func (a *app) status(ctx context.Context, args []string) (err error) {
 		list = g.store.Jobs(false)
 	}
 	all := make([]jobStatus, 0, len(list))
-	rows := [][]string{{"ID", "NAME", "STATE", "DONE", "FAILED", "AGENTS", "CPU", "KEPT UNTIL"}}
 	for _, job := range list {
-		s := g.jobStatus(ctx, job)
-		all = append(all, s)
-		rows = append(rows, s.row(job.ID))
+		all = append(all, g.jobStatus(ctx, job))
 	}
 	if len(list) == 0 {
 		a.say("you have no live jobs")
 		a.hint("gridctl submit job.yaml")
 	}
+	d := statusData(all)
 	if len(args) == 1 {
 		a.note(all[0])
-		return a.show(all[0], rows)
+		d.value = all[0]
 	}
-	return a.show(all, rows)
+	return a.show(d)
 }
 
-func (s *jobStatus) row(id jobs.JobID) []string {
-	return []string{
-		id.Short(), s.Name, s.State, fmt.Sprintf("%d/%d", s.Accepted, s.Units), fmt.Sprint(s.Failed), fmt.Sprint(s.Agents),
-		time.Duration(s.CPU * float64(time.Second)).Round(time.Second).String(), s.Expires.Local().Format(time.DateOnly),
+// statusData is a table of jobs.
+func statusData(all []jobStatus) data {
+	d := data{value: all, narrow: 8, rows: [][]string{{
+		"ID", "NAME", "STATE", "DONE", "FAILED", "AGENTS", "CPU", "KEPT UNTIL",
+		"OPEN", "RUNNING", "CONFLICT", "DIFFERS", "STEWARDS", "CREATED",
+	}}}
+	for _, s := range all {
+		d.rows = append(d.rows, s.row())
+		d.names = append(d.names, s.ID)
 	}
+	return d
+}
+
+func (s *jobStatus) row() []string {
+	return []string{
+		s.id.Short(), s.Name, s.State, fmt.Sprintf("%d/%d", s.Accepted, s.Units), fmt.Sprint(s.Failed), fmt.Sprint(s.Agents),
+		cpuText(s.CPU), day(s.Expires),
+		fmt.Sprint(s.Open), fmt.Sprint(s.Lent), fmt.Sprint(s.Conflict), fmt.Sprint(s.Differs), fmt.Sprint(s.Keepers), minute(s.Created),
+	}
+}
+
+// cpuText returns CPU time for people.
+func cpuText(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
 }
 
 // note says what a person should know and a table does not show.
@@ -110,14 +128,14 @@ func (a *app) note(s jobStatus) {
 	}
 	if s.Failed > 0 {
 		a.say("%s failed", count(s.Failed, "unit"))
-		a.hint(fmt.Sprintf("gridctl results %s --partial", s.ID[:12]))
+		a.hint(fmt.Sprintf("gridctl results %s --partial", s.id.Short()))
 	}
 }
 
 // jobStatus asks two stewards of each shard and believes, of what they know, the one who knows more.
 func (g *grid) jobStatus(ctx context.Context, job records.Job) jobStatus {
 	m := job.Manifest
-	s := jobStatus{ID: job.ID.String(), Name: m.Name, Units: m.Units, Created: m.Created, Expires: m.Expires, State: "unknown"}
+	s := jobStatus{id: job.ID, ID: job.ID.String(), Name: m.Name, Units: m.Units, Created: m.Created, Expires: m.Expires, State: "unknown"}
 	agents := map[string]bool{}
 	answered, agreed := uint32(0), uint32(0)
 	for n := range m.Shards() {

@@ -81,11 +81,11 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 		return needsCoordinator("submit", err)
 	}
 	id, m := build.ID(), build.Manifest
-	a.say("submitted %s: %s, results kept until %s", m.Name, count(m.Units, "unit"), m.Expires.Local().Format(time.DateOnly))
+	a.say("submitted %s: %s, results kept until %s", m.Name, count(m.Units, "unit"), day(m.Expires))
 	if seeded == 0 {
 		a.say("no agent is here yet: the coordinator hands it over when one is")
 	}
-	if err := a.show(submittedView{ID: id.String(), Name: m.Name, Units: m.Units, Expires: m.Expires}, [][]string{{id.Short()}}); err != nil || !o.wait {
+	if err := a.show(submittedData(id, m)); err != nil || !o.wait {
 		return err
 	}
 	return a.waitAndFetch(ctx, g, id, o.results)
@@ -97,6 +97,15 @@ type submittedView struct {
 	Name    string    `json:"name"`
 	Units   uint64    `json:"units"`
 	Expires time.Time `json:"expires"`
+}
+
+func submittedData(id jobs.JobID, m *manifest.Manifest) data {
+	return data{
+		value:  submittedView{ID: id.String(), Name: m.Name, Units: m.Units, Expires: m.Expires},
+		rows:   [][]string{{id.Short(), m.Name, count(m.Units, "unit"), "kept until " + day(m.Expires)}},
+		narrow: 1,
+		names:  []string{id.String()},
+	}
 }
 
 // submit uploads and hands over a job; it returns how many agents the coordinator handed it to.

@@ -29,14 +29,14 @@ func newValidateCommand(a *app) *cobra.Command {
 
 func (a *app) validate(path string) error {
 	spec, build, err := loadJob(path)
-	if problems := manifest.Problems(nil); errors.As(err, &problems) && a.format == formatJSON {
-		return errors.Join(err, a.show(invalidView(problems), nil))
+	if problems := manifest.Problems(nil); errors.As(err, &problems) && (a.format == formatJSON || a.format == formatYAML) {
+		return errors.Join(err, a.show(data{value: invalidView(problems)}))
 	}
 	if err != nil {
 		return err
 	}
 	v := newJobView(spec, build)
-	return a.show(v, v.rows())
+	return a.show(data{value: v, rows: v.rows(), names: []string{v.Name}})
 }
 
 // checkProgram is the check of a job's programs that needs no executor process.
