@@ -2,12 +2,13 @@
 GO      ?= go
 TOOLS   := $(CURDIR)/bin/tools
 EXAMPLE := jobs/examples/tour/tour.wasm
+EXAMPLE_C := jobs/examples/mandelbrot
 PROTOS  := $(wildcard proto/grid/v1/*.proto)
 GOFILES := $(shell git ls-files --cached --others --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help build examples demo test race fuzz bench cross vet lint fmt proto verify tidy nightly clean
+.PHONY: help build examples examples-c demo test race fuzz bench cross vet lint fmt proto verify tidy nightly clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +18,18 @@ build: ## build gridagent, gridcoordinator and gridctl into bin/
 
 examples: ## build the examples' programs to WebAssembly
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o $(EXAMPLE) ./jobs/examples/tour
+
+# Debian installs wasi-libc into /usr, others into a folder of its own; newer versions call it wasip1.
+CLANG ?= clang
+WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(addsuffix /include/wasm32-wasi,\
+	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
+# No contraction: each operation is rounded by itself, so that every compiler gives the same picture.
+CFLAGS_WASM := --target=wasm32-wasi --sysroot=$(WASI_SYSROOT) -O2 -ffp-contract=off -Wall -Wextra -Werror -Wl,--strip-all
+
+examples-c: $(EXAMPLE_C)/mandelbrot.wasm ## build the examples in C (needs clang, lld, wasi-libc)
+
+$(EXAMPLE_C)/mandelbrot.wasm: $(wildcard $(EXAMPLE_C)/*.c $(EXAMPLE_C)/*.h)
+	$(CLANG) $(CFLAGS_WASM) -o $@ $(filter %.c,$^)
 
 demo: build examples ## run a real job on a throw-away grid on this machine; KEEP=1 leaves the grid running
 	deploy/demo/demo.sh
@@ -73,4 +86,4 @@ nightly: race ## what takes too long for every change
 	$(MAKE) fuzz FUZZTIME=$(NIGHTLY_FUZZTIME)
 
 clean: ## remove what was built
-	rm -rf bin $(EXAMPLE)
+	rm -rf bin $(EXAMPLE) $(EXAMPLE_C)/mandelbrot.wasm
