@@ -35,9 +35,10 @@ const lostDial = 3 * time.Second
 type Options struct {
 	State     string // the state folder; it has joined a grid
 	Network   node.Network
-	Advertise string // IP:port; empty: where it listens
-	Cores     int    // units at once, at least 1
-	Quota     int64  // bytes of blobs that are kept at most; 0: no limit
+	Advertise string        // IP:port; empty: where it listens
+	Cores     int           // units at once, at least 1
+	Quota     int64         // bytes of blobs that are kept at most; 0: no limit
+	Lease     steward.Lease // zero: the defaults; the same on all agents of a pool
 	Runner    worker.Runner
 	Runtime   string // what the Runner is, named in reports
 	Log       *slog.Logger
@@ -58,7 +59,7 @@ type Agent struct {
 func New(o Options) (*Agent, error) {
 	a := &Agent{o: o, log: o.Log, departures: make(chan struct{}, 1)}
 	cores, err := a.offered()
-	if err != nil {
+	if err = errors.Join(err, o.Lease.Validate()); err != nil {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
 	}
 	a.node, err = node.New(node.Options{
@@ -71,7 +72,8 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.steward = steward.New(steward.Options{
-		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake, Log: o.Log,
+		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake,
+		Lease: o.Lease, Log: o.Log,
 	})
 	gridv1.RegisterStewardServer(a.node.Server, a.steward)
 	if cores > 0 {
@@ -102,7 +104,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		Dial: func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
 			return a.node.Dialer.Conn(address, id)
 		},
-		Steward: a.steward, Runner: a.o.Runner, Log: a.o.Log,
+		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"idlegrid/agent/executor"
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/node"
+	"idlegrid/agent/peer/steward"
 	"idlegrid/agent/program"
 	"idlegrid/jobs"
 )
@@ -56,6 +57,7 @@ func newJoin() *cobra.Command {
 type runFlags struct {
 	state, listen, advertise string
 	cores, diskGiB           int
+	lease                    steward.Lease
 }
 
 func newRun() *cobra.Command {
@@ -71,6 +73,8 @@ func newRun() *cobra.Command {
 	cmd.Flags().StringVar(&f.advertise, "advertise", "", "IP:port that others reach this agent at (default: where it listens)")
 	cmd.Flags().IntVar(&f.diskGiB, "disk-gib", 20, "GiB of disk for programs, inputs and results, at most")
 	cmd.Flags().IntVar(&f.cores, "cores", runtime.NumCPU(), "units that run at once")
+	cmd.Flags().DurationVar(&f.lease.Period, "lease-period", steward.DefaultPeriod, "how often a steward hears of leased units; the same on all agents")
+	cmd.Flags().DurationVar(&f.lease.TTL, "lease-ttl", steward.DefaultTTL, "how long leases outlive their holder's last word, at least three periods; the same on all agents")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger, err := log()
 		if err != nil {
@@ -81,6 +85,12 @@ func newRun() *cobra.Command {
 		}
 		if f.diskGiB < 1 || f.diskGiB > 1<<20 {
 			return jobs.Errorf(jobs.Invalid, "--disk-gib %d: expected 1 to %d", f.diskGiB, 1<<20)
+		}
+		if f.lease.Period <= 0 || f.lease.TTL <= 0 {
+			return jobs.Errorf(jobs.Invalid, "--lease-period %s, --lease-ttl %s: expected times above zero", f.lease.Period, f.lease.TTL)
+		}
+		if err := f.lease.Validate(); err != nil {
+			return err
 		}
 		f.state = *state
 		class, err := node.ClassOf(f.state)
@@ -98,7 +108,7 @@ func newRun() *cobra.Command {
 		}
 		a, err := agent.New(agent.Options{
 			State: f.state, Network: network, Advertise: f.advertise, Cores: f.cores, Quota: int64(f.diskGiB) << 30,
-			Runner: pool, Runtime: executor.Runtime(), Log: logger,
+			Lease: f.lease, Runner: pool, Runtime: executor.Runtime(), Log: logger,
 		})
 		if err != nil {
 			return err

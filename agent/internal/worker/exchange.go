@@ -6,7 +6,6 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
-	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -16,9 +15,6 @@ const (
 	exchangeTimeout = 10 * time.Second
 	// failuresBeforeNext is how many exchanges may fail before the worker turns to the next steward.
 	failuresBeforeNext = 2
-	// skipFor is how long a steward is passed over. Then the first one is tried again: two who lend the same
-	// shard lend units twice.
-	skipFor = steward.TTL
 	// maxQueue bounds the units that a steward can make wait here; one bundle more is taken.
 	maxQueue = 1 << 16
 )
@@ -50,7 +46,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 				w.unanswered(ctx, s, err, at)
 			case reply.GetNotSteward():
 				s.changed = s.changed || told
-				s.turnFrom(at)
+				w.turnFrom(s, at)
 				s.retryAt = at.Add(time.Second)
 			default:
 				s.answered, s.failures = now, 0
@@ -105,15 +101,16 @@ func (w *Worker) unanswered(ctx context.Context, s *shard, err error, now time.T
 	}
 	w.log.Info("steward does not answer", "shard", s.id, "steward", s.lender, "err", err)
 	if s.failures++; s.failures%failuresBeforeNext == 0 {
-		s.turnFrom(now)
+		w.turnFrom(s, now)
 	}
 	s.retryAt = now.Add(min(askEvery, time.Second<<min(s.failures/failuresBeforeNext, 4)))
 }
 
-// turnFrom passes over the present steward for a while.
-func (s *shard) turnFrom(now time.Time) {
+// turnFrom passes over the present steward for as long as a lease lives. Then the first one is tried again: two
+// who lend the same shard lend units twice.
+func (w *Worker) turnFrom(s *shard, now time.Time) {
 	s.skip++
-	s.skipUntil = now.Add(skipFor)
+	s.skipUntil = now.Add(w.o.Lease.TTL)
 }
 
 // answered takes a steward's reply. Its numbers are checked as any peer's are.

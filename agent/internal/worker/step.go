@@ -19,7 +19,7 @@ const (
 	patience = time.Second
 	// askEvery spaces questions to a steward that has nothing, and askEmpty those to one that says that
 	// nothing is open: whoever opens units again wakes.
-	askEvery = steward.Period
+	askEvery = 15 * time.Second
 	askEmpty = 2 * time.Minute
 	// minAsk spaces exchanges for one shard, tellAfter those that only tell what is no longer held, and
 	// wakeEvery those that follow wakes.
@@ -103,7 +103,7 @@ func (w *Worker) startUnits(ctx context.Context, now time.Time) {
 // mayStart reports whether the shard's units may start: the job is not past its time, a steward answered
 // lately, and the program is here.
 func (w *Worker) mayStart(s *shard, now time.Time) bool {
-	return !now.After(s.job.Manifest.Expires) && now.Sub(s.answered) <= steward.TTL && w.programs[s.id.Job].startable()
+	return !now.After(s.job.Manifest.Expires) && now.Sub(s.answered) <= w.o.Lease.TTL && w.programs[s.id.Job].startable()
 }
 
 // ask exchanges with stewards: to get work before the slots run out of it, to renew what is held, and to
@@ -129,7 +129,7 @@ func (w *Worker) askDue(s *shard, now time.Time, hungry bool) time.Time {
 		return due
 	}
 	if len(s.bundles) > 0 {
-		due = s.askedAt.Add(steward.Period)
+		due = s.askedAt.Add(w.o.Lease.Period)
 	}
 	if s.changed {
 		due = s.askedAt.Add(tellAfter)

@@ -15,6 +15,7 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -54,6 +55,7 @@ type Options struct {
 	Members  func() []peer.Member
 	Dial     func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
 	Steward  Local
+	Lease    steward.Lease // zero: the defaults
 	Runner   Runner
 	Log      *slog.Logger
 }
@@ -84,6 +86,7 @@ type event func(now time.Time)
 
 // New returns a worker that has not started.
 func New(o Options) *Worker {
+	o.Lease = o.Lease.OrDefault()
 	return &Worker{
 		o: o, log: o.Log.With("component", "worker"),
 		wakes: make(chan jobs.JobID, 64), mend: make(chan []jobs.Digest, 16), events: make(chan event),

@@ -182,7 +182,7 @@ func TestHungry(t *testing.T) {
 		"a steward is asked":    {func(d *desk) { d.s.asking, d.s.wanting, d.s.askedAt = true, true, d.now }, false},
 		"a steward hangs":       {func(d *desk) { d.s.asking, d.s.wanting, d.s.askedAt = true, true, d.now.Add(-patience) }, true},
 		"a lease is renewed":    {func(d *desk) { d.s.asking, d.s.askedAt = true, d.now }, true},
-		"a queue cannot start":  {func(d *desk) { d.lend(0, 4); d.s.answered = d.now.Add(-2 * steward.TTL) }, true},
+		"a queue cannot start":  {func(d *desk) { d.lend(0, 4); d.s.answered = d.now.Add(-2 * steward.DefaultTTL) }, true},
 		"a program still loads": {func(d *desk) { d.lend(0, 4); d.programs[d.s.id.Job] = &program{loading: true} }, true},
 		"a queue that will last": {func(d *desk) {
 			d.lend(0, 4)

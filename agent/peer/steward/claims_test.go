@@ -27,9 +27,9 @@ func TestClaimOfAShard(t *testing.T) {
 		t.Fatalf("%d bundles are taken for lent to one agent, expected %d", n, MaxLease)
 	}
 	for range 4 * 60 * 2 {
-		b.after(Period).claim(maxHeld)
+		b.after(DefaultPeriod).claim(maxHeld)
 	}
-	b.after(Period).claim(maxHeld)
+	b.after(DefaultPeriod).claim(maxHeld)
 	if n := len(b.l.lent); n != MaxLease {
 		t.Fatalf("%d bundles are lent after two hours, expected %d still", n, MaxLease)
 	}
@@ -60,7 +60,7 @@ func TestOneAgentIsLentMaxLease(t *testing.T) {
 // late goes on until one of them takes it.
 func TestLateClaim(t *testing.T) {
 	b := newTable(t, 4, 1)
-	b.after(TTL-1).lends(1, 0, held(0))
+	b.after(DefaultTTL-1).lends(1, 0, held(0))
 	b.after(1).lends(2, 0, held(1, 2))
 	b.lends(2, 1, held(1, 2), 3)
 	b.lends(3, 2, nil, 1, 2)
@@ -68,8 +68,8 @@ func TestLateClaim(t *testing.T) {
 		t.Errorf("drops %v", drop)
 	}
 	b.lends(1, 0, held(0))
-	// Whoever was silent for TTL gets back what nobody took.
-	b.after(TTL).lends(2, 0, held(3))
+	// Whoever was silent for DefaultTTL gets back what nobody took.
+	b.after(DefaultTTL).lends(2, 0, held(3))
 	b.lends(3, 4, held(1, 2), 0)
 }
 
@@ -79,7 +79,7 @@ func TestOverdueLease(t *testing.T) {
 	b.m.Timeout = manifest.MaxTimeout
 	b.lends(1, 1, nil, 0)
 	for range 20 * 60 { // each of its units may run for a day
-		b.after(TTL-1).lends(1, 1, held(0))
+		b.after(DefaultTTL-1).lends(1, 1, held(0))
 		b.lends(2, 1, nil)
 	}
 	b.m.Timeout = time.Minute

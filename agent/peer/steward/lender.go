@@ -43,9 +43,10 @@ type Ask struct {
 // lender lends one shard. It is not safe for concurrent use. A bundle is lent, waiting, or neither.
 type lender struct {
 	m       *manifest.Manifest
-	opens   time.Time // no lending before
-	claims  time.Time // until then agents may name what others lent them: a lease outlives a last word by TTL
-	cursor  uint64    // bundles from here on were never lent by this lender
+	ttl     time.Duration // how long leases outlive a last word
+	opens   time.Time     // no lending before
+	claims  time.Time     // until then agents may name what others lent them: a lease outlives a last word by ttl
+	cursor  uint64        // bundles from here on were never lent by this lender
 	waiting map[uint64]wait
 	lent    map[uint64]jobs.AgentID
 	lessees map[jobs.AgentID]*lessee
@@ -66,10 +67,10 @@ type wait struct {
 	lent  time.Time    // since when it was lent to that agent
 }
 
-func newLender(m *manifest.Manifest, shard uint32, opens time.Time) *lender {
+func newLender(m *manifest.Manifest, shard uint32, opens time.Time, ttl time.Duration) *lender {
 	first, _ := m.ShardRange(shard)
 	return &lender{
-		m: m, opens: opens, claims: opens.Add(TTL), cursor: first,
+		m: m, ttl: ttl, opens: opens, claims: opens.Add(ttl), cursor: first,
 		waiting: map[uint64]wait{}, lent: map[uint64]jobs.AgentID{}, lessees: map[jobs.AgentID]*lessee{},
 	}
 }
@@ -153,10 +154,10 @@ func (l *lender) release(b uint64, who *lessee, id jobs.AgentID, now time.Time) 
 	delete(l.lent, b)
 }
 
-// expire ends the leases of lessees that were silent for TTL.
+// expire ends the leases of lessees that were silent for ttl.
 func (l *lender) expire(now time.Time) {
 	for id, who := range l.lessees {
-		if now.Sub(who.seen) >= TTL {
+		if now.Sub(who.seen) >= l.ttl {
 			l.lost(id, now)
 		}
 	}

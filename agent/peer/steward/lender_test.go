@@ -39,7 +39,7 @@ type table struct {
 func newTable(t tester, units uint64, bundle uint32) *table {
 	m := &manifest.Manifest{Units: units, Bundle: bundle, Quorum: 1, Retries: 2, Expires: epoch.Add(24 * time.Hour)}
 	return &table{
-		t: t, m: m, led: ledger.New(ledger.TermsOf(jobs.JobID{1}, m, 0)), l: newLender(m, 0, epoch), now: epoch, others: true,
+		t: t, m: m, led: ledger.New(ledger.TermsOf(jobs.JobID{1}, m, 0)), l: newLender(m, 0, epoch, DefaultTTL), now: epoch, others: true,
 	}
 }
 
@@ -165,14 +165,14 @@ func TestGivenBackIsLentAgain(t *testing.T) {
 func TestLeaseEnds(t *testing.T) {
 	b := newTable(t, 4, 1)
 	b.lends(1, 2, nil, 0, 1)
-	b.after(TTL-1).lends(2, 2, nil, 2, 3)
+	b.after(DefaultTTL-1).lends(2, 2, nil, 2, 3)
 	b.lends(2, 2, held(2, 3))
 	b.after(1).lends(2, 2, held(2, 3), 0, 1)
 	if _, drop := b.ask(1, 1, 0, 1); !slices.Equal(bundles(drop), held(0, 1)) {
 		t.Errorf("whoever comes back late drops %v", drop)
 	}
 	for range 10 { // whoever speaks keeps its lease
-		b.after(TTL-1).lends(2, 1, held(0, 1, 2, 3))
+		b.after(DefaultTTL-1).lends(2, 1, held(0, 1, 2, 3))
 	}
 }
 
@@ -246,9 +246,9 @@ func TestAcceptedMeanwhileIsDropped(t *testing.T) {
 // A new steward lends nothing while it listens, and takes what agents hold for lent.
 func TestAdoption(t *testing.T) {
 	b := newTable(t, 6, 1)
-	b.l = newLender(b.m, 0, b.now.Add(Period))
+	b.l = newLender(b.m, 0, b.now.Add(DefaultPeriod), DefaultTTL)
 	b.lends(1, 2, held(1, 4))
-	b.after(Period-1).lends(2, 2, nil)
+	b.after(DefaultPeriod-1).lends(2, 2, nil)
 	if _, drop := b.ask(2, 2, 4, 5); !slices.Equal(bundles(drop), held(4)) {
 		t.Errorf("of two that hold bundle 4 the second drops %v", drop)
 	}

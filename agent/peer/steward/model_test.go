@@ -118,7 +118,7 @@ func TestLenderModel(t *testing.T) {
 			"wait":    func(t *rapid.T) { m.after(time.Duration(rapid.IntRange(1, 40).Draw(t, "seconds")) * time.Second) },
 			"lose":    func(t *rapid.T) { m.l.lost(agent(who(t)), m.now) },
 			"forget":  func(t *rapid.T) { clear(m.holds[who(t)]) },
-			"restart": func(*rapid.T) { m.l = newLender(m.m, 0, m.now.Add(Period)) },
+			"restart": func(*rapid.T) { m.l = newLender(m.m, 0, m.now.Add(DefaultPeriod), DefaultTTL) },
 			"":        func(t *rapid.T) { m.t = t; m.check() },
 		})
 		m.t = t
@@ -141,7 +141,7 @@ func (m *model) finish() {
 		if m.led.Counts(m.now).Open == 0 {
 			return
 		}
-		m.after(Period)
+		m.after(DefaultPeriod)
 	}
 	m.t.Fatalf("%d units are open for ever", m.led.Counts(m.now).Open)
 }

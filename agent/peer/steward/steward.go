@@ -17,10 +17,6 @@ import (
 )
 
 const (
-	// Period is how often a lessee speaks at least.
-	Period = 15 * time.Second
-	// TTL is how long leases outlive their lessee's last word.
-	TTL = 60 * time.Second
 	// maxWake bounds the members woken for one job at once.
 	maxWake = 32
 	// wakePeriod is how often bundles that came back wake others at most.
@@ -37,6 +33,7 @@ type Options struct {
 	Self    jobs.AgentID
 	Members func() []peer.Member
 	Wake    func(to []jobs.AgentID, job jobs.JobID)
+	Lease   Lease // zero: the defaults
 	Log     *slog.Logger
 }
 
@@ -52,6 +49,7 @@ type Steward struct {
 
 // New returns a steward with nothing lent.
 func New(o Options) *Steward {
+	o.Lease = o.Lease.OrDefault()
 	return &Steward{o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}}
 }
 
@@ -180,7 +178,7 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 	if ask.Held, err = heldFromProto(req.GetHeld()); err != nil {
 		return nil, err
 	}
-	reply := &gridv1.ExchangeReply{AgainMs: uint32(Period.Milliseconds())}
+	reply := &gridv1.ExchangeReply{AgainMs: uint32(s.o.Lease.Period.Milliseconds())}
 	members := s.o.Members()
 	if !s.stewards(scope.Shard, members) {
 		s.forget(scope.Shard)
@@ -214,11 +212,11 @@ func (s *Steward) lend(job records.Job, shard jobs.ShardID, ask Ask, reply *grid
 	defer s.mu.Unlock()
 	l := s.shards[shard]
 	if l == nil {
-		opens := now.Add(Period)
-		if now.Sub(job.Fresh) < Period {
+		opens := now.Add(s.o.Lease.Period)
+		if now.Sub(job.Fresh) < s.o.Lease.Period {
 			opens = now
 		}
-		l = newLender(job.Manifest, shard.Shard, opens)
+		l = newLender(job.Manifest, shard.Shard, opens, s.o.Lease.TTL)
 		s.shards[shard] = l
 	}
 	err := s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {

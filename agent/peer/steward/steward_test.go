@@ -201,11 +201,11 @@ func TestListening(t *testing.T) {
 		shard := shardOf(b.job(false, 10, 1), 0)
 		reply := b.ask(1, shard, 1)
 		again := time.Duration(reply.GetAgainMs()) * time.Millisecond
-		if len(reply.GetLend()) > 0 || again < Period || again > Period+time.Second || reply.GetOpen() != 10 {
+		if len(reply.GetLend()) > 0 || again < DefaultPeriod || again > DefaultPeriod+time.Second || reply.GetOpen() != 10 {
 			t.Errorf("a steward that listens answers %v", reply)
 		}
 		time.Sleep(again)
-		if reply := b.ask(1, shard, 1); count(reply.GetLend()) != 1 || reply.GetAgainMs() != uint32(Period.Milliseconds()) {
+		if reply := b.ask(1, shard, 1); count(reply.GetLend()) != 1 || reply.GetAgainMs() != uint32(DefaultPeriod.Milliseconds()) {
 			t.Errorf("when it has listened it answers %v", reply)
 		}
 	})
@@ -220,7 +220,7 @@ func TestFresh(t *testing.T) {
 			t.Errorf("a fresh job: %v", reply)
 		}
 		late := b.job(true, 10, 1)
-		time.Sleep(Period)
+		time.Sleep(DefaultPeriod)
 		if reply := b.ask(1, shardOf(late, 0), 1); count(reply.GetLend()) != 0 {
 			t.Errorf("a job that was fresh a period ago: %v", reply)
 		}
@@ -354,7 +354,7 @@ func TestLost(t *testing.T) {
 		if reply := b.ask(2, first, 2, &gridv1.Run{First: 2, Count: 1}); len(reply.GetLend()) != 1 || reply.GetLend()[0].GetFirst() != 0 {
 			t.Errorf("what came back is not lent: %v", reply)
 		}
-		time.Sleep(TTL)
+		time.Sleep(DefaultTTL)
 		lessees()
 	})
 }
@@ -381,7 +381,7 @@ func TestNotSteward(t *testing.T) {
 		b.mu.Lock()
 		b.pool = all
 		b.mu.Unlock()
-		time.Sleep(Period)
+		time.Sleep(DefaultPeriod)
 		b.ask(1, shard, 1)
 		b.only(0, 1)
 		if reply := b.ask(1, shard, 1); len(b.Lessees()) != 0 || len(reply.GetLend()) > 0 {

@@ -45,7 +45,7 @@ func TestSummary(t *testing.T) {
 		want(&gridv1.SummaryReply{
 			Open: 9, Accepted: 2, Lent: 8, Lessees: [][]byte{two[:]}, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second,
 		})
-		time.Sleep(TTL)
+		time.Sleep(DefaultTTL)
 		want(&gridv1.SummaryReply{Open: 9, Accepted: 2, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
 		b.add(false, b.offer(record.TypeSeal, (&record.Seal{Job: j.ID}).Encode(), b.submitter))
 		want(&gridv1.SummaryReply{Sealed: 11, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
