@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
@@ -35,7 +36,9 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 	told := s.changed
 	s.asking, s.wanting, s.changed, s.lender = true, wants, false, to.ID
 	w.spawn(func() event {
+		failpoint.Hit("worker.exchanging")
 		reply, err := w.call(ctx, s.id, to, req)
+		failpoint.Hit("worker.exchanged")
 		return func(at time.Time) {
 			s.asking = false
 			switch {

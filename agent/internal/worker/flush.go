@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
@@ -190,10 +191,12 @@ func (w *Worker) journal(ctx context.Context, batch []*part, counter uint64) (*p
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("worker.packed")
 	receipts, err := w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("worker.placed")
 	return w.write(ctx, report, receipts, batch)
 }
 
@@ -230,5 +233,6 @@ func (w *Worker) write(ctx context.Context, r *record.Report, receipts []record.
 	if len(refused) > 0 {
 		return nil, jobs.Errorf(jobs.Internal, "%w: %s", errUnfit, refused[0].Reason)
 	}
+	failpoint.Hit("worker.journalled")
 	return p, nil
 }

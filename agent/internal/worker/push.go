@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
@@ -168,7 +169,12 @@ func (w *Worker) offer(ctx context.Context, l *load) ([]records.Refusal, error) 
 	for _, p := range l.reports {
 		offers = append(offers, p.offer)
 	}
-	return records.Push(ctx, conn, offers, false)
+	failpoint.Hit("worker.pushing")
+	refused, err := records.Push(ctx, conn, offers, false)
+	if err == nil {
+		failpoint.Hit("worker.pushed")
+	}
+	return refused, err
 }
 
 // pushed takes a steward's answer: what it did not refuse it keeps.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"idlegrid/agent/peer/durable"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/jobs"
 )
 
@@ -99,9 +100,11 @@ func (s *Dir) receive(job jobs.JobID, b jobs.Blob, r io.Reader) (fresh bool, err
 	if err := s.write(temp, b, r); err != nil {
 		return false, errors.Join(err, s.removeFile(temp))
 	}
+	failpoint.Hit("blob.synced")
 	if err := s.name(job, b, temp); err != nil {
 		return false, errors.Join(err, s.removeFile(temp))
 	}
+	failpoint.Hit("blob.named")
 	return s.settle(job, b)
 }
 
@@ -130,6 +133,7 @@ func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
 	if err := s.mark(job, b.Digest); err != nil {
 		return err
 	}
+	failpoint.Hit("blob.marked")
 	if s.Has(b.Digest) {
 		return s.removeFile(temp) // the file there may be open, and some systems cannot replace it then
 	}
@@ -147,6 +151,7 @@ func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
 	}
 	err = copyVerified(&steadyFile{File: f}, b, r)
 	if err == nil {
+		failpoint.Hit("blob.written")
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -294,6 +299,7 @@ func (s *Dir) load() error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("blobs.loading")
 	entries, err := fs.ReadDir(s.root.FS(), refs)
 	if err != nil {
 		return err

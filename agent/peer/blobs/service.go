@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
@@ -141,6 +142,7 @@ func (s *Service) Put(stream gridv1.Blobs_PutServer) error {
 	if err := s.store(job, b, in); err != nil {
 		return err
 	}
+	failpoint.Hit("blob.receipt")
 	receipt := makeReceipt(s.o.Key, job, b)
 	return stream.SendAndClose(&gridv1.PutReply{Receipt: receipt.ToProto()})
 }

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"idlegrid/agent/peer/failpoint"
 )
 
 // WriteFile puts data under name in dir, replacing what is there. The permissions count for a new file and
@@ -22,6 +24,7 @@ func WriteFile(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 	temp := path.Join(folder, ".tmp-"+rand.Text())
 	err := writeNew(dir, temp, data, perm)
 	if err == nil {
+		failpoint.Hit("durable.synced")
 		err = dir.Rename(temp, name)
 	}
 	if err != nil {
@@ -31,6 +34,7 @@ func WriteFile(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 		}
 		return fmt.Errorf("write %s in %s: %w", name, dir.Name(), err)
 	}
+	failpoint.Hit("durable.renamed")
 	if err := SyncFolder(dir, folder); err != nil {
 		return fmt.Errorf("write %s in %s: %w", name, dir.Name(), err)
 	}
@@ -45,6 +49,7 @@ func writeNew(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 	}
 	_, err = f.Write(data)
 	if err == nil {
+		failpoint.Hit("durable.written")
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

@@ -18,6 +18,7 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/gossip"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
@@ -280,6 +281,7 @@ func (n *Node) Serve(ctx context.Context) error {
 	work.Go(func() { n.keepRenewed(ctx) })
 	work.Go(func() { n.keepSwept(ctx) })
 	work.Go(func() { n.takeWakes(ctx) })
+	failpoint.Hit("node.serving")
 	err := n.announce()
 	if err != nil {
 		cancel()

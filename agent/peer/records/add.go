@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
@@ -78,7 +79,11 @@ func (s *Store) add(ctx context.Context, offers []Offer, fresh bool) (kept []job
 func (s *Store) keep(ctx context.Context, add []accepted) error {
 	err := ctx.Err()
 	if err == nil {
+		failpoint.Hit("records.writing")
 		err = s.write(add)
+	}
+	if err == nil {
+		failpoint.Hit("records.written")
 	}
 	changes := map[Change]struct{}{}
 	s.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 	"google.golang.org/protobuf/proto"
 
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -114,6 +115,7 @@ func (s *Store) write(accepted []accepted) error {
 				}
 			}
 		}
+		failpoint.Hit("records.committing")
 		return nil
 	})
 }

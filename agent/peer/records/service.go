@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
@@ -62,6 +63,7 @@ func (s *Service) Push(ctx context.Context, req *gridv1.PushRequest) (*gridv1.Pu
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("records.answering")
 	return &gridv1.PushReply{Kept: DigestsToProto(kept), Refused: RefusalsToProto(refused)}, nil
 }
 

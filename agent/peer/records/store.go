@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
@@ -113,6 +114,7 @@ func Open(o Options) (*Store, error) {
 		used: map[account]uint64{}, ended: map[jobs.JobID]ended{},
 	}
 	if s.boot, err = nextBoot(db); err == nil {
+		failpoint.Hit("records.loading")
 		err = s.load(time.Now())
 	}
 	if err != nil {

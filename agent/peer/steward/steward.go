@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
@@ -186,7 +187,9 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 		return reply, nil
 	}
 	ask.Others = othersWork(members, who)
-	return reply, s.lend(job, scope.Shard, ask, reply)
+	err = s.lend(job, scope.Shard, ask, reply)
+	failpoint.Hit("steward.lent")
+	return reply, err
 }
 
 // forget drops the leases of a shard that others steward now: should it come back, they may have lent it.
