@@ -142,7 +142,7 @@ func (s *Store) verify(o Offer, now time.Time) (accepted, error) {
 	case *record.Report:
 		err = s.verifyReport(&a, p, now)
 	default:
-		err = s.verifyBySubmitter(&a, now)
+		err = s.verifyCommon(&a, now)
 	}
 	return a, err
 }
@@ -241,21 +241,41 @@ func (s *Store) verifyAdmission(a *accepted) error {
 	return jobs.Errorf(jobs.Denied, "job %s was not admitted by a coordinator", a.job.Short())
 }
 
-// verifyBySubmitter checks a ruling, cancel or seal.
-func (s *Store) verifyBySubmitter(a *accepted, now time.Time) error {
+// verifyCommon checks a ruling, cancel or seal.
+func (s *Store) verifyCommon(a *accepted, now time.Time) error {
 	job, err := s.live(a.job, now)
 	if err != nil {
 		return err
 	}
-	if _, err := s.signer(a, job.Manifest.Submitter); err != nil {
-		return err
-	}
-	if r, ok := a.payload.(*record.Ruling); ok {
-		if last := r.Units[len(r.Units)-1].Unit; last >= job.Manifest.Units {
+	switch p := a.payload.(type) {
+	case *record.Cancel:
+		err = s.verifyCancel(a, job.Manifest)
+	case *record.Ruling:
+		if last := p.Units[len(p.Units)-1].Unit; last >= job.Manifest.Units {
 			return jobs.Errorf(jobs.Invalid, "ruling on unit %d, the job has %d", last, job.Manifest.Units)
 		}
+		_, err = s.signer(a, job.Manifest.Submitter)
+	default:
+		_, err = s.signer(a, job.Manifest.Submitter)
 	}
 	a.charge(job.Manifest)
+	return err
+}
+
+// verifyCancel checks that the job's submitter or an operator signed, and nobody else with them: whose account
+// the record counts for must not depend on what somebody added.
+func (s *Store) verifyCancel(a *accepted, m *manifest.Manifest) error {
+	if n := len(a.Envelope.Signatures); n != 1 {
+		return jobs.Errorf(jobs.Invalid, "cancel with %d signatures, expected one", n)
+	}
+	who, err := s.signer(a, a.Envelope.Signatures[0].Signer())
+	if err != nil {
+		return err
+	}
+	if who.ID != m.Submitter && who.Role != peer.Operator {
+		return jobs.Errorf(jobs.Denied, "cancel of job %s by the %s %s, expected its submitter or an operator",
+			a.job.Short(), who.Role, who.ID.Short())
+	}
 	return nil
 }
 

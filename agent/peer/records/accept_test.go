@@ -243,12 +243,21 @@ func TestSubmittersWordRefused(t *testing.T) {
 	out := jobs.DigestOf([]byte("outcome"))
 	good := j.ruling(1, record.RuledUnit{Unit: 0, Outcome: out})
 	cancel := j.cancel()
+	stranger := identitytest.NewGrid(t).Role(peer.Operator, "it")
 	w.check(s, []records.Scope{{}}, []refusal{
 		{"ruling on an unknown job", unknown.ruling(1, record.RuledUnit{Outcome: out}), "no live job", false},
 		{"cancel of an unknown job", unknown.cancel(), "no live job", false},
 		{"seal of an unknown job", unknown.seal(), "no live job", false},
 		{"by another submitter", w.signed(record.TypeRuling, good.Envelope.Payload, w.rival), "has not signed", true},
-		{"cancel by the coordinator", w.signed(record.TypeCancel, cancel.Envelope.Payload, w.coordinator), "has not signed", true},
+		{"cancel by the coordinator", j.cancelBy(w.coordinator), "expected its submitter or an operator", true},
+		{"cancel by another submitter", j.cancelBy(w.rival), "expected its submitter or an operator", true},
+		{"cancel by somebody unknown", without(j.cancelBy(w.rival), 0), "no certificate of signer", false},
+		{"cancel by an unknown operator", without(j.cancelByOperator(), 0), "no certificate of signer", false},
+		{"cancel by an operator of another grid", j.cancelBy(stranger), "of another grid", true},
+		{"cancel with two signatures", w.signed(record.TypeCancel, cancel.Envelope.Payload, w.submitter, w.rival), "expected one", true},
+		{"cancel with a forged signature", forge(j.cancelByOperator(), w.operator.Key), "does not match", true},
+		{"seal by an operator", w.signed(record.TypeSeal, j.seal().Envelope.Payload, w.operator), "has not signed", true},
+		{"ruling by an operator", w.signed(record.TypeRuling, good.Envelope.Payload, w.operator), "has not signed", true},
 		{"forged", forge(good, w.submitter.Key), "does not match", true},
 		{"a cancel's signature on a seal", records.Offer{Record: records.Record{Envelope: record.Envelope{
 			Type: record.TypeSeal, Payload: cancel.Envelope.Payload, Signatures: cancel.Envelope.Signatures,

@@ -19,7 +19,7 @@ const (
 )
 
 // account is whose records are counted together: what an agent says of a shard or, under the job's shard 0,
-// what the submitter says of the job. Every author has its own, so that the flood of one never takes the room
+// what the submitter or an operator says of the job. Every author has its own, so that the flood of one never takes the room
 // of another's honest records.
 type account struct {
 	shard  jobs.ShardID
@@ -46,6 +46,8 @@ func (a *accepted) charge(m *manifest.Manifest) {
 		}
 	case *record.Ruling:
 		a.cost += uint64(len(p.Units))
+	case *record.Cancel:
+		a.account.author = a.Envelope.Signatures[0].Signer()
 	}
 	a.cost = max(a.cost, uint64(max(size, 0))/unitBytes)
 }

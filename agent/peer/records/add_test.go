@@ -176,6 +176,42 @@ func TestFloodGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
+// An operator ends a job whose submitter has said all that it may, and every peer and restart knows.
+func TestOperatorsCancelHasItsOwnRoom(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	s := w.open(o)
+	j := w.job(func(m *manifest.Manifest) { m.Units, m.Bundle = 1, 1 })
+	w.add(s, j.offer)
+	var flood []records.Offer
+	for sequence := range uint64(records.Spare) {
+		flood = append(flood, j.ruling(sequence, record.RuledUnit{Outcome: jobs.DigestOf([]byte("outcome"))}))
+	}
+	if _, refused, err := s.Add(t.Context(), append(flood, j.seal()), false); err != nil || len(refused) == 0 {
+		t.Fatalf("the submitter's flood was not refused: %v", err)
+	}
+	w.add(s, j.cancelByOperator())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = w.open(o)
+	if used, n := s.Used(j.shard(0), w.operator.ID()); used != 1 || n != 2 {
+		t.Errorf("the operator's account has %d of %d accounts", used, n)
+	}
+	if open := s.Jobs(true); len(open) > 0 {
+		t.Errorf("the job may run again after a restart")
+	}
+	cancel, err := s.Get(j.cancel().Envelope.ID())
+	if err != nil || len(cancel.Chains) != 1 {
+		t.Fatalf("the cancel is passed on with %d chains: %v", len(cancel.Chains), err)
+	}
+	other := w.store()
+	w.add(other, j.offer, cancel)
+	if len(other.Jobs(true)) > 0 {
+		t.Errorf("a peer that it was passed on to takes the job for alive")
+	}
+}
+
 // Nothing of a call that could not be written is left in memory.
 func TestNothingIsKeptWithoutTheDisk(t *testing.T) {
 	w := newWorld(t)

@@ -27,7 +27,7 @@ func drawRecords(t *rapid.T, j *theJob) []records.Offer {
 		case 0:
 			return j.ruling(rapid.Uint64Range(0, 2).Draw(t, "sequence"), record.RuledUnit{Unit: unit, Outcome: outcome(t)})
 		case 1:
-			return rapid.SampledFrom([]func() records.Offer{j.cancel, j.seal, j.again, j.again, j.again, j.again}).Draw(t, "end")()
+			return rapid.SampledFrom([]func() records.Offer{j.cancel, j.cancelByOperator, j.seal, j.again, j.again, j.again}).Draw(t, "end")()
 		}
 		u := failure(unit)
 		if rapid.IntRange(0, 2).Draw(t, "success") > 0 {

@@ -42,7 +42,7 @@ func (s *Service) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.Sy
 	return &gridv1.SyncReply{Ids: DigestsToProto(window(ids, rand.IntN(len(ids)+1), maxIDs))}, nil
 }
 
-// Push keeps what is offered. Submitters push rulings only: manifests go through the coordinator.
+// Push keeps what is offered by those who may push it, see mayPush.
 func (s *Service) Push(ctx context.Context, req *gridv1.PushRequest) (*gridv1.PushReply, error) {
 	who, err := rpc.Allow(ctx, gridv1.Records_Push_FullMethodName)
 	if err != nil {
@@ -52,11 +52,9 @@ func (s *Service) Push(ctx context.Context, req *gridv1.PushRequest) (*gridv1.Pu
 	if err != nil {
 		return nil, err
 	}
-	if who.Role == peer.Submitter {
-		for _, o := range offers {
-			if o.Envelope.Type != record.TypeRuling {
-				return nil, jobs.Errorf(jobs.Denied, "a submitter may push rulings, not %.80q", o.Envelope.Type)
-			}
+	for _, o := range offers {
+		if err := mayPush(who.Role, o.Envelope.Type); err != nil {
+			return nil, err
 		}
 	}
 	kept, refused, err := s.store.Add(ctx, offers, req.GetFresh() && who.Role == peer.Coordinator)
@@ -65,6 +63,18 @@ func (s *Service) Push(ctx context.Context, req *gridv1.PushRequest) (*gridv1.Pu
 	}
 	failpoint.Hit("records.answering")
 	return &gridv1.PushReply{Kept: DigestsToProto(kept), Refused: RefusalsToProto(refused)}, nil
+}
+
+// mayPush says what a role may bring here: people their own words, which the store looks at once more, and
+// peers anything. Manifests of submitters go through the coordinator.
+func mayPush(role peer.Role, typ string) error {
+	switch {
+	case role == peer.Agent, role == peer.Coordinator,
+		role == peer.Submitter && (typ == record.TypeRuling || typ == record.TypeCancel || typ == record.TypeSeal),
+		role == peer.Operator && typ == record.TypeCancel:
+		return nil
+	}
+	return jobs.Errorf(jobs.Denied, "the role %s may not push %.80q", role, typ)
 }
 
 // Pull streams records, all of a scope or by ID.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"testing"
 
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
@@ -21,11 +20,10 @@ type readable struct {
 	s          *records.Store
 	to         address
 	j, foreign *theJob
-	operator   *identity.Identity
 }
 
 func (n *network) readable() *readable {
-	r := &readable{network: n, s: n.store(), j: n.job(), operator: n.grid.Role(peer.Operator, "it")}
+	r := &readable{network: n, s: n.store(), j: n.job()}
 	r.to = n.serve("10.0.0.1", n.agents[3], records.NewService(r.s))
 	r.foreign = n.job(func(m *manifest.Manifest) { m.Submitter = n.rival.ID() })
 	r.foreign.offer = n.signed(record.TypeManifest, r.foreign.offer.Envelope.Payload, n.rival, n.coordinator)
@@ -88,42 +86,77 @@ func TestWhoMayRead(t *testing.T) {
 	})
 }
 
-// P10: a submitter pushes rulings only, and the coordinator alone says that a job is new.
-func TestWhoMayPush(t *testing.T) {
+// pushedBy offers a record as somebody and returns what became of it.
+func (r *readable) pushedBy(id *identity.Identity, o records.Offer) (*gridv1.PushReply, error) {
+	return gridv1.NewRecordsClient(r.dial(id, r.to)).Push(r.t.Context(), &gridv1.PushRequest{
+		Records: []*gridv1.Record{records.OfferToProto(o)}, Fresh: true,
+	})
+}
+
+// TestP10WhoMayPush: a submitter pushes rulings, cancels and seals of its own jobs, an operator cancels of any.
+func TestP10WhoMayPush(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		r := n.readable()
 		j := r.j
-		push := func(id *identity.Identity, o records.Offer) (*gridv1.PushReply, error) {
-			return gridv1.NewRecordsClient(n.dial(id, r.to)).Push(t.Context(), &gridv1.PushRequest{
-				Records: []*gridv1.Record{records.OfferToProto(o)}, Fresh: true,
-			})
+		ruled := record.RuledUnit{Outcome: jobs.DigestOf([]byte("outcome"))}
+		by := func(id *identity.Identity, o records.Offer) records.Offer {
+			return n.signed(o.Envelope.Type, o.Envelope.Payload, id)
 		}
-		for name, o := range map[string]records.Offer{
-			"manifest": n.job().offer, "report": j.offered(j.report()), "cancel": j.cancel(), "seal": j.seal(),
+		for _, c := range []struct {
+			name  string
+			id    *identity.Identity
+			offer records.Offer
+			want  string // denied as a whole, refused for good, or kept
+		}{
+			{"a submitter, a manifest", n.submitter, n.job().offer, "denied"},
+			{"a submitter, a report", n.submitter, j.offered(j.report()), "denied"},
+			{"an operator, a manifest", r.operator, n.job().offer, "denied"},
+			{"an operator, a report", r.operator, j.offered(j.report()), "denied"},
+			{"an operator, a ruling", r.operator, by(r.operator, j.ruling(1, ruled)), "denied"},
+			{"an operator, a seal", r.operator, by(r.operator, j.seal()), "denied"},
+			{"another submitter, a ruling", n.rival, by(n.rival, j.ruling(1, ruled)), "refused"},
+			{"another submitter, a cancel", n.rival, by(n.rival, j.cancel()), "refused"},
+			{"another submitter, a seal", n.rival, by(n.rival, j.seal()), "refused"},
+			{"an agent, its own cancel", n.agents[0], by(n.agents[0], j.cancel()), "refused"},
+			{"the coordinator, its own cancel", n.coordinator, by(n.coordinator, j.cancel()), "refused"},
+			{"an agent, an operator's seal", n.agents[0], by(r.operator, j.seal()), "refused"},
+			{"a submitter, a ruling", n.submitter, j.ruling(2, ruled), "kept"},
+			{"a submitter, a seal", n.submitter, j.seal(), "kept"},
+			{"a submitter, a cancel", n.submitter, j.cancel(), "kept"},
+			{"an operator, a cancel", r.operator, by(r.operator, r.foreign.cancel()), "kept"},
 		} {
-			if _, err := push(n.submitter, o); jobs.KindOf(err) != jobs.Denied {
-				t.Errorf("a submitter pushes a %s: %v", name, err)
+			reply, err := r.pushedBy(c.id, c.offer)
+			got := "lost"
+			switch {
+			case jobs.KindOf(err) == jobs.Denied:
+				got = "denied"
+			case err == nil && len(reply.GetRefused()) == 1 && reply.GetRefused()[0].GetFinal():
+				got = "refused"
+			case err == nil && len(reply.GetKept()) == 1:
+				got = "kept"
+			}
+			if got != c.want {
+				t.Errorf("%s: %s, expected %s: %v, %v", c.name, got, c.want, reply, err)
 			}
 		}
-		if _, err := push(r.operator, j.cancel()); jobs.KindOf(err) != jobs.Denied {
-			t.Errorf("an operator pushes: %v", err)
+		if open := r.s.Jobs(true); len(open) > 0 {
+			t.Errorf("%d jobs may run after both were cancelled", len(open))
 		}
-		ruling := j.ruling(1, record.RuledUnit{Outcome: jobs.DigestOf([]byte("outcome"))})
-		if reply, err := push(n.submitter, ruling); err != nil || len(reply.GetKept()) != 1 {
-			t.Errorf("a submitter pushes a ruling: %v, %v", reply, err)
-		}
-		reply, err := push(n.rival, n.signed(record.TypeRuling, j.ruling(2, record.RuledUnit{}).Envelope.Payload, n.rival))
-		if err != nil || len(reply.GetRefused()) != 1 || !reply.GetRefused()[0].GetFinal() {
-			t.Errorf("a submitter rules on another's job: %v, %v", reply, err)
-		}
+	})
+}
+
+// The coordinator alone says that a job is new.
+func TestWhoseWordMakesAJobFresh(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		r := n.readable()
 		fresh := func() bool {
-			job, err := r.s.Job(j.id)
+			job, err := r.s.Job(r.j.id)
 			return err == nil && !job.Fresh.IsZero()
 		}
-		if _, err := push(n.agents[0], j.offer); err != nil || fresh() {
+		if _, err := r.pushedBy(n.agents[0], r.j.offer); err != nil || fresh() {
 			t.Errorf("an agent's word makes a job fresh: %v", err)
 		}
-		if _, err := push(n.coordinator, j.offer); err != nil || !fresh() {
+		if _, err := r.pushedBy(n.coordinator, r.j.offer); err != nil || !fresh() {
 			t.Errorf("the coordinator's word makes no job fresh: %v", err)
 		}
 	})

@@ -19,13 +19,14 @@ import (
 	"idlegrid/jobs/record"
 )
 
-// world is a grid of four agents, a coordinator and two submitters. In virtual time, make it in the bubble.
+// world is a grid of four agents, a coordinator, two submitters and an operator. In virtual time, make it in the bubble.
 type world struct {
 	t           testing.TB
 	grid        *identitytest.Grid
 	coordinator *identity.Identity
 	submitter   *identity.Identity
 	rival       *identity.Identity // another submitter
+	operator    *identity.Identity
 	agents      []*identity.Identity
 	pool        []peer.Member
 	counter     atomic.Uint64
@@ -37,6 +38,7 @@ func newWorld(t testing.TB) *world {
 	w.coordinator = w.grid.Role(peer.Coordinator, "")
 	w.submitter = w.grid.Role(peer.Submitter, "alice")
 	w.rival = w.grid.Role(peer.Submitter, "bob")
+	w.operator = w.grid.Role(peer.Operator, "it")
 	for i := range 4 {
 		id := w.grid.Identity(identity.Grant{Role: peer.Agent, Class: peer.AlwaysOn, Owner: fmt.Sprint("owner ", i)})
 		w.agents = append(w.agents, id)
@@ -175,9 +177,13 @@ func (j *theJob) ruling(sequence uint64, units ...record.RuledUnit) records.Offe
 	return j.signed(record.TypeRuling, r.Encode(), j.submitter)
 }
 
-func (j *theJob) cancel() records.Offer {
+func (j *theJob) cancel() records.Offer { return j.cancelBy(j.submitter) }
+
+func (j *theJob) cancelByOperator() records.Offer { return j.cancelBy(j.operator) }
+
+func (j *theJob) cancelBy(id *identity.Identity) records.Offer {
 	c := record.Cancel{Job: j.id}
-	return j.signed(record.TypeCancel, c.Encode(), j.submitter)
+	return j.signed(record.TypeCancel, c.Encode(), id)
 }
 
 func (j *theJob) seal() records.Offer {

@@ -42,7 +42,7 @@ func Access() Table {
 		},
 		gridv1.Coordinator_Submit_FullMethodName: roles(submitter),
 		gridv1.Records_Sync_FullMethodName:       roles(agent, coordinator),
-		gridv1.Records_Push_FullMethodName:       roles(agent, coordinator, submitter), // submitters: rulings
+		gridv1.Records_Push_FullMethodName:       roles(agent, coordinator, submitter, operator), // people: their own words only
 		gridv1.Records_Pull_FullMethodName:       roles(agent, coordinator, submitter, operator),
 		gridv1.Steward_Exchange_FullMethodName:   roles(agent),
 		gridv1.Steward_Summary_FullMethodName:    roles(agent, coordinator, submitter, operator),

@@ -36,7 +36,7 @@ const promised = `
 /grid.v1.Coordinator/Renew       -      yes     yes         yes       yes     yes
 /grid.v1.Coordinator/Submit      -      -       -           yes       -       -
 /grid.v1.Records/Sync            -      yes     yes         -         -       -
-/grid.v1.Records/Push            -      yes     yes         yes       -       -
+/grid.v1.Records/Push            -      yes     yes         yes       yes     -
 /grid.v1.Records/Pull            -      yes     yes         yes       yes     -
 /grid.v1.Steward/Exchange        -      yes     -           -         -       -
 /grid.v1.Steward/Summary         -      yes     yes         yes       yes     -
