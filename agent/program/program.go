@@ -31,6 +31,7 @@ func Main(root *cobra.Command) int {
 // prepare makes whatever is wrong with a command line an error of kind Invalid.
 func prepare(root *cobra.Command) {
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.AddCommand(newVersion(root.Name()))
 	root.SetFlagErrorFunc(usage)
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

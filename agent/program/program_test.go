@@ -41,6 +41,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"run", "--colour"}, 2},
 		{[]string{"run", "more"}, 2},
 		{[]string{"rum"}, 2},
+		{[]string{"version"}, 0},
+		{[]string{"version", "-o", "json"}, 0},
+		{[]string{"version", "-o", "xml"}, 2},
 		{[]string{"fail"}, 1},
 	} {
 		root := command()

@@ -64,6 +64,17 @@ func (id *Identity) Save(dir *os.Root) error {
 	return durable.WriteFile(dir, chainFile, encodeCertificates(id.Chain...), public)
 }
 
+// Remove deletes the identity of a state folder. The chain is first: without it there is no identity.
+func Remove(dir *os.Root) error {
+	var err error
+	for _, name := range []string{chainFile, keyFile, rootFile} {
+		if e := dir.Remove(name); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
 // Load reads the identity of a state folder; without one the error is of kind jobs.NotFound. Its dates are
 // not looked at, as in New.
 func Load(dir *os.Root) (*Identity, error) {

@@ -69,6 +69,17 @@ func LoadPeers(dir *os.Root) ([]string, error) {
 	return slices.Clip(addresses[:min(len(addresses), maxPeers)]), nil
 }
 
+// Forget removes what Enrol saved in the folder, and nothing else of it.
+func Forget(dir *os.Root) error {
+	err := identity.Remove(dir)
+	for _, name := range []string{gridFile, peersFile} {
+		if e := dir.Remove(name); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
 // LoadAddresses returns where the peer with this state folder listens now.
 func LoadAddresses(dir *os.Root) (Addresses, error) {
 	var a Addresses

@@ -19,7 +19,11 @@ type app struct {
 	stdin  io.Reader
 	stdout io.Writer // data
 	stderr io.Writer // messages
-	format string    // of data; see outputFlag
+
+	// What flags and variables say of all verbs; see settle.
+	format  string // of data
+	context string // name of a login; empty: the current one
+	config  string // folder with the logins; empty: the user's own
 }
 
 // Main runs gridctl with the arguments after its name, and returns its exit code. An interrupt ends the verb
@@ -28,7 +32,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, format: formatTable}
 	root := newRoot(a)
 	root.SetArgs(append([]string{}, args...)) // A nil slice would mean os.Args.
 	err := root.ExecuteContext(ctx)
@@ -40,48 +44,37 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gridctl",
 		Short: "Check, run and follow jobs on the grid",
-		Long: "gridctl checks jobs, runs them on this machine or on the grid, and gets their results.\n" +
-			"Standard output has data, standard error has messages. Exit codes: 0 done, 1 error,\n" +
-			"2 wrong command line or job.yaml, 3 job not complete, 124 ended by --timeout.",
-		SilenceErrors:              true, // Main reports them.
-		SilenceUsage:               true,
-		SuggestionsMinimumDistance: 2,
-		Args:                       knownVerb,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: "gridctl checks jobs, runs them on this machine or on the grid, and gets their results. JOB is six or more\n" +
+			"digits of a job's ID, or its name, which means the newest of that name.",
+		Example: "  gridctl login grid1.eyJ...\n" +
+			"  gridctl submit tour/job.yaml --wait\n" +
+			"  gridctl status",
+		SilenceErrors:     true, // Main reports them.
+		SilenceUsage:      true,
+		Args:              knownVerb,
+		PersistentPreRunE: a.settle,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(
-		newValidateCommand(a),
-		newRunCommand(a),
-		newLoginCommand(a),
-		newSubmitCommand(a),
-		newStatusCommand(a),
-		newResultsCommand(a),
-	)
+	root.PersistentFlags().StringVar(&a.context, contextFlag, "", "login to use, see gridctl context (default: the current one)")
+	root.PersistentFlags().StringVar(&a.config, configFlag, "", "folder with the logins (default: the user's own)")
+	help := newHelpCommand()
+	root.SetHelpCommand(help)
+	root.CompletionOptions.DisableDefaultCmd = true // There is one with examples.
+	addGroups(root, []group{
+		{"Jobs on the grid", []*cobra.Command{
+			newSubmitCommand(a), newStatusCommand(a), newResultsCommand(a),
+		}},
+		{"Jobs on this machine", []*cobra.Command{newValidateCommand(a), newRunCommand(a)}},
+		{"The grid", []*cobra.Command{newLoginCommand(a), newContextCommand(a), newNodesCommand(a)}},
+		{"gridctl itself", []*cobra.Command{newVersionCommand(a), newCompletionCommand(), help}},
+	})
+	root.AddCommand(newEnvironmentTopic(), newExitCodesTopic())
+	a.completeArguments(root)
 	return root
-}
-
-// knownVerb refuses a first argument that is no verb.
-func knownVerb(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	err := jobs.Errorf(jobs.Invalid, "unknown command %.40q", args[0])
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		return jobs.WithHint(err, "did you mean %s?", strings.Join(near, " or "))
-	}
-	return jobs.WithHint(err, "gridctl --help lists the commands")
-}
-
-// flagError is what a wrong flag becomes. After an unknown verb no flag is known, and the verb is to blame.
-func flagError(cmd *cobra.Command, err error) error {
-	if args := cmd.Flags().Args(); !cmd.HasParent() && len(args) > 0 {
-		return knownVerb(cmd, args)
-	}
-	return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%w", err), "%s --help lists the flags", cmd.CommandPath())
 }
 
 // exactly is cobra.ExactArgs with an error for people; usage is such as "job.yaml".
@@ -94,6 +87,15 @@ func exactly(usage string) cobra.PositionalArgs {
 		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%s: expected %s, got %d",
 			cmd.CommandPath(), count(want, "argument"), len(args)), "%s %s", cmd.CommandPath(), usage)
 	}
+}
+
+// nothing refuses arguments.
+func nothing(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%s takes no argument, got %q", cmd.CommandPath(), clip(args[0])),
+		"%s --help has an example", cmd.CommandPath())
 }
 
 // say writes a message. Where standard error is closed there is nobody to tell.

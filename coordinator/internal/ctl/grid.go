@@ -23,8 +23,6 @@ import (
 )
 
 const (
-	// configVariable names the folder that login writes, in place of the user's own.
-	configVariable = "GRID_CONFIG"
 	// askTimeout bounds one question to one peer.
 	askTimeout = 5 * time.Second
 	// pullTimeout bounds the fetching of a shard's records from one peer.
@@ -39,33 +37,22 @@ type grid struct {
 	temp    string // folder of the working copies
 	dialer  *rpc.Dialer
 	members []peer.Member // as the first peer that answered sees the pool
+	asked   string        // address of that peer
 	store   *records.Store
 	blobs   *blobs.Dir
 	client  *blobs.Client
 	known   node.Grid
 }
 
-// configFolder is where login keeps the key and certificate.
-func configFolder() (string, error) {
-	if dir := os.Getenv(configVariable); dir != "" {
-		return dir, nil
-	}
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "", jobs.WithHint(fmt.Errorf("find the folder for gridctl's login: %w", err), "set %s", configVariable)
-	}
-	return filepath.Join(dir, "gridctl"), nil
-}
-
 // openGrid logs in with the kept certificate and finds a peer that answers.
-func openGrid(ctx context.Context) (g *grid, err error) {
+func (a *app) openGrid(ctx context.Context) (g *grid, err error) {
 	g = &grid{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
 		}
 	}()
-	if err := g.login(); err != nil {
+	if err := g.login(a); err != nil {
 		return g, err
 	}
 	if err := g.findPeers(ctx); err != nil {
@@ -75,21 +62,21 @@ func openGrid(ctx context.Context) (g *grid, err error) {
 	return g, g.openCopies()
 }
 
-func (g *grid) login() error {
-	notLoggedIn := func(err error) error {
-		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "not logged in to a grid: %w", err),
-			"run `gridctl login TOKEN` with the token that the operator gave you")
+// login reads the key and certificate of the context in use.
+func (g *grid) login(a *app) error {
+	l, err := a.openLogins()
+	if err == nil {
+		err = checkContextName(l.current)
 	}
-	dir, err := configFolder()
 	if err != nil {
 		return err
 	}
-	if g.config, err = os.OpenRoot(dir); err != nil {
-		return notLoggedIn(err)
+	if g.config, err = os.OpenRoot(l.folder(l.current)); err != nil {
+		return l.notLoggedIn(err)
 	}
 	if g.id, err = identity.Load(g.config); err != nil {
 		if jobs.KindOf(err) == jobs.NotFound {
-			return notLoggedIn(err)
+			return l.notLoggedIn(err)
 		}
 		return err
 	}
@@ -115,6 +102,7 @@ func (g *grid) findPeers(ctx context.Context) error {
 			last = err
 			continue
 		}
+		g.asked = address
 		slices.SortStableFunc(g.members, func(a, b peer.Member) int { return cmp.Compare(a.Class, b.Class) })
 		var addresses []string
 		for _, m := range g.members {

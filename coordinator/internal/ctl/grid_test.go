@@ -79,7 +79,7 @@ func TestInputChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := openGrid(t.Context())
+	g, err := a.openGrid(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,6 @@ import (
 	"idlegrid/jobs"
 )
 
-// outputName is the long name of -o.
-const outputName = "output"
-
 // The formats of data, by the name that -o takes.
 const (
 	formatTable = "table"
@@ -31,10 +28,14 @@ const (
 
 func formats() []string { return []string{formatTable, formatWide, formatJSON, formatYAML, formatName} }
 
+// outputFlagName is the long name of -o.
+const outputFlagName = "output"
+
 // outputFlag gives a verb -o. The verb then writes its data by show.
 func (a *app) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.format, outputName, "o", formatTable, "format of the data: table, wide, json, yaml or name")
-	cmd.PreRunE = func(*cobra.Command, []string) error { return checkFormat("-o "+clip(a.format), a.format) }
+	cmd.Flags().StringVarP(&a.format, outputFlagName, "o", formatTable, "format of the data: "+either(formats()))
+	complete := cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp)
+	mustComplete(cmd.RegisterFlagCompletionFunc(outputFlagName, complete))
 }
 
 // checkFormat refuses a format that there is not; said is how the person asked for it.

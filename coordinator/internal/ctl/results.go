@@ -83,7 +83,7 @@ func (a *app) results(ctx context.Context, name string, o resultsOptions) (err e
 	ctx, cancel := withTimeout(ctx, o.timeout)
 	defer cancel()
 	defer func() { err = because(ctx, err) }()
-	g, err := openGrid(ctx)
+	g, err := a.openGrid(ctx)
 	if err != nil {
 		return err
 	}

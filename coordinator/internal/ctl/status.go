@@ -55,7 +55,7 @@ type jobStatus struct {
 }
 
 func (a *app) status(ctx context.Context, args []string) (err error) {
-	g, err := openGrid(ctx)
+	g, err := a.openGrid(ctx)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 	ctx, cancel := withTimeout(ctx, o.results.timeout)
 	defer cancel()
 	defer func() { err = because(ctx, err) }()
-	g, err := openGrid(ctx)
+	g, err := a.openGrid(ctx)
 	if err != nil {
 		return err
 	}
