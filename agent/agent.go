@@ -111,6 +111,19 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 // Identity returns who this agent is.
 func (a *Agent) Identity() *identity.Identity { return a.node.Identity() }
 
+// Node returns what this agent has in common with other peers, for whoever looks into one that runs: the pool as
+// it sees it, its records and its blobs.
+func (a *Agent) Node() *node.Node { return a.node }
+
+// Steps returns how often the worker has looked around so far: one with nothing to do seldom does. It is 0 where
+// no units run.
+func (a *Agent) Steps() int64 {
+	if a.worker == nil {
+		return 0
+	}
+	return a.worker.Steps()
+}
+
 // Address returns where others reach this agent.
 func (a *Agent) Address() string { return a.node.Address() }
 

@@ -185,6 +185,9 @@ func (p *latePolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blo
 	return p.service.MayWrite(caller, job, b)
 }
 
+// Node returns what the coordinator has in common with other peers, for whoever looks into one that runs.
+func (c *Coordinator) Node() *node.Node { return c.node }
+
 // Address returns where others reach the coordinator.
 func (c *Coordinator) Address() string { return c.node.Address() }
 

@@ -1,0 +1,195 @@
+package gridtest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/node"
+	"idlegrid/agent/peer/simnet"
+	"idlegrid/coordinator"
+)
+
+const (
+	port = node.DefaultPort
+	// Slots is how many units an agent runs at once.
+	Slots = 2
+	// latency of the network, one way.
+	latency = time.Millisecond
+	// lastWords is how long memberlist's own goroutines live on after a Close.
+	lastWords = 2 * time.Minute
+	look      = 50 * time.Millisecond // how often Eventually looks
+)
+
+// Grid is a coordinator, agents and submitters. Its methods fail the test where they cannot do what they say.
+type Grid struct {
+	T           testing.TB
+	Net         *simnet.Network
+	Coordinator *Machine
+	Agents      []*Machine // in the order in which they were added, off or on
+	User        *User      // who submits unless another does
+	Rand        *rand.Rand // of the seed that the test prints
+
+	log   *slog.Logger
+	users int
+	jobs  int
+	moved int
+	runs  runs
+}
+
+// Run runs f in a bubble with a grid of so many always-on agents, all of them on and eligible.
+func Run(t *testing.T, agents int, f func(*Grid)) {
+	t.Helper()
+	t.Parallel() // much of the real time is spent waiting for the disk
+	synctest.Test(t, func(t *testing.T) {
+		g := New(t)
+		for range agents {
+			g.Add(peer.AlwaysOn).Start()
+		}
+		g.AwaitPool(agents)
+		f(g)
+	})
+}
+
+// New makes a grid with a coordinator that is on and no agents. It must be called in a bubble; what is on at the
+// end of the test is stopped.
+func New(t testing.TB) *Grid {
+	t.Helper()
+	seed := rand.Uint64()
+	if s, err := strconv.ParseUint(os.Getenv("GRID_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("GRID_SEED=%d", seed)
+	g := &Grid{
+		T: t, Net: simnet.New(latency, seed), Rand: rand.New(rand.NewPCG(seed, seed)),
+		log: slog.New(slog.DiscardHandler), runs: runs{work: Takes(100 * time.Millisecond)},
+	}
+	if os.Getenv("GRID_LOG") != "" {
+		g.log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	g.Coordinator = &Machine{grid: g, IP: "10.0.1.1", State: t.TempDir()}
+	dir := g.open(g.Coordinator)
+	g.must(coordinator.Init(dir))
+	g.must(dir.Close())
+	t.Cleanup(g.end)
+	g.Coordinator.Start()
+	g.User = g.NewUser(peer.Submitter, "alice")
+	return g
+}
+
+func (g *Grid) end() {
+	for _, m := range append(g.Agents, g.Coordinator) {
+		m.Stop()
+	}
+	time.Sleep(lastWords) // virtual time stands still after the test
+}
+
+// Add makes a machine of an agent that has enrolled and is off.
+func (g *Grid) Add(class peer.Class) *Machine {
+	g.T.Helper()
+	m := &Machine{grid: g, IP: fmt.Sprintf("10.0.0.%d", len(g.Agents)+1), State: g.T.TempDir()}
+	g.Agents = append(g.Agents, m)
+	m.Enrol(identity.Grant{Role: peer.Agent, Class: class})
+	return m
+}
+
+// On returns the agents that are on.
+func (g *Grid) On() []*Machine {
+	var on []*Machine
+	for _, m := range g.Agents {
+		if m.On() {
+			on = append(on, m)
+		}
+	}
+	return on
+}
+
+// Machine returns the running agent that a member is, or nil.
+func (g *Grid) Machine(member peer.Member) *Machine {
+	for _, m := range g.On() {
+		if m.node.ID() == member.ID && m.node.Address() == member.Address {
+			return m
+		}
+	}
+	return nil
+}
+
+// AwaitPool waits until all machines that are on see so many agents that may keep records.
+func (g *Grid) AwaitPool(agents int) {
+	g.T.Helper()
+	g.Eventually(3*time.Minute, fmt.Sprintf("%d eligible agents", agents), func() bool {
+		for _, m := range append(g.On(), g.Coordinator) {
+			if m.On() && m.Eligible() != agents {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Partition cuts every way between two groups of machines.
+func (g *Grid) Partition(as, bs []*Machine) { g.Net.Partition(ips(as), ips(bs)) }
+
+// Heal mends every cut.
+func (g *Grid) Heal() { g.Net.Heal() }
+
+func ips(machines []*Machine) []string {
+	out := make([]string, len(machines))
+	for i, m := range machines {
+		out[i] = m.IP
+	}
+	return out
+}
+
+// Eventually waits, in virtual time, for ok to hold, and returns how long that took.
+func (g *Grid) Eventually(within time.Duration, what string, ok func() bool) time.Duration {
+	g.T.Helper()
+	begun := time.Now()
+	for !ok() {
+		if time.Since(begun) > within {
+			g.T.Fatalf("not within %s: %s", within, what)
+		}
+		time.Sleep(look)
+	}
+	return time.Since(begun)
+}
+
+// network makes the network of a machine at an address.
+func (g *Grid) network(ip string) node.Network {
+	g.T.Helper()
+	host := g.Net.Host(ip)
+	packets, err := host.ListenPacket(port)
+	g.must(err)
+	l, err := host.Listen(port)
+	g.must(err)
+	return node.Network{Listener: l, Packets: packets, Dial: dialFrom(host)}
+}
+
+func dialFrom(host *simnet.Host) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, address string) (net.Conn, error) { return host.Dial(ctx, address) }
+}
+
+func address(ip string) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }
+
+func (g *Grid) must(err error) {
+	g.T.Helper()
+	if err != nil {
+		g.T.Fatal(err)
+	}
+}
+
+func (g *Grid) open(m *Machine) *os.Root {
+	g.T.Helper()
+	dir, err := os.OpenRoot(m.State)
+	g.must(err)
+	return dir
+}

@@ -1,0 +1,256 @@
+package gridtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"idlegrid/agent"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/node"
+	"idlegrid/coordinator"
+	"idlegrid/coordinator/internal/admission"
+)
+
+const recordsFile = "records.db" // in a state folder
+
+// Machine is a state folder, an address, and the agent or coordinator that runs with them while it is on.
+type Machine struct {
+	IP    string
+	State string
+
+	grid  *Grid
+	agent *agent.Agent // nil: it is off, or the coordinator
+	node  *node.Node   // nil: it is off
+	end   func() error
+}
+
+// daemon is what an agent and a coordinator have in common.
+type daemon interface {
+	Node() *node.Node
+	Run(ctx context.Context) error
+	Close() error
+}
+
+// On reports whether the machine is on.
+func (m *Machine) On() bool { return m.node != nil }
+
+// Node returns what every peer has; nil while the machine is off.
+func (m *Machine) Node() *node.Node { return m.node }
+
+// Agent returns the running agent; nil while the machine is off, and of a coordinator.
+func (m *Machine) Agent() *agent.Agent { return m.agent }
+
+// Eligible returns how many agents the machine sees that may keep records.
+func (m *Machine) Eligible() int {
+	n := 0
+	for _, o := range m.node.Members() {
+		if o.Eligible() {
+			n++
+		}
+	}
+	return n
+}
+
+// Enrol makes a key in the state folder and has the grid's authority certify it, as redeeming a token does.
+func (m *Machine) Enrol(grant identity.Grant) {
+	g := m.grid
+	g.T.Helper()
+	dir := g.open(m)
+	id, voucher := g.issue(grant)
+	known := node.Grid{GossipKeys: g.gossipKeys(), Voucher: voucher, Coordinators: []string{address(g.Coordinator.IP)}}
+	g.must(errors.Join(node.SaveGrid(dir, known), id.Save(dir), dir.Close()))
+}
+
+// issue makes an identity with the authority in the coordinator's state folder.
+func (g *Grid) issue(grant identity.Grant) (*identity.Identity, []byte) {
+	g.T.Helper()
+	dir := g.open(g.Coordinator)
+	authority, err := identity.Open(dir)
+	g.must(errors.Join(err, dir.Close()))
+	key, err := identity.NewKey()
+	g.must(err)
+	csr, err := identity.Request(key)
+	g.must(err)
+	chain, voucher, err := admission.Issue(authority, csr, grant)
+	g.must(err)
+	id, err := identity.New(key, chain, authority.Root())
+	g.must(err)
+	return id, voucher
+}
+
+func (g *Grid) gossipKeys() [][]byte {
+	g.T.Helper()
+	dir := g.open(g.Coordinator)
+	known, err := node.LoadGrid(dir)
+	g.must(errors.Join(err, dir.Close()))
+	return known.GossipKeys
+}
+
+// Start switches the machine on.
+func (m *Machine) Start() {
+	g := m.grid
+	g.T.Helper()
+	if m.On() {
+		g.T.Fatalf("%s is on", m.IP)
+	}
+	network, log := g.network(m.IP), g.log.With("machine", m.IP)
+	d, err := m.open(network, log)
+	g.must(err)
+	m.node = d.Node()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	m.end = func() error {
+		cancel()
+		return errors.Join(<-ended, d.Close())
+	}
+}
+
+func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
+	if m == m.grid.Coordinator {
+		return coordinator.New(coordinator.Options{State: m.State, Network: network, Log: log})
+	}
+	var err error
+	m.agent, err = agent.New(agent.Options{
+		State: m.State, Network: network, Cores: Slots, Runner: &runner{m}, Runtime: "gridtest 1", Log: log,
+	})
+	return m.agent, err
+}
+
+// Stop ends the machine's daemon as a service manager does, which must not take long. One that is off stays off.
+func (m *Machine) Stop() {
+	t := m.grid.T
+	t.Helper()
+	if !m.On() {
+		return
+	}
+	begun := time.Now()
+	if err := m.end(); err != nil {
+		t.Errorf("stop %s: %v", m.IP, err)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("stopping %s took %s", m.IP, took)
+	}
+	m.off()
+}
+
+// Cut takes the machine's power: nobody hears from it any more, and its disk stays as it is now.
+func (m *Machine) Cut() {
+	m.grid.T.Helper()
+	m.grid.Net.Stop(m.IP)
+	state := m.image()
+	_ = m.end() // its network is gone, and says so
+	m.State = state
+	m.off()
+}
+
+func (m *Machine) off() {
+	m.grid.Net.Stop(m.IP) // its connections that nobody has closed
+	m.agent, m.node, m.end = nil, nil, nil
+}
+
+// Wipe empties the state folder of a machine that is off, save for the files whose names match one of the
+// patterns. An agent that lost its key must enrol again.
+func (m *Machine) Wipe(keep ...string) {
+	g := m.grid
+	g.T.Helper()
+	m.mustBeOff()
+	files, err := os.ReadDir(m.State)
+	g.must(err)
+	for _, f := range files {
+		kept := false
+		for _, pattern := range keep {
+			match, err := filepath.Match(pattern, f.Name())
+			g.must(err)
+			kept = kept || match
+		}
+		if !kept {
+			g.must(os.RemoveAll(filepath.Join(m.State, f.Name())))
+		}
+	}
+}
+
+// Move gives a machine that is off a new address.
+func (m *Machine) Move() {
+	m.grid.T.Helper()
+	m.mustBeOff()
+	m.IP = m.grid.freeIP()
+}
+
+// Clone makes a machine, off and at an address of its own, whose state folder is a copy of this one's as it is
+// now: two with one ID.
+func (m *Machine) Clone() *Machine {
+	g := m.grid
+	g.T.Helper()
+	c := &Machine{grid: g, IP: g.freeIP(), State: m.image()}
+	g.Agents = append(g.Agents, c)
+	return c
+}
+
+func (m *Machine) mustBeOff() {
+	m.grid.T.Helper()
+	if m.On() {
+		m.grid.T.Fatalf("%s is on", m.IP)
+	}
+}
+
+// image copies the state folder as a power cut leaves it, and returns the copy.
+func (m *Machine) image() string {
+	g := m.grid
+	g.T.Helper()
+	to := g.T.TempDir()
+	g.must(filepath.WalkDir(m.State, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a temporary file
+		}
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(m.State, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		if name == recordsFile && m.On() { // a plain copy might be half of two states
+			return m.node.Store.DB().View(func(tx *bbolt.Tx) error { return tx.CopyFile(filepath.Join(to, name), 0o600) })
+		}
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), data, 0o600)
+	}))
+	return to
+}
+
+// Stewards returns the running stewards of a job's first shard as this machine sees them, the first choice
+// first.
+func (m *Machine) Stewards(j *Job) []*Machine {
+	var out []*Machine
+	for _, s := range peer.Stewards(j.shard(0), m.node.Members()) {
+		if o := m.grid.Machine(s); o != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// freeIP returns an address that no machine has had.
+func (g *Grid) freeIP() string {
+	g.moved++
+	return fmt.Sprintf("10.0.3.%d", g.moved)
+}

@@ -1,0 +1,192 @@
+package gridtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"idlegrid/agent/executor"
+	"idlegrid/jobs"
+	"idlegrid/jobs/record"
+)
+
+// Unit is a unit that is about to run.
+type Unit struct {
+	Program jobs.Digest
+	Number  uint64
+	On      *Machine
+}
+
+// Result is what becomes of a unit.
+type Result struct {
+	Takes   time.Duration
+	Outcome record.Outcome
+	Failure jobs.Failure // zero: it succeeds
+	Err     error        // the machine's own fault: the unit has not run
+}
+
+// Work says what becomes of units. It is called when one starts, by many at once.
+type Work func(Unit) Result
+
+// Compute is what the programs of gridtest compute.
+func Compute(program jobs.Digest, unit uint64) record.Outcome {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(program[:], unit))
+	return record.Outcome{Stdout: fmt.Appendf(nil, "%d %x\n", unit, sum[:8])}
+}
+
+// Takes lets every unit take that long and compute what it should.
+func Takes(d time.Duration) Work {
+	return func(u Unit) Result { return Result{Takes: d, Outcome: Compute(u.Program, u.Number)} }
+}
+
+// UnitRun is a run of a unit.
+type UnitRun struct {
+	On      *Machine
+	Started time.Time
+	Ended   time.Time // zero: it runs, or was stopped before its end
+}
+
+// runs is what ran where, in the whole grid, and how.
+type runs struct {
+	mu      sync.Mutex // guards everything below
+	work    Work
+	prepare func(*executor.Program) error // nil: programs are good
+	all     map[jobs.Digest]map[uint64][]*UnitRun
+	started int
+	running int
+}
+
+// Work says what becomes of the units that start from now on.
+func (g *Grid) Work(w Work) {
+	g.runs.mu.Lock()
+	defer g.runs.mu.Unlock()
+	g.runs.work = w
+}
+
+// Prepare is called with each program that a machine gets ready from now on; its error is what comes of that.
+func (g *Grid) Prepare(f func(*executor.Program) error) {
+	g.runs.mu.Lock()
+	defer g.runs.mu.Unlock()
+	g.runs.prepare = f
+}
+
+// Running returns how many units run now.
+func (g *Grid) Running() int {
+	g.runs.mu.Lock()
+	defer g.runs.mu.Unlock()
+	return g.runs.running
+}
+
+// Started returns how many runs were started so far.
+func (g *Grid) Started() int {
+	g.runs.mu.Lock()
+	defer g.runs.mu.Unlock()
+	return g.runs.started
+}
+
+// runner stands for the executor of a machine: units take time and nothing else.
+type runner struct{ m *Machine }
+
+// Prepare implements the worker's Runner.
+func (r *runner) Prepare(_ context.Context, p *executor.Program) error {
+	runs := &r.m.grid.runs
+	runs.mu.Lock()
+	prepare := runs.prepare
+	runs.mu.Unlock()
+	if prepare == nil {
+		return nil
+	}
+	return prepare(p)
+}
+
+// Run implements the worker's Runner. A job's first argument is the number of the unit.
+func (r *runner) Run(ctx context.Context, p *executor.Program, u *executor.Unit) (executor.Result, error) {
+	number, err := strconv.ParseUint(u.Args[0], 10, 64)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	runs := &r.m.grid.runs
+	run, work := runs.start(p.Digest, number, r.m)
+	res := work(Unit{Program: p.Digest, Number: number, On: r.m})
+	timer := time.NewTimer(res.Takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		err = res.Err
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	runs.end(run, err)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	return executor.Result{
+		Outcome: res.Outcome, Failure: res.Failure, Times: jobs.Times{CPU: res.Takes, Wall: res.Takes},
+	}, nil
+}
+
+func (r *runs) start(program jobs.Digest, unit uint64, on *Machine) (*UnitRun, Work) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.started++
+	r.running++
+	if r.all == nil {
+		r.all = map[jobs.Digest]map[uint64][]*UnitRun{}
+	}
+	if r.all[program] == nil {
+		r.all[program] = map[uint64][]*UnitRun{}
+	}
+	run := &UnitRun{On: on, Started: time.Now()}
+	r.all[program][unit] = append(r.all[program][unit], run)
+	return run, r.work
+}
+
+func (r *runs) end(run *UnitRun, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running--
+	if err == nil {
+		run.Ended = time.Now()
+	}
+}
+
+// Ran returns the runs of a unit that came to their end, in the order in which they started.
+func (j *Job) Ran(unit uint64) []UnitRun {
+	r := &j.grid.runs
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []UnitRun
+	for _, run := range r.all[j.Manifest.Program.Digest][unit] {
+		if !run.Ended.IsZero() {
+			out = append(out, *run)
+		}
+	}
+	return out
+}
+
+// RanOn returns how many units of the job a machine ran to their end.
+func (j *Job) RanOn(m *Machine) int {
+	n := 0
+	for unit := range j.Manifest.Units {
+		for _, r := range j.Ran(unit) {
+			if r.On == m {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Each fails the test unless each of the job's units ran to its end, least to most times in all.
+func (j *Job) Each(least, most int) {
+	j.grid.T.Helper()
+	for unit := range j.Manifest.Units {
+		if n := len(j.Ran(unit)); n < least || n > most {
+			j.grid.T.Errorf("unit %d ran %d times, expected %d to %d", unit, n, least, most)
+		}
+	}
+}
