@@ -52,12 +52,13 @@ type Agent struct {
 	steward *steward.Steward
 	worker  *worker.Worker // nil: this agent runs no units
 
-	departures chan struct{} // members changed
+	departures chan struct{}       // members changed
+	ends       chan records.Change // jobs were cancelled or sealed
 }
 
 // New opens an agent. It takes over o.Network.
 func New(o Options) (*Agent, error) {
-	a := &Agent{o: o, log: o.Log, departures: make(chan struct{}, 1)}
+	a := &Agent{o: o, log: o.Log, departures: make(chan struct{}, 1), ends: make(chan records.Change, maxEnds)}
 	cores, err := a.offered()
 	if err = errors.Join(err, o.Lease.Validate()); err != nil {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
@@ -139,6 +140,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		work.Go(func() { a.worker.Run(ctx) })
 	}
 	work.Go(func() { a.watchLessees(ctx) })
+	work.Go(func() { a.passEndsOn(ctx) })
 	served := make(chan error, 1)
 	go func() {
 		served <- a.node.Serve(serving)
@@ -167,7 +169,10 @@ func (a *Agent) onChange(c records.Change) {
 	if c.Fresh {
 		a.steward.Seeded(c.Job)
 	}
-	a.onWake(c.Job)
+	a.onWake(c.Job) // the worker looks which jobs live, at once
+	if !c.Ended.IsZero() {
+		a.onEnd(c)
+	}
 }
 
 func (a *Agent) onRefused(ids []jobs.Digest) {

@@ -25,6 +25,7 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
+	"idlegrid/agent/peer/records"
 	"idlegrid/coordinator/internal/admission"
 	"idlegrid/coordinator/internal/seeding"
 	"idlegrid/coordinator/internal/throughput"
@@ -126,7 +127,7 @@ func (c *Coordinator) open() error {
 	}
 	policy := &latePolicy{}
 	c.handed = true // node.New closes the network if it fails
-	if c.node, err = node.New(c.nodeOptions(authority, config, policy), node.Hooks{}); err != nil {
+	if c.node, err = node.New(c.nodeOptions(authority, config, policy), node.Hooks{OnChange: c.onChange}); err != nil {
 		return err
 	}
 	dial := func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
@@ -169,6 +170,13 @@ func (c *Coordinator) nodeOptions(authority *identity.Authority, config admissio
 		o.Metrics = c.o.Metrics.Addr().String()
 	}
 	return o
+}
+
+// onChange stops handing over what was cancelled or sealed. The node calls it once it serves, which is after open.
+func (c *Coordinator) onChange(change records.Change) {
+	if !change.Ended.IsZero() {
+		c.seeder.Ended(change.Job)
+	}
 }
 
 // latePolicy is the admission service as the node's blob policy: the node is made before the service that

@@ -91,6 +91,9 @@ func (w *Worker) woken(job jobs.JobID) {
 // startUnits fills free slots from the queues.
 func (w *Worker) startUnits(ctx context.Context, now time.Time) {
 	for _, s := range w.inTurn(now, func(s *shard) bool { return len(s.queue) > 0 }) {
+		if w.o.Store.Runnable(s.id.Job) != nil {
+			continue // it ended just now: whoever says so also wakes
+		}
 		p := w.prepare(ctx, s)
 		for w.mayStart(s, now) && len(w.running) < w.o.Slots && len(s.queue) > 0 && w.backlog < maxBacklog {
 			t := s.queue[0]

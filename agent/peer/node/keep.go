@@ -287,13 +287,13 @@ func (n *Node) coordinators() []string {
 	return append(out, n.grid.Load().Coordinators...)
 }
 
-// keepSwept forgets jobs that are past their time, and removes the blobs of those that the store deletes in the
-// end. Blobs that could not be removed are tried again.
+// keepSwept forgets jobs that are past their time, and removes the blobs of those that the store has deleted, or
+// that have been cancelled or sealed for a while. Blobs that could not be removed are tried again.
 func (n *Node) keepSwept(ctx context.Context) {
 	var late []jobs.JobID
 	every(ctx, func() time.Duration {
-		ended, deleted, err := n.Store.Sweep(time.Now())
-		todo := slices.Concat(late, deleted)
+		ended, free, err := n.Store.Sweep(time.Now())
+		todo := slices.Concat(late, free)
 		late = nil
 		for _, job := range todo {
 			if ferr := n.Blobs.Forget(job); ferr != nil {
@@ -301,7 +301,7 @@ func (n *Node) keepSwept(ctx context.Context) {
 			}
 		}
 		if err != nil {
-			n.log.Warn("cannot forget expired jobs", "err", err)
+			n.log.Warn("cannot forget jobs that have ended", "err", err)
 		}
 		if len(ended) > 0 {
 			call(n.hooks.OnForget, ended)

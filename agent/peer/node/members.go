@@ -157,7 +157,7 @@ func MembersFromProto(reply *gridv1.ListReply) ([]peer.Member, error) {
 }
 
 // PeerPolicy is who may do what with blobs at an agent: agents, operators and the job's submitter read;
-// agents and the coordinator write, for jobs that are live here.
+// agents and the coordinator write, for jobs that are live here and neither cancelled nor sealed.
 type PeerPolicy struct{ Store *records.Store }
 
 // MaxBlob bounds a blob that a peer takes, in bytes.
@@ -183,6 +183,5 @@ func (p PeerPolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob
 	if b.Size > MaxBlob {
 		return jobs.Errorf(jobs.Exhausted, "blob of %d bytes, at most %d are taken", b.Size, MaxBlob)
 	}
-	_, err := p.Store.Job(job)
-	return err
+	return p.Store.Runnable(job)
 }

@@ -42,7 +42,7 @@ type Hooks struct {
 	OnChange  func(records.Change)    // records were added
 	OnMembers func()                  // the pool changed
 	OnRefused func([]jobs.Digest)     // stewards refused these reports for now
-	OnForget  func(jobs []jobs.JobID) // these jobs are past their time
+	OnForget  func(jobs []jobs.JobID) // these jobs are past their time, or were cancelled or sealed a while ago
 }
 
 // Options say how a node is made.

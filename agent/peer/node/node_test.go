@@ -195,7 +195,7 @@ func TestOrphansGo(t *testing.T) {
 	})
 }
 
-// job makes a job that expires in an hour, as the coordinator hands it over.
+// job makes a job that expires in two hours, as the coordinator hands it over.
 func (p *pool) job() (jobs.JobID, records.Offer) {
 	p.t.Helper()
 	submitter, coordinator := p.authority.Role(peer.Submitter, "alice"), p.authority.Role(peer.Coordinator, "")
@@ -203,7 +203,7 @@ func (p *pool) job() (jobs.JobID, records.Offer) {
 	m := &manifest.Manifest{
 		Name: "job", Submitter: submitter.ID(), Runtime: manifest.RuntimeWasm, Program: jobs.Blob{Digest: jobs.DigestOf(nil)},
 		Units: 1, Bundle: 1, Quorum: 1, Memory: 64 << 20, Timeout: time.Minute, SuccessCodes: []uint32{0},
-		Created: now, Expires: now.Add(time.Hour), MinVersion: 1,
+		Created: now, Expires: now.Add(2 * time.Hour), MinVersion: 1,
 	}
 	payload, err := m.Encode()
 	p.must(err)
@@ -238,6 +238,44 @@ func TestBlobsStayWithRecords(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n.Store.Keeps(job) || len(n.Blobs.List()) != 0 {
 			t.Error("a job that ended days ago is not deleted")
+		}
+	})
+}
+
+// TestP5EndedBlobsGo: of a job that was cancelled no blob is taken, and those that are here go an hour later.
+func TestP5EndedBlobsGo(t *testing.T) {
+	inPool(t, func(p *pool) {
+		n, stop := p.serve(1, p.folder())
+		defer stop()
+		job, offer := p.job()
+		data := []byte("a pack")
+		blob := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
+		policy := PeerPolicy{Store: n.Store}
+		agent, operator := p.authority.Agent().Caller(), p.authority.Role(peer.Operator, "it")
+		add := func(o records.Offer) {
+			t.Helper()
+			if _, refused, err := n.Store.Add(p.t.Context(), []records.Offer{o}, false); err != nil || len(refused) > 0 {
+				t.Fatal(refused, err)
+			}
+		}
+		add(offer)
+		p.must(policy.MayWrite(agent, job, blob))
+		p.must(n.Blobs.Put(job, blob, bytes.NewReader(data)))
+		c := record.Cancel{Job: job}
+		add(records.Offer{
+			Record: records.Record{Envelope: record.Sign(record.TypeCancel, c.Encode(), operator.Key)}, Chains: [][][]byte{operator.Chain},
+		})
+		if err := policy.MayWrite(agent, job, blob); jobs.KindOf(err) != jobs.Expired {
+			t.Errorf("a blob is taken: %v", err)
+		}
+		p.must(policy.MayRead(agent, job))
+		time.Sleep(55 * time.Minute)
+		if len(n.Blobs.List()) != 1 {
+			t.Error("the blob went before the hour was over")
+		}
+		time.Sleep(20 * time.Minute)
+		if len(n.Blobs.List()) != 0 || !n.Store.Keeps(job) {
+			t.Errorf("%d blobs are left, the records are: %v", len(n.Blobs.List()), n.Store.Keeps(job))
 		}
 	})
 }

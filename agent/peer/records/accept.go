@@ -309,10 +309,18 @@ func (s *Store) verifyReport(a *accepted, r *record.Report, now time.Time) error
 		return err
 	}
 	a.charge(job.Manifest)
-	if r.Author == s.o.Self || s.o.Reader {
+	// Nobody will ask for the packs of a job that is cancelled or sealed, and holders take them no more.
+	if r.Author == s.o.Self || s.o.Reader || s.isOver(a.job) {
 		return nil
 	}
 	return s.verifyReceipts(a, r)
+}
+
+func (s *Store) isOver(id jobs.JobID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	return j != nil && j.over()
 }
 
 // unitsExist checks that the report speaks of this job's shard only.

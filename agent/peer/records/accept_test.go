@@ -235,6 +235,22 @@ func TestOwnReportsNeedNoReceipts(t *testing.T) {
 	})
 }
 
+// Late reports of a job that is sealed or cancelled are kept, though nobody takes their packs any more.
+func TestLateReportsOfEndedJobs(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	for name, end := range map[string]func(*theJob) records.Offer{"seal": (*theJob).seal, "cancel": (*theJob).cancel} {
+		j := w.job()
+		w.add(s, j.offer)
+		w.check(s, []records.Scope{{}, j.reports(0)}, []refusal{{"before the " + name, j.bare(j.report()), "2 are needed", false}})
+		w.add(s, end(j))
+		w.add(s, j.bare(j.report()))
+		w.check(s, []records.Scope{{}, j.reports(0)}, []refusal{
+			{"forged, after the " + name, forge(j.bare(j.report()), w.agents[0].Key), "does not match", true},
+		})
+	}
+}
+
 func TestSubmittersWordRefused(t *testing.T) {
 	w := newWorld(t)
 	s := w.store()

@@ -93,7 +93,7 @@ func (s *Store) keep(ctx context.Context, add []accepted) error {
 			continue
 		}
 		s.apply(a)
-		changes[Change{Job: a.job, Scope: a.scope(), Fresh: a.fresh}] = struct{}{}
+		changes[a.change()] = struct{}{}
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -103,6 +103,16 @@ func (s *Store) keep(ctx context.Context, add []accepted) error {
 		s.changed(c)
 	}
 	return nil
+}
+
+// change is what to tell of a record that was added.
+func (a accepted) change() Change {
+	c := Change{Job: a.job, Scope: a.scope(), Fresh: a.fresh}
+	switch a.payload.(type) {
+	case *record.Cancel, *record.Seal:
+		c.Ended = a.id
+	}
+	return c
 }
 
 // refresh notes that a manifest which is here already is new to the grid: the coordinator pushes it twice,
@@ -175,6 +185,9 @@ func (j *liveJob) addCommon(c commonRecord) {
 		j.dead = true
 	case *record.Seal:
 		j.sealed = true
+	}
+	if j.over() && j.ended.IsZero() {
+		j.ended = time.Now()
 	}
 }
 

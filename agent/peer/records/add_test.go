@@ -97,7 +97,9 @@ func TestChangesAreTold(t *testing.T) {
 	if _, _, err := s.Add(t.Context(), []records.Offer{j.offer}, true); err != nil {
 		t.Fatal(err)
 	}
+	w.add(s, j.cancel())
 	want := map[records.Change]int{
+		{Job: j.id, Ended: j.cancel().Envelope.ID()}: 1,
 		{Job: j.id}: 1, {Job: j.id, Scope: j.reports(0)}: 1, {Job: j.id, Fresh: true}: 1,
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -44,6 +44,8 @@ type Change struct {
 	Job   jobs.JobID
 	Scope Scope
 	Fresh bool // the coordinator has just handed the job's manifest over
+	// Ended is the cancel or seal that ended the job, where one did.
+	Ended jobs.Digest
 }
 
 // Scope is a set of records that is compared as one: what every peer knows, or the reports of a shard.
@@ -82,7 +84,12 @@ type liveJob struct {
 	ledgers map[uint32]*ledger.Ledger
 	sealed  bool
 	dead    bool
+	ended   time.Time // when this process learned that it is one of these
+	freed   bool      // its blobs may go
 }
+
+// over reports whether the job was cancelled or sealed: nothing of it runs any more.
+func (j *liveJob) over() bool { return j.dead || j.sealed }
 
 // ended is a job past its time: out of memory, still on disk.
 type ended struct {
@@ -241,20 +248,32 @@ func (s *Store) loadOne(k, v []byte) (accepted, error) {
 const (
 	keepEnded   = 72 * time.Hour
 	keepRunning = time.Hour
+	// keepOver is how long the blobs of a job outlive its cancel or seal here. The time starts anew with the
+	// process: that needs nothing on disk and errs on the side of keeping.
+	keepOver = time.Hour
 )
 
 // Sweep takes jobs out of memory that are past their time by more than ledger.Skew: they are shown, served and
-// taken no more. Much later it deletes them and returns which, so that their blobs can go too. The clock may be
-// wrong, and a journal is the only copy of what it says: nothing is deleted before keepEnded and keepRunning are
-// over, and a job whose time comes back with the right clock is live again with all that was said of it.
-func (s *Store) Sweep(now time.Time) (ended, deleted []jobs.JobID, err error) {
+// taken no more. Much later it deletes them. The clock may be wrong, and a journal is the only copy of what it
+// says: nothing is deleted before keepEnded and keepRunning are over, and a job whose time comes back with the
+// right clock is live again with all that was said of it. The records of jobs that were cancelled or sealed stay as
+// those of any other.
+//
+// It returns the jobs that ended since the last call, in whichever way, and those whose blobs can go: the deleted
+// ones and, once each, those that have been cancelled or sealed for keepOver.
+func (s *Store) Sweep(now time.Time) (ended, free []jobs.JobID, err error) {
 	s.mu.Lock()
 	for id, j := range s.jobs {
-		if pastTime(j.Manifest, now) {
+		switch {
+		case pastTime(j.Manifest, now):
 			ended = append(ended, id)
 			s.end(id, j.Manifest, now)
+		case j.over() && !j.freed && now.Sub(j.ended) >= keepOver:
+			j.freed = true
+			ended, free = append(ended, id), append(free, id)
 		}
 	}
+	var deleted []jobs.JobID
 	back := false
 	for id, e := range s.ended {
 		switch {
@@ -273,7 +292,7 @@ func (s *Store) Sweep(now time.Time) (ended, deleted []jobs.JobID, err error) {
 	for _, id := range deleted {
 		err = errors.Join(err, s.forget(id))
 	}
-	return ended, deleted, err
+	return ended, append(free, deleted...), err
 }
 
 // end takes a job out of memory that is past its time; the caller holds the lock or is alone.

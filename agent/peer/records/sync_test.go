@@ -36,6 +36,26 @@ func inNetwork(t *testing.T, test func(t *testing.T, n *network)) {
 	synctest.Test(t, func(t *testing.T) { test(t, &network{world: newWorld(t), net: simnet.New(0, 1)}) })
 }
 
+// P5: a cancel that comes before its manifest is refused for now, and both come with the next comparison.
+func TestP5CancelBeforeItsManifest(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		knows, late := n.store(), n.store()
+		j := n.job()
+		n.add(knows, j.offer, j.cancelByOperator(), j.seal())
+		kept, refused, err := late.Add(t.Context(), []records.Offer{j.cancelByOperator(), j.seal()}, false)
+		if err != nil || len(kept) > 0 || len(refused) != 2 || refused[0].Final || refused[1].Final {
+			t.Fatalf("kept %v, refused %v, %v", kept, refused, err)
+		}
+		conn := n.dial(n.agents[3], n.serve("10.0.0.1", n.agents[0], records.NewService(knows)))
+		if _, err := late.Sync(t.Context(), conn, records.Scope{}, records.Both); err != nil {
+			t.Fatal(err)
+		}
+		if late.Digest(records.Scope{}) != knows.Digest(records.Scope{}) || late.Runnable(j.id) == nil || len(late.Jobs(false)) != 1 {
+			t.Errorf("after a comparison the job may run: %v", late.Runnable(j.id))
+		}
+	})
+}
+
 // serve answers calls at an address of its own.
 func (n *network) serve(host string, id *identity.Identity, service gridv1.RecordsServer) address {
 	n.t.Helper()

@@ -22,6 +22,22 @@ func (s *Store) Job(id jobs.JobID) (Job, error) {
 	return j.Job, nil
 }
 
+// Runnable returns nil if units of a job may start: it is live here, and neither cancelled nor sealed.
+func (s *Store) Runnable(id jobs.JobID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	switch {
+	case j == nil || expired(j.Manifest, time.Now()):
+		return jobs.Errorf(jobs.NotFound, "no live job %s is known here", id.Short())
+	case j.dead:
+		return jobs.Errorf(jobs.Expired, "job %s was cancelled", id.Short())
+	case j.sealed:
+		return jobs.Errorf(jobs.Expired, "job %s is sealed: its submitter has the results", id.Short())
+	}
+	return nil
+}
+
 // Jobs returns the live jobs, oldest first. With runnable, only those that are neither cancelled nor sealed.
 func (s *Store) Jobs(runnable bool) []Job {
 	now := time.Now()
@@ -29,7 +45,7 @@ func (s *Store) Jobs(runnable bool) []Job {
 	defer s.mu.Unlock()
 	var out []Job
 	for _, j := range s.jobs {
-		if !expired(j.Manifest, now) && (!runnable || !j.dead && !j.sealed) {
+		if !expired(j.Manifest, now) && (!runnable || !j.over()) {
 			out = append(out, j.Job)
 		}
 	}

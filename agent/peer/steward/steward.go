@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -138,12 +139,43 @@ func (s *Steward) Lessees() map[jobs.AgentID]bool {
 	return out
 }
 
-// Sweep drops the lenders of jobs that are no longer live.
+// Circle returns whom this agent should tell when a job ends: the lessees of its lenders, and the other
+// stewards of the shards that it stewards, whose lessees it does not know.
+func (s *Steward) Circle(job records.Job) []peer.Member {
+	members := s.o.Members()
+	told := map[jobs.AgentID]bool{}
+	for n := range job.Manifest.Shards() {
+		shard := jobs.ShardID{Job: job.ID, Shard: n}
+		stewards := peer.Stewards(shard, members)
+		if !slices.ContainsFunc(stewards, func(m peer.Member) bool { return m.ID == s.o.Self }) {
+			continue
+		}
+		for _, m := range stewards {
+			told[m.ID] = true
+		}
+		s.mu.Lock()
+		if l := s.shards[shard]; l != nil {
+			for id := range l.lessees {
+				told[id] = true
+			}
+		}
+		s.mu.Unlock()
+	}
+	var circle []peer.Member
+	for _, m := range members {
+		if told[m.ID] && m.ID != s.o.Self {
+			circle = append(circle, m)
+		}
+	}
+	return circle
+}
+
+// Sweep drops the lenders of jobs of which nothing runs any more.
 func (s *Steward) Sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for shard := range s.shards {
-		if _, err := s.o.Store.Job(shard.Job); err != nil {
+		if s.o.Store.Runnable(shard.Job) != nil {
 			delete(s.shards, shard)
 		}
 	}

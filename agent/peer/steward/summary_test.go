@@ -211,6 +211,48 @@ func TestHostileAsks(t *testing.T) {
 	})
 }
 
+// P5: an agent that learns of the end of a job tells those who hold its units from it and those who lend the same
+// shard, and nobody if it does not steward the job. Then the lender goes, and nothing is lent.
+func TestP5Circle(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		if c := b.Circle(b.jobOf(false)); len(c) != 0 {
+			t.Errorf("an agent that does not steward the job tells %v", c)
+		}
+		j := b.jobOf(true)
+		if c := b.Circle(j); len(c) != 2 {
+			t.Errorf("before anything is lent: %v, expected the two other stewards", c)
+		}
+		stewards := peer.Stewards(shardOf(j, 0), b.members())
+		last := slices.IndexFunc(b.agents, func(id *identity.Identity) bool {
+			return !slices.ContainsFunc(stewards, func(m peer.Member) bool { return m.ID == id.ID() })
+		})
+		b.ask(last, shardOf(j, 0), 1)
+		if c := b.Circle(j); len(c) != 3 {
+			t.Errorf("%v, expected the two other stewards and a lessee", c)
+		}
+		b.add(false, b.offer(record.TypeCancel, (&record.Cancel{Job: j.ID}).Encode(), b.submitter))
+		reply := b.ask(last, shardOf(j, 0), 4, &gridv1.Run{First: 0, Count: 1})
+		if len(reply.GetLend()) > 0 || len(reply.GetDrop()) != 1 || reply.GetOpen() != 0 {
+			t.Errorf("an exchange about a cancelled job: %v", reply)
+		}
+		b.Sweep()
+		if len(b.shards) != 0 {
+			t.Error("the lender of a cancelled job is kept")
+		}
+	})
+}
+
+// jobOf makes a job that this agent stewards, or does not.
+func (b *bench) jobOf(stewarded bool) records.Job {
+	b.t.Helper()
+	for {
+		j := b.job(true, 100, 1)
+		if b.stewards(shardOf(j, 0), b.members()) == stewarded {
+			return j
+		}
+	}
+}
+
 func TestSweep(t *testing.T) {
 	inBench(t, func(t *testing.T, b *bench) {
 		b.only(0)

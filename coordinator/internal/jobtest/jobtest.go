@@ -83,6 +83,13 @@ func (p *Pool) Members() []peer.Member {
 	return append(p.Agents(), peer.Member{ID: p.coordinator.ID(), Role: peer.Coordinator, Reachable: true, Address: "10.0.0.100:1"})
 }
 
+// Cancel puts the submitter's cancel of a job into the store.
+func (p *Pool) Cancel(id jobs.JobID) {
+	p.t.Helper()
+	c := record.Cancel{Job: id}
+	p.add(record.Sign(record.TypeCancel, c.Encode(), p.submitter.Key), p.submitter)
+}
+
 // Admit puts an admitted job into the store.
 func (p *Pool) Admit(name string, change func(*manifest.Manifest)) records.Job {
 	p.t.Helper()
@@ -102,17 +109,25 @@ func (p *Pool) Admit(name string, change func(*manifest.Manifest)) records.Job {
 	}
 	env := record.Sign(record.TypeManifest, payload, p.submitter.Key)
 	env.Countersign(p.coordinator.Key)
-	_, refused, err := p.Store.Add(p.t.Context(), []records.Offer{{
-		Record: records.Record{Envelope: env}, Chains: [][][]byte{p.submitter.Chain, p.coordinator.Chain},
-	}}, false)
-	if err != nil || len(refused) > 0 {
-		p.t.Fatalf("add a job: %v, refused %v", err, refused)
-	}
+	p.add(env, p.submitter, p.coordinator)
 	job, err := p.Store.Job(jobs.JobID(env.ID()))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return job
+}
+
+// add puts a record into the store.
+func (p *Pool) add(env record.Envelope, signers ...*identity.Identity) {
+	p.t.Helper()
+	o := records.Offer{Record: records.Record{Envelope: env}}
+	for _, id := range signers {
+		o.Chains = append(o.Chains, id.Chain)
+	}
+	_, refused, err := p.Store.Add(p.t.Context(), []records.Offer{o}, false)
+	if err != nil || len(refused) > 0 {
+		p.t.Fatalf("add a record: %v, refused %v", err, refused)
+	}
 }
 
 // Dial returns a connection on which Answer answers.

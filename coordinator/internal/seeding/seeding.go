@@ -1,7 +1,7 @@
 // Package seeding hands admitted jobs to the pool: the manifest and the blobs to their holders, then the
 // word to the stewards that lending may begin. After that the coordinator is out of the way.
 //
-// A job that cannot be handed over yet, because no agent is here, is tried again until it can. A restart of
+// A job that cannot be handed over yet, because no agent is here, is tried again until it can or has ended. A restart of
 // the coordinator hands all live jobs over again, as if they were known: what is there already costs one
 // question.
 package seeding
@@ -57,8 +57,12 @@ type Seeder struct {
 type handOver struct {
 	fresh  bool // admitted by this run of the coordinator: nobody else can have lent its units
 	busy   bool
-	agents int // that it was handed to; 0: not yet
+	stop   context.CancelCauseFunc // while it is busy
+	agents int                     // that it was handed to; 0: not yet
 }
+
+// errEnded is the cause with which a hand-over stops whose job was cancelled or sealed.
+var errEnded = errors.New("the job has ended")
 
 // New returns a seeder that has handed nothing over.
 func New(o Options) *Seeder {
@@ -99,12 +103,26 @@ func (s *Seeder) Seed(ctx context.Context, id jobs.JobID, fresh bool) int {
 	return s.seed(ctx, job, fresh)
 }
 
+// Ended stops the hand-over of a job that was cancelled or sealed; no other begins. It does not wait.
+func (s *Seeder) Ended(id jobs.JobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.state[id]; h != nil && h.busy {
+		h.stop(errEnded)
+	}
+}
+
 func (s *Seeder) seed(ctx context.Context, job records.Job, fresh bool) int {
-	h, agents := s.begin(job.ID, &fresh)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	h, agents := s.begin(job.ID, &fresh, cancel)
 	if h == nil {
 		return agents
 	}
-	var err error
+	err := s.o.Store.Runnable(job.ID) // who ends it from here on finds it busy
+	if err != nil {
+		cancel(err)
+	}
 	select {
 	case s.slots <- struct{}{}:
 		agents, err = s.handOver(ctx, job, fresh)
@@ -127,7 +145,7 @@ func (s *Seeder) seed(ctx context.Context, job records.Job, fresh bool) int {
 
 // begin returns the job's state if it is to be handed over now, else to how many agents it was. It keeps in mind
 // that a job is fresh, and says so the next time.
-func (s *Seeder) begin(id jobs.JobID, fresh *bool) (*handOver, int) {
+func (s *Seeder) begin(id jobs.JobID, fresh *bool, stop context.CancelCauseFunc) (*handOver, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.state[id]
@@ -140,7 +158,7 @@ func (s *Seeder) begin(id jobs.JobID, fresh *bool) (*handOver, int) {
 	if h.busy || h.agents > 0 {
 		return nil, h.agents
 	}
-	h.busy = true
+	h.busy, h.stop = true, stop
 	return h, 0
 }
 
@@ -156,6 +174,9 @@ func (s *Seeder) forget(live []records.Job) {
 }
 
 func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
 	members := s.o.Members()
 	if !slices.ContainsFunc(members, peer.Member.Eligible) {
 		return 0, nil
@@ -178,6 +199,9 @@ func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int
 	for _, b := range all {
 		if _, err := s.o.Place(ctx, job.ID, b, members); err != nil {
 			return 0, err
+		}
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
 		}
 	}
 	return s.push(ctx, job, stewards, fresh)

@@ -36,6 +36,7 @@ type scene struct {
 	off      map[jobs.AgentID]bool
 	refuse   bool
 	noHolder bool
+	placing  func(context.Context) // what happens while a blob is on its way
 }
 
 func newScene(t *testing.T, agents int) *scene {
@@ -84,7 +85,10 @@ func (s *scene) note(step string) {
 	}
 }
 
-func (s *scene) place(_ context.Context, _ jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
+func (s *scene) place(ctx context.Context, _ jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
+	if s.placing != nil {
+		s.placing(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.noHolder {
@@ -170,6 +174,30 @@ func TestFaults(t *testing.T) {
 	s.seed(t, job, 0)
 	delete(s.off, s.Agents()[1].ID)
 	s.seed(t, job, 1)
+}
+
+// TestP5EndedIsNotHandedOver ends a job before its hand-over, and another while a blob is on its way.
+func TestP5EndedIsNotHandedOver(t *testing.T) {
+	s := newScene(t, 3)
+	gone, job := s.Admit("gone", nil), s.withInputs(t)
+	s.Cancel(gone.ID)
+	s.seed(t, gone, 0)
+	if len(s.steps) > 0 {
+		t.Errorf("of a cancelled job: %q", s.steps)
+	}
+	s.placing = func(ctx context.Context) {
+		s.Cancel(job.ID)
+		s.seeder.Ended(job.ID)
+		if ctx.Err() == nil {
+			t.Error("the blob is still on its way")
+		}
+	}
+	s.seed(t, job, 0)
+	s.placing = nil
+	s.seed(t, job, 0)
+	if want := []string{"push", "blob 7 to 3, 2 needed"}; !slices.Equal(s.steps, want) {
+		t.Errorf("steps %q, expected %q", s.steps, want)
+	}
 }
 
 // TestRun admits a job while no agent is here.
