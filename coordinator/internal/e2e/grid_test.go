@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,7 +45,13 @@ type grid struct {
 // newGrid starts a grid with an agent of each class, and waits until all of them may keep records.
 func newGrid(t testing.TB, classes ...string) *grid {
 	t.Helper()
-	g := emptyGrid(t)
+	return patientGrid(t, patience, classes...)
+}
+
+// patientGrid is newGrid for a test that may take so long.
+func patientGrid(t testing.TB, patience time.Duration, classes ...string) *grid {
+	t.Helper()
+	g := emptyGrid(t, patience)
 	g.coordinator.start()
 	g.must("gridctl", "login", g.token("--role", "submitter", "--owner", alice))
 	for _, class := range classes {
@@ -55,7 +62,7 @@ func newGrid(t testing.TB, classes ...string) *grid {
 }
 
 // emptyGrid makes a grid of which nothing runs yet.
-func emptyGrid(t testing.TB) *grid {
+func emptyGrid(t testing.TB, patience time.Duration) *grid {
 	t.Helper()
 	end := time.Now().Add(patience)
 	if tt, ok := t.(*testing.T); ok {
@@ -74,7 +81,8 @@ func emptyGrid(t testing.TB) *grid {
 // addAgent joins and starts an agent.
 func (g *grid) addAgent(class string) {
 	g.t.Helper()
-	a := g.daemon("gridagent", "agent"+strconv.Itoa(len(g.agents)+1), "--cores", "1")
+	// Short leases: what a dead agent held is lent again soon.
+	a := g.daemon("gridagent", "agent"+strconv.Itoa(len(g.agents)+1), "--cores", "1", "--lease-period", "2s", "--lease-ttl", "10s")
 	g.must("gridagent", "join", "--state", a.state, g.token("--class", class))
 	a.start()
 	g.agents = append(g.agents, a)
@@ -162,6 +170,7 @@ type daemon struct {
 	name    string
 	state   string
 	flags   []string
+	env     []string // beside the test's own
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
@@ -182,6 +191,21 @@ func (g *grid) daemon(program, name string, flags ...string) *daemon {
 // start runs the daemon until it says where it listens.
 func (d *daemon) start() {
 	d.g.t.Helper()
+	d.launch()
+	d.g.until(d.name+" listens", func() bool {
+		if d.hasEnded() {
+			d.g.t.Fatalf("%s does not start", d.name)
+		}
+		return d.listens()
+	})
+}
+
+// listens reports whether the daemon that was launched last has said where it listens.
+func (d *daemon) listens() bool { return d.addresses().PID == d.cmd.Process.Pid }
+
+// launch starts the daemon's process.
+func (d *daemon) launch() {
+	d.g.t.Helper()
 	log, err := os.OpenFile(d.logPath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		d.g.t.Fatal(err)
@@ -190,6 +214,7 @@ func (d *daemon) start() {
 	args := append([]string{"run", "--state", d.state, "--listen", "127.0.0.1:0"}, d.flags...)
 	cmd, ended := exec.Command(program(d.program), args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), d.env...)
 	if err := cmd.Start(); err != nil {
 		d.g.t.Fatal(err)
 	}
@@ -198,14 +223,6 @@ func (d *daemon) start() {
 		_ = cmd.Wait() // stop looks at the state; a process that was killed always gives an error.
 	}()
 	d.cmd, d.ended = cmd, ended
-	d.g.until(d.name+" listens", func() bool {
-		select {
-		case <-ended:
-			d.g.t.Fatalf("%s does not start", d.name)
-		default:
-		}
-		return d.addresses().PID == cmd.Process.Pid
-	})
 }
 
 // addresses returns what the daemon says of itself; nothing when it does not run.
@@ -234,6 +251,24 @@ func (d *daemon) kill() {
 		d.g.t.Error(err)
 	}
 	<-d.ended
+}
+
+// hasEnded reports whether the process that was launched last has ended.
+func (d *daemon) hasEnded() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// wasKilled reports whether the daemon, which has ended, ended by being killed.
+func (d *daemon) wasKilled() bool {
+	if runtime.GOOS == "windows" {
+		return d.cmd.ProcessState.ExitCode() == 1 // what killing is there
+	}
+	return d.cmd.ProcessState.ExitCode() == -1
 }
 
 // stop asks the daemon to end, and returns how long that took.

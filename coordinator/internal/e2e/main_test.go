@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -42,20 +43,21 @@ func run(m *testing.M) int {
 
 // build makes the three programs and the example's in dir.
 func build(dir string) error {
-	module, err := filepath.Abs("../../..")
-	if err != nil {
-		return err
-	}
-	programs := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
-		"./agent/cmd/gridagent", "./coordinator/cmd/gridcoordinator", "./coordinator/cmd/gridctl")
-	programs.Env = append(os.Environ(), "CGO_ENABLED=0") // as make builds them, with the race detector on or off
-	tour := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "tour.wasm"), "./jobs/examples/tour")
-	tour.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	for _, c := range []*exec.Cmd{programs, tour} {
-		c.Dir = module
-		if out, err := c.CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", c.Args, err, out)
-		}
+	wasip1 := []string{"GOOS=wasip1", "GOARCH=wasm"}
+	return errors.Join(
+		goBuild(nil, "-tags", "failpoints", "-o", dir+string(filepath.Separator),
+			"./agent/cmd/gridagent", "./coordinator/cmd/gridcoordinator", "./coordinator/cmd/gridctl"),
+		goBuild(wasip1, "-ldflags=-s -w", "-o", filepath.Join(dir, "tour.wasm"), "./jobs/examples/tour"),
+	)
+}
+
+// goBuild runs go build in the module's folder.
+func goBuild(env []string, args ...string) error {
+	c := exec.Command("go", append([]string{"build"}, args...)...)
+	c.Dir = filepath.FromSlash("../../..")
+	c.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...) // as make builds them, with the race detector on or off
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", c.Args, err, out)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func TestMandelbrot(t *testing.T) {
 		g.checkPicture("results", picture{tiles: 4, side: 32}, 16)
 	})
 	t.Run("in full", func(t *testing.T) {
-		g := emptyGrid(t)
+		g := emptyGrid(t, patience)
 		g.must("gridctl", "run", g.mandelbrot("job.yaml", program), "-d", "local")
 		g.checkPicture("local", picture{tiles: 8, side: 256}, 1)
 	})

@@ -17,7 +17,7 @@ func TestTokens(t *testing.T) {
 	join("second", used).says(t, "this token was used already", "hint: ")
 	join("second", g.token("--class", always, "--ttl", "1ms")).says(t, "the join token expired", "hint: ")
 	join("first", g.token("--class", always)).says(t, "has joined a grid already", "hint: ")
-	other := emptyGrid(t)
+	other := emptyGrid(t, patience)
 	foreign := other.token("--class", always, "--address", g.coordinator.addresses().Grid)
 	join("second", foreign).says(t, "hint: ")
 	g.exits(2, "gridagent", "join", "--state", g.path("second"), g.token("--role", "submitter")).says(t, "for the role submitter, expected agent")

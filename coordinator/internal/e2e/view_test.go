@@ -82,6 +82,19 @@ func (g *grid) awaitEligible(n int) {
 func (g *grid) reports(of *daemon, id jobs.JobID) map[jobs.Digest]*record.Report {
 	g.t.Helper()
 	found := map[jobs.Digest]*record.Report{}
+	for _, o := range g.offers(of, id) {
+		r, err := record.DecodeReport(o.Envelope.Payload)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		found[o.Envelope.ID()] = r
+	}
+	return found
+}
+
+// offers returns the same as they came.
+func (g *grid) offers(of *daemon, id jobs.JobID) (found []records.Offer) {
+	g.t.Helper()
 	err := g.call(of.addresses().Grid, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		stream, err := gridv1.NewRecordsClient(conn).Pull(ctx, &gridv1.PullRequest{
 			Scope: records.ShardToProto(jobs.ShardID{Job: id}),
@@ -94,31 +107,20 @@ func (g *grid) reports(of *daemon, id jobs.JobID) map[jobs.Digest]*record.Report
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
-			if err == nil {
-				err = decodeReports(reply, found)
-			}
 			if err != nil {
 				return err
 			}
+			offers, err := records.OffersFromProto(reply.GetRecords())
+			if err != nil {
+				return err
+			}
+			found = append(found, offers...)
 		}
 	})
 	if err != nil {
 		g.t.Fatalf("read the reports that %s keeps: %v", of.name, err)
 	}
 	return found
-}
-
-func decodeReports(reply *gridv1.PullReply, into map[jobs.Digest]*record.Report) error {
-	offers, err := records.OffersFromProto(reply.GetRecords())
-	if err != nil {
-		return err
-	}
-	for _, o := range offers {
-		if into[o.Envelope.ID()], err = record.DecodeReport(o.Envelope.Payload); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // status is what `gridctl status JOB -o json` prints.
