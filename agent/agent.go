@@ -42,6 +42,8 @@ type Options struct {
 	Runner    worker.Runner
 	Runtime   string // what the Runner is, named in reports
 	Log       *slog.Logger
+	// BeforeWrite fills the disk in tests: see node.Options.
+	BeforeWrite func() error
 }
 
 // Agent is one agent.
@@ -64,9 +66,11 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
 	}
 	a.node, err = node.New(node.Options{
-		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Quota: o.Quota, Log: o.Log,
+		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Quota: o.Quota,
+		BeforeWrite: o.BeforeWrite, Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers, OnRefused: a.onRefused,
+		OnDisk:   func(error) { a.onWake(jobs.JobID{}) },
 		OnForget: func([]jobs.JobID) { a.steward.Sweep() },
 	})
 	if err != nil {
@@ -105,7 +109,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		Dial: func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
 			return a.node.Dialer.Conn(address, id)
 		},
-		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
+		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Disk: a.node.Disk, Room: a.node.Blobs.Room, Log: a.o.Log,
 	})
 }
 

@@ -14,6 +14,8 @@
 //     the job rests here for a while, wakes or not; its blobs are verified again before it goes on;
 //   - a steward does not answer: the next one is asked, and the first again a minute later; no unit starts
 //     once the last answer is older than a lease lives, and other shards are not kept waiting;
+//   - this agent's disk fails: everything unfinished goes back, and no work is asked for until a write worked; a
+//     store that is full by its quota takes no more work either, but what runs may end;
 //   - holders lack something: packs wait in memory; after a minute that is this agent's failure, and the units
 //     had better run elsewhere;
 //   - stewards lack something: reports wait in the journal, until backlog is full; a report that one steward

@@ -29,6 +29,7 @@ type state struct {
 	usage     map[jobs.KeyID]usage
 	refreshAt time.Time // when to look for live jobs again, unless woken
 	stopping  bool
+	unfit     bool // nothing more can be stored here
 
 	finished  []*part
 	oldest    time.Time // when the oldest of finished was finished, about

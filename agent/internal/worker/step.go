@@ -39,6 +39,7 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 	if !now.Before(w.refreshAt) {
 		w.refresh(now)
 	}
+	w.checkStore(now)
 	w.startUnits(ctx, now)
 	if w.backlog >= maxBacklog {
 		w.finishAll(now) // no unit starts that could end their bundles
@@ -153,7 +154,7 @@ func (w *Worker) workDue(s *shard, now time.Time) time.Time {
 
 // hungry reports whether it is time to ask for work.
 func (w *Worker) hungry(now time.Time) bool {
-	if w.backlog >= maxBacklog {
+	if w.backlog >= maxBacklog || w.unfit {
 		return false
 	}
 	for _, s := range w.shards {

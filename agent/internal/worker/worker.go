@@ -57,6 +57,8 @@ type Options struct {
 	Steward  Local
 	Lease    steward.Lease // zero: the defaults
 	Runner   Runner
+	Disk     func() error // why nothing can be written here; nil: it can
+	Room     func() int64 // bytes of blobs that Dir still takes
 	Log      *slog.Logger
 }
 

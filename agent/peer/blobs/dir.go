@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,8 @@ const (
 // A blob counts from the moment its bytes, its name and its first ref are all synced. Whatever a crash
 // leaves between is removed by the next OpenDir: temporary files, blobs without a ref, refs without a blob.
 type Dir struct {
+	Disk *durable.Disk // written through; set before the first Put, or nil
+
 	*index
 	root  *os.Root
 	temps atomic.Uint64 // numbers the temporary files
@@ -112,16 +115,21 @@ func (s *Dir) receive(job jobs.JobID, b jobs.Blob, r io.Reader) (fresh bool, err
 // a receipt, and the PC's owner waiting.
 type steadyFile struct {
 	*os.File
+	disk     *durable.Disk
 	unsynced int
 }
 
 func (f *steadyFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	f.unsynced += n
-	if err == nil && f.unsynced >= syncEvery {
-		f.unsynced = 0
-		err = f.Sync()
-	}
+	n := 0
+	err := f.disk.Do(func() (err error) {
+		n, err = f.File.Write(p)
+		f.unsynced += n
+		if err == nil && f.unsynced >= syncEvery {
+			f.unsynced = 0
+			err = f.Sync()
+		}
+		return err
+	})
 	return n, err
 }
 
@@ -137,7 +145,7 @@ func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
 	if s.Has(b.Digest) {
 		return s.removeFile(temp) // the file there may be open, and some systems cannot replace it then
 	}
-	if err := s.root.Rename(temp, b.Digest.String()); err != nil {
+	if err := s.Disk.Do(func() error { return s.root.Rename(temp, b.Digest.String()) }); err != nil {
 		return fmt.Errorf("name blob %s: %w", short(b.Digest), err)
 	}
 	return nil
@@ -145,14 +153,18 @@ func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
 
 // write leaves a synced file with exactly b's bytes, or an error and perhaps a file.
 func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
-	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	var f *os.File
+	err := s.Disk.Do(func() (err error) {
+		f, err = s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("store blob %s: %w", short(b.Digest), err)
 	}
-	err = copyVerified(&steadyFile{File: f}, b, r)
+	err = copyVerified(&steadyFile{File: f, disk: s.Disk}, b, r)
 	if err == nil {
 		failpoint.Hit("blob.written")
-		err = f.Sync()
+		err = s.Disk.Do(f.Sync)
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -166,7 +178,7 @@ func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
 // settle waits until the names are durable, and only then lets the index know the blob. It reports whether
 // the blob is new to the store.
 func (s *Dir) settle(job jobs.JobID, b jobs.Blob) (fresh bool, err error) {
-	if err := s.sync.join(); err != nil {
+	if err := s.Disk.Do(s.sync.join); err != nil {
 		return false, err
 	}
 	s.names.Lock()
@@ -194,10 +206,13 @@ func (s *Dir) Keep(job jobs.JobID, b jobs.Blob) error {
 
 // mark writes a ref.
 func (s *Dir) mark(job jobs.JobID, d jobs.Digest) error {
-	f, err := s.root.OpenFile(refName(job, d), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err == nil {
-		err = f.Close()
-	}
+	err := s.Disk.Do(func() error {
+		f, err := s.root.OpenFile(refName(job, d), os.O_WRONLY|os.O_CREATE, 0o600)
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("keep blob %s for job %s: %w", short(d), job.Short(), err)
 	}
@@ -264,6 +279,17 @@ func (s *Dir) remove(d jobs.Digest) error {
 		err = errors.Join(err, s.removeFile(refName(job, d)))
 	}
 	return err
+}
+
+// probeBytes is about what a pack takes, so that a disk is not called good that has no room for one.
+const probeBytes = 1 << 20
+
+// Probe writes a file that means nothing, and removes it after it was on disk.
+func (s *Dir) Probe() error {
+	name := fmt.Sprintf("probe%s", tempSuffix)
+	data := make([]byte, probeBytes)
+	_, _ = rand.Read(data) // it never fails; bytes that cannot be compressed take their room
+	return errors.Join(durable.WriteFile(s.root, name, data, 0o600), s.removeFile(name))
 }
 
 // Forget implements Store.

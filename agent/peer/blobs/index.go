@@ -3,6 +3,7 @@ package blobs
 import (
 	"bytes"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 
@@ -39,6 +40,16 @@ func (x *index) reserve(size int64) error {
 	}
 	x.used += size
 	return nil
+}
+
+// Room returns how many bytes the quota leaves.
+func (x *index) Room() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.quota == 0 {
+		return math.MaxInt64
+	}
+	return max(0, x.quota-x.used)
 }
 
 func (x *index) release(size int64) {

@@ -128,6 +128,9 @@ func (n *Node) savePeers(others []peer.Member) {
 		addresses = append(addresses, m.Address)
 	}
 	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+	if n.Disk() != nil {
+		return // later
+	}
 	kept, err := LoadPeers(n.dir)
 	if err == nil {
 		for _, a := range kept {
@@ -136,7 +139,7 @@ func (n *Node) savePeers(others []peer.Member) {
 			}
 		}
 		if !sameSet(kept, addresses) {
-			err = SavePeers(n.dir, addresses)
+			err = n.disk.Do(func() error { return SavePeers(n.dir, addresses) })
 		}
 	}
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/durable"
 	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/gossip"
 	"idlegrid/agent/peer/identity"
@@ -43,18 +44,20 @@ type Hooks struct {
 	OnMembers func()                  // the pool changed
 	OnRefused func([]jobs.Digest)     // stewards refused these reports for now
 	OnForget  func(jobs []jobs.JobID) // these jobs are past their time, or were cancelled or sealed a while ago
+	OnDisk    func(error)             // this peer cannot write to its state folder; nil: it can again
 }
 
 // Options say how a node is made.
 type Options struct {
-	State     string // the state folder; it has joined a grid
-	Network   Network
-	Advertise string // IP:port; empty: where it listens
-	Metrics   string // host:port of the metrics page for addresses.json, or empty
-	Accept    identity.Accept
-	Cores     int          // offered in gossip
-	Policy    blobs.Policy // nil: PeerPolicy
-	Quota     int64        // bytes of blobs, 0: no limit
+	State       string // the state folder; it has joined a grid
+	Network     Network
+	Advertise   string // IP:port; empty: where it listens
+	Metrics     string // host:port of the metrics page for addresses.json, or empty
+	Accept      identity.Accept
+	Cores       int          // offered in gossip
+	Policy      blobs.Policy // nil: PeerPolicy
+	Quota       int64        // bytes of blobs, 0: no limit
+	BeforeWrite func() error // its error is that of a write to the state folder, for tests; nil: none
 	// Renew makes a new certificate; nil: ask the coordinator.
 	Renew func(ctx context.Context, old *identity.Identity) (*identity.Identity, []byte, error)
 	Log   *slog.Logger
@@ -72,6 +75,8 @@ type Node struct {
 	gossip   *gossip.Gossip
 	address  netip.AddrPort
 	wakes    chan gossip.Wake
+	disk     *durable.Disk
+	drains   drains
 
 	Server *grpc.Server // register services before Serve
 	Dialer *rpc.Dialer
@@ -88,7 +93,9 @@ type Node struct {
 // New opens the state folder and joins nothing yet. It takes over o.Network. The hooks are set before any is
 // called.
 func New(o Options, hooks Hooks) (*Node, error) {
-	n := &Node{o: o, hooks: hooks, log: o.Log.With("component", "node"), wakes: make(chan gossip.Wake, 64), serving: make(chan struct{}, 1)}
+	n := &Node{
+		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), wakes: make(chan gossip.Wake, 64), serving: make(chan struct{}, 1),
+	}
 	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -114,7 +121,7 @@ func (n *Node) open() error {
 	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial})
 	n.Store, err = records.Open(records.Options{
 		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
-		OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
+		Disk: n.disk, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
 	})
 	if err != nil {
 		return err
@@ -126,6 +133,7 @@ func (n *Node) open() error {
 	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
 		return err
 	}
+	n.Blobs.Disk = n.disk
 	if err := n.forgetOrphans(); err != nil {
 		return err
 	}
@@ -282,6 +290,7 @@ func (n *Node) Serve(ctx context.Context) error {
 	work.Go(func() { n.keepSwept(ctx) })
 	work.Go(func() { n.takeWakes(ctx) })
 	failpoint.Hit("node.serving")
+	work.Go(func() { n.keepDisk(ctx) })
 	err := n.announce()
 	if err != nil {
 		cancel()

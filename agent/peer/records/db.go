@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -95,7 +97,7 @@ func nextBoot(db *bbolt.DB) (uint64, error) {
 
 // write stores records and chains in one transaction that it may share with other callers.
 func (s *Store) write(accepted []accepted) error {
-	return s.db.Batch(func(tx *bbolt.Tx) error {
+	return s.update(s.db.Batch, func(tx *bbolt.Tx) error {
 		records, chains := tx.Bucket(bucketRecords), tx.Bucket(bucketChains)
 		for _, a := range accepted {
 			value, err := proto.Marshal(recordToProto(a.Record, nil))
@@ -117,6 +119,24 @@ func (s *Store) write(accepted []accepted) error {
 		}
 		failpoint.Hit("records.committing")
 		return nil
+	})
+}
+
+// update runs a transaction that writes.
+func (s *Store) update(run func(func(*bbolt.Tx) error) error, change func(*bbolt.Tx) error) error {
+	return s.o.Disk.Do(func() error {
+		err := run(change)
+		if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+			err = fmt.Errorf("%w: %w", fs.ErrClosed, err)
+		}
+		return err
+	})
+}
+
+// Probe writes something that means nothing, and returns after it is on disk.
+func (s *Store) Probe() error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put([]byte("probe"), binary.BigEndian.AppendUint64(nil, rand.Uint64()))
 	})
 }
 
@@ -148,7 +168,7 @@ func decodeStored(value []byte) (Record, error) {
 
 // forget removes a job's records from disk.
 func (s *Store) forget(job jobs.JobID) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(s.db.Update, func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketRecords)
 		// Deleting under a moving cursor skips keys, so the keys are collected first.
 		var keys [][]byte

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/durable"
 	"idlegrid/agent/peer/failpoint"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
@@ -34,6 +35,7 @@ type Options struct {
 	// Reader is set where the store is a reader's working copy, made anew each time: nothing needs to survive
 	// a crash, and receipts are left to the stewards that the records come from.
 	Reader bool
+	Disk   *durable.Disk // written through; may be nil
 	// OnChange is called after records were added, from the goroutine that added them, with no lock held. It
 	// may be nil.
 	OnChange func(Change)
