@@ -34,8 +34,19 @@ type Spec struct {
 // Load reads and checks a job.yaml and everything that it names. Its error is of type Problems and tells
 // all that is wrong at once. Load reads nothing outside the file's folder. A nil check accepts any program.
 func Load(path string, check ProgramCheck) (*Spec, error) {
-	r := &reader{file: path}
-	text, err := readFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, Problems{{File: path, Message: lastCause(err), Hint: jobs.HintOf(err)}}
+	}
+	defer f.Close() // Nothing is written.
+	return Read(f, path, filepath.Dir(path), check)
+}
+
+// Read is Load of a job.yaml that lies in no folder, such as standard input. Problems call it name, and its
+// paths are relative to dir.
+func Read(from io.Reader, name, dir string, check ProgramCheck) (*Spec, error) {
+	r := &reader{file: name}
+	text, err := readText(from)
 	if err != nil {
 		r.add(&Problem{Message: lastCause(err), Hint: jobs.HintOf(err)})
 		return nil, r.problems
@@ -45,13 +56,13 @@ func Load(path string, check ProgramCheck) (*Spec, error) {
 		r.add(problem)
 		return nil, r.problems
 	}
-	dir, err := openFolder(filepath.Dir(path))
+	d, err := openFolder(dir)
 	if err != nil {
 		r.add(&Problem{Message: err.Error()})
 		return nil, r.problems
 	}
-	defer dir.close()
-	l := loader{reader: r, dir: dir, check: check, spec: &Spec{Dir: dir.dir, checked: make(map[string]jobs.Digest)}}
+	defer d.close()
+	l := loader{reader: r, dir: d, check: check, spec: &Spec{Dir: d.dir, checked: make(map[string]jobs.Digest)}}
 	l.job(field{node: body})
 	if len(r.problems) > 0 {
 		return nil, r.problems.sorted()
@@ -59,14 +70,9 @@ func Load(path string, check ProgramCheck) (*Spec, error) {
 	return l.spec, nil
 }
 
-// readFile reads a job.yaml of bounded size.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+// readText reads a job.yaml of bounded size.
+func readText(from io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(from, maxFile+1))
 	if err != nil {
 		return nil, err
 	}

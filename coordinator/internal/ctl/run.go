@@ -24,7 +24,7 @@ const maxListed = 10
 const maxCores = 1024
 
 type runOptions struct {
-	job     string // path of job.yaml
+	job     string // path of job.yaml, or stdinPath
 	dir     string
 	unit    uint64
 	oneUnit bool // whether only that unit is run
@@ -42,13 +42,13 @@ func newRunCommand(a *app) *cobra.Command {
 		Long: "run runs all units of a job on this machine's cores, writes their results into a folder and combines\n" +
 			"them; what was combined is printed. Run it again to go on: units whose results are there and whole\n" +
 			"are not run again. With --unit it runs one unit, once, and prints what it prints.",
-		Example: "  gridctl run tour/job.yaml -d results",
-		Args:    exactly("job.yaml"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.job, o.oneUnit = args[0], cmd.Flags().Changed("unit")
+		Example: "  gridctl run tour/job.yaml -d results\n  gridctl run tour/job.yaml --unit 3",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.oneUnit = cmd.Flags().Changed("unit")
 			return a.run(cmd.Context(), o)
 		},
 	}
+	fileFlag(cmd, &o.job)
 	f := cmd.Flags()
 	f.Uint64Var(&o.unit, "unit", 0, "run this unit only, and print its output")
 	f.StringVarP(&o.dir, "dir", "d", "", "folder for the results (default NAME-results; none with --unit)")
@@ -62,7 +62,7 @@ func newRunCommand(a *app) *cobra.Command {
 func (a *app) run(ctx context.Context, o runOptions) (err error) {
 	ctx, cancel := withTimeout(ctx, o.timeout)
 	defer cancel()
-	_, build, err := loadJob(o.job)
+	_, build, err := a.loadJob(o.job)
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (a *app) failedUnits(rows []results.Row, o runOptions) error {
 		a.say("unit %d %s: %s", row.Unit, row.Status, brief(row.Reason))
 	}
 	err := jobs.Errorf(jobs.Internal, "%d of %s failed", len(failed), count(len(rows), "unit"))
-	return &incompleteError{jobs.WithHint(err, "gridctl run --unit %d %s", failed[0].Unit, o.job)}
+	return &incompleteError{jobs.WithHint(err, "gridctl run --unit %d %s", failed[0].Unit, fileArgument(o.job))}
 }
 
 // combine runs a combine program on the results and prints what it made of them.

@@ -26,8 +26,9 @@ const (
 )
 
 type submitOptions struct {
-	job     string
+	job     string // path of job.yaml, or stdinPath
 	wait    bool
+	dryRun  bool
 	results resultsOptions
 }
 
@@ -37,29 +38,96 @@ func newSubmitCommand(a *app) *cobra.Command {
 		Use:   "submit job.yaml",
 		Short: "Submit a job to the grid",
 		Long: "submit checks a job, uploads its program and inputs, signs it and hands it to the coordinator. It prints\n" +
-			"the job's ID. With --wait it follows the job and gets its results.\n\n" +
+			"the job's ID. With --wait it follows the job and gets its results. With --dry-run it checks what can be\n" +
+			"checked here, shows what would be submitted, and asks nobody.\n\n" +
 			"The machines that run a job can read its program and data.",
-		Example: "  gridctl submit tour/job.yaml --wait -d results",
-		Args:    exactly("job.yaml"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.job = args[0]
-			if !o.wait && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("timeout") || o.results.partial) {
-				return jobs.Errorf(jobs.Invalid, "-d, --timeout and --partial go with --wait")
+		Example: "  gridctl submit tour/job.yaml --wait -d results\n" +
+			"  gridctl submit tour/job.yaml --dry-run\n" +
+			"  generate-job | gridctl submit -f -",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			if o.dryRun {
+				return a.dryRun(o.job)
 			}
 			return a.submit(cmd.Context(), o)
 		},
 	}
+	fileFlag(cmd, &o.job)
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "follow the job and get its results")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would be submitted, and submit nothing")
 	o.results.flags(cmd)
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// check refuses flags that have nothing to say.
+func (o *submitOptions) check(cmd *cobra.Command) error {
+	if o.wait && o.dryRun {
+		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "--dry-run submits nothing, so that there is nothing to --wait for"),
+			"give one of them")
+	}
+	if !o.wait && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("timeout") || o.results.partial) {
+		return jobs.Errorf(jobs.Invalid, "-d, --timeout and --partial go with --wait")
+	}
+	return nil
+}
+
+// dryRunView is a job that would be submitted, as -o json has it.
+type dryRunView struct {
+	*jobView
+	Bundles     uint64     `json:"bundles"`
+	Shards      uint32     `json:"shards"`
+	Blobs       []blobView `json:"blobs"`
+	UploadBytes int64      `json:"upload_bytes"` // at most: what the coordinator has is not sent
+	Expires     time.Time  `json:"expires"`
+}
+
+type blobView struct {
+	File   string `json:"file"` // empty: the list of inputs
+	Bytes  int64  `json:"bytes"`
+	Digest string `json:"digest"`
+}
+
+// dryRun shows what submit would submit.
+func (a *app) dryRun(path string) error {
+	spec, build, err := a.checkJob(path)
+	if err != nil {
+		return err
+	}
+	m := build.Manifest
+	if err := m.Supported(); err != nil {
+		return err
+	}
+	v := dryRunView{jobView: newJobView(spec, build), Bundles: m.Bundles(), Shards: m.Shards(), Expires: m.Expires}
+	for _, f := range build.Files {
+		v.Blobs = append(v.Blobs, blobView{File: f.Path, Bytes: f.Blob.Size, Digest: f.Blob.Digest.String()})
+		v.UploadBytes += f.Blob.Size
+	}
+	a.say("nothing was submitted; it would be %s: %s, results kept until %s", m.Name, count(m.Units, "unit"), day(m.Expires))
+	return a.show(data{value: v, rows: v.rows(a.format == formatWide), names: []string{m.Name}})
+}
+
+func (v *dryRunView) rows(wide bool) [][]string {
+	rows := append(v.jobView.rows(),
+		[]string{"bundles", fmt.Sprintf("%d in %s", v.Bundles, count(int(v.Shards), "shard"))},
+		[]string{"upload", fmt.Sprintf("%s, %s at most", count(len(v.Blobs), "blob"), bytesText(v.UploadBytes))},
+		[]string{"kept until", minute(v.Expires)},
+	)
+	if wide {
+		for _, b := range v.Blobs {
+			rows = append(rows, []string{"blob", fmt.Sprintf("%s, %s, %s", cmp.Or(b.File, "list of inputs"), bytesText(b.Bytes), b.Digest)})
+		}
+	}
+	return rows
 }
 
 func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 	if err := o.results.check(); err != nil {
 		return err
 	}
-	spec, _, err := loadJob(o.job)
+	spec, _, err := a.loadJob(o.job)
 	if err != nil {
 		return err
 	}

@@ -15,23 +15,21 @@ import (
 )
 
 func newValidateCommand(a *app) *cobra.Command {
+	var job string
 	cmd := &cobra.Command{
 		Use:     "validate job.yaml",
 		Short:   "Check a job.yaml, its files and its program",
 		Long:    "validate tells all that is wrong with a job.yaml at once, each with its place, or what the job is.",
-		Example: "  gridctl validate tour/job.yaml",
-		Args:    exactly("job.yaml"),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.validate(args[0]) },
+		Example: "  gridctl validate tour/job.yaml\n  generate-job | gridctl validate -f -",
+		RunE:    func(*cobra.Command, []string) error { return a.validate(job) },
 	}
+	fileFlag(cmd, &job)
 	a.outputFlag(cmd)
 	return cmd
 }
 
 func (a *app) validate(path string) error {
-	spec, build, err := loadJob(path)
-	if problems := manifest.Problems(nil); errors.As(err, &problems) && (a.format == formatJSON || a.format == formatYAML) {
-		return errors.Join(err, a.show(data{value: invalidView(problems)}))
-	}
+	spec, build, err := a.checkJob(path)
 	if err != nil {
 		return err
 	}
@@ -39,17 +37,62 @@ func (a *app) validate(path string) error {
 	return a.show(data{value: v, rows: v.rows(), names: []string{v.Name}})
 }
 
+// checkJob is loadJob, and for programs the problems are data.
+func (a *app) checkJob(path string) (*manifest.Spec, *manifest.Build, error) {
+	spec, build, err := a.loadJob(path)
+	if problems := manifest.Problems(nil); errors.As(err, &problems) && (a.format == formatJSON || a.format == formatYAML) {
+		err = errors.Join(err, a.show(data{value: invalidView(problems)}))
+	}
+	return spec, build, err
+}
+
+// stdinPath is the job.yaml that comes on standard input.
+const stdinPath = "-"
+
+// fileFlag lets the job.yaml of a verb be its argument, or what -f names.
+func fileFlag(cmd *cobra.Command, path *string) {
+	const name = "file"
+	cmd.Flags().StringVarP(path, name, "f", "", "job.yaml in place of the argument; - is standard input, with paths relative to\nthe current folder")
+	mustComplete(cmd.MarkFlagFilename(name, "yaml", "yml"))
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		given := cmd.Flags().Changed(name)
+		switch {
+		case given && len(args) > 0:
+			return jobs.Errorf(jobs.Invalid, "%s: one job.yaml, by -f or as argument, not both", cmd.CommandPath())
+		case given && *path != "":
+			return nil
+		}
+		if err := exactly("job.yaml")(cmd, args); err != nil {
+			return err
+		}
+		*path = args[0]
+		return nil
+	}
+}
+
+// fileArgument returns how a command line names the job.yaml.
+func fileArgument(path string) string {
+	if path == stdinPath {
+		return "-f -"
+	}
+	return path
+}
+
 // checkProgram is the check of a job's programs that needs no executor process.
 func checkProgram(_ string, wasm []byte) error { return executor.Inspect(wasm) }
 
 // loadJob checks a job.yaml and hashes its files. The manifest is not to be signed: nobody submits it.
-func loadJob(path string) (*manifest.Spec, *manifest.Build, error) {
-	spec, err := manifest.Load(path, checkProgram)
+func (a *app) loadJob(path string) (spec *manifest.Spec, build *manifest.Build, err error) {
+	if path == stdinPath {
+		spec, err = manifest.Read(a.stdin, "<stdin>", ".", checkProgram)
+	} else {
+		spec, err = manifest.Load(path, checkProgram)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	nobody := jobs.KeyID(jobs.DigestOf(nil))
-	build, err := spec.Build(nobody, time.Now())
+	build, err = spec.Build(nobody, time.Now())
 	return spec, build, err
 }
 
