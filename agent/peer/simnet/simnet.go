@@ -28,6 +28,7 @@ type Network struct {
 	mu    sync.Mutex // guards everything below; nothing waits while it is held
 	rand  *rand.Rand
 	loss  float64
+	lost  int // packets so far
 	hosts map[netip.Addr]*Host
 	cuts  map[[2]netip.Addr]struct{}
 }
@@ -118,10 +119,22 @@ func (n *Network) reach(from *Host, to netip.Addr) (*Host, bool) {
 	return h, h != nil && n.connected(from, h)
 }
 
-func (n *Network) lost() bool {
+// Lost returns how many packets the network has lost at random.
+func (n *Network) Lost() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.loss > 0 && n.rand.Float64() < n.loss
+	return n.lost
+}
+
+// loses decides whether a packet is lost.
+func (n *Network) loses() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.loss == 0 || n.rand.Float64() >= n.loss {
+		return false
+	}
+	n.lost++
+	return true
 }
 
 // delay is the time between two hosts; a host reaches itself at once.
