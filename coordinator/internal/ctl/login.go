@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,9 @@ import (
 	"idlegrid/agent/peer/node"
 	"idlegrid/jobs"
 )
+
+// loginTimeout bounds a login: longer than a slow PC needs for it, and short for one who waits for nothing.
+const loginTimeout = 10 * time.Second
 
 func newLoginCommand(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -41,7 +45,12 @@ func (a *app) login(ctx context.Context, token string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
 	id, _, err := node.Enrol(ctx, dir, token, peer.Submitter, peer.Operator)
+	if jobs.KindOf(err) == jobs.Unavailable { // the hint stays
+		err = jobs.Errorf(jobs.Unavailable, "login needs the coordinator, which certifies the key: %w", err)
+	}
 	if err := errors.Join(err, dir.Close()); err != nil {
 		_ = os.Remove(path) // Only an empty folder goes: a key that was made stays, to ask again with.
 		if jobs.KindOf(err) == jobs.Exists {

@@ -37,6 +37,7 @@ type OneGrid struct {
 	t           testing.TB
 	dir         string
 	coordinator *coordinator.Coordinator
+	stop        func() // ends the coordinator; nil while it is off
 	log         *slog.Logger
 }
 
@@ -49,12 +50,7 @@ func NewGrid(t testing.TB) *OneGrid {
 	if err := errors.Join(coordinator.Init(state), state.WriteFile("coordinator.yaml", []byte(smallLimits), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	c, err := coordinator.New(coordinator.Options{State: state.Name(), Network: g.listen(), Log: g.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.coordinator = c
-	g.run(c)
+	g.startCoordinator(g.listen("127.0.0.1:0"))
 	pool := executor.NewPool(executor.Options{Slots: 2, Cache: filepath.Join(g.dir, "cache"), Log: g.log})
 	t.Cleanup(pool.Close)
 	const agents = 2
@@ -129,21 +125,50 @@ func (g *OneGrid) folder(name string) *os.Root {
 	return dir
 }
 
-func (g *OneGrid) listen() node.Network {
+// StopCoordinator ends the coordinator, and returns when it has.
+func (g *OneGrid) StopCoordinator() error {
+	if g.stop == nil {
+		return errors.New("the coordinator is off")
+	}
+	g.stop()
+	g.stop = nil
+	return nil
+}
+
+// StartCoordinator starts it again on its folder, where it was before.
+func (g *OneGrid) StartCoordinator() error {
+	if g.stop != nil {
+		return errors.New("the coordinator is on")
+	}
+	g.startCoordinator(g.listen(g.coordinator.Address()))
+	return nil
+}
+
+func (g *OneGrid) startCoordinator(network node.Network) {
 	g.t.Helper()
-	n, err := node.Listen("127.0.0.1:0")
+	c, err := coordinator.New(coordinator.Options{State: filepath.Join(g.dir, "coordinator"), Network: network, Log: g.log})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.coordinator = c
+	g.stop = g.run(c)
+}
+
+func (g *OneGrid) listen(address string) node.Network {
+	g.t.Helper()
+	n, err := node.Listen(address)
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	return n
 }
 
-// run runs a daemon until the test ends.
+// run runs a daemon until stop is called or the test ends.
 func (g *OneGrid) run(d interface {
 	io.Closer
 	Run(ctx context.Context) error
 },
-) {
+) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -151,13 +176,15 @@ func (g *OneGrid) run(d interface {
 			g.t.Errorf("daemon: %v", err)
 		}
 	})
-	g.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		work.Wait()
 		if err := d.Close(); err != nil {
 			g.t.Errorf("close a daemon: %v", err)
 		}
 	})
+	g.t.Cleanup(stop)
+	return stop
 }
 
 func (g *OneGrid) addAgent(name string, pool *executor.Pool) *agent.Agent {
@@ -168,7 +195,7 @@ func (g *OneGrid) addAgent(name string, pool *executor.Pool) *agent.Agent {
 		g.t.Fatal(err)
 	}
 	a, err := agent.New(agent.Options{
-		State: state.Name(), Network: g.listen(), Cores: 1, Runner: pool, Runtime: executor.Runtime(), Log: g.log,
+		State: state.Name(), Network: g.listen("127.0.0.1:0"), Cores: 1, Runner: pool, Runtime: executor.Runtime(), Log: g.log,
 	})
 	if err != nil {
 		g.t.Fatal(err)

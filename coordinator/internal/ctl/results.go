@@ -10,20 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlegrid/agent/executor"
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
 	"idlegrid/coordinator/internal/results"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
-)
-
-const (
-	// pollEvery is how often a job that is waited for is looked at.
-	pollEvery = 500 * time.Millisecond
-	// refreshEvery is how often the pool is looked at meanwhile, since stewards come and go.
-	refreshEvery = 10 * time.Second
 )
 
 type resultsOptions struct {
@@ -104,51 +96,10 @@ func (a *app) waitAndFetch(ctx context.Context, g *grid, id jobs.JobID, o result
 	if err != nil {
 		return err
 	}
-	if err := a.follow(ctx, g, job); err != nil {
+	if _, err := a.follow(ctx, g, []records.Job{job}); err != nil {
 		return jobs.WithHint(err, "the job goes on; get its results with: %s", o.again(job))
 	}
 	return a.fetch(ctx, g, job, o)
-}
-
-func (a *app) follow(ctx context.Context, g *grid, job records.Job) error {
-	show := a.startProgress("agent")
-	defer show.Close()
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	refreshed, looked := time.Now(), time.Time{}
-	for {
-		s := g.jobStatus(ctx, job)
-		if s.State != "unknown" {
-			show.Update(s.Accepted+s.Failed+s.Conflict, s.Failed, s.Units, s.Agents)
-			if s.agreed {
-				return nil
-			}
-			if s.Open == 0 && time.Since(looked) > refreshEvery {
-				if g.recordsAreDone(ctx, job) {
-					return nil
-				}
-				looked = time.Now()
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		}
-		if s.State == "unknown" || time.Since(refreshed) > refreshEvery {
-			if err := g.findPeers(ctx); err != nil && ctx.Err() == nil {
-				continue // nobody answers now; the job does not depend on it
-			}
-			refreshed = time.Now()
-		}
-	}
-}
-
-// recordsAreDone reports whether the records of a job themselves say that nothing of it is open. They are
-// believed where only one steward answers.
-func (g *grid) recordsAreDone(ctx context.Context, job records.Job) bool {
-	units, err := g.units(ctx, job)
-	return err == nil && !slices.ContainsFunc(units, func(u ledger.Unit) bool { return u.Status == ledger.Open })
 }
 
 // fetch writes what is finished of a job, combines it, and says what is missing.
@@ -240,23 +191,6 @@ func (g *grid) units(ctx context.Context, job records.Job) ([]ledger.Unit, error
 	return units, nil
 }
 
-func (g *grid) pullShard(ctx context.Context, shard jobs.ShardID) error {
-	last := jobs.Errorf(jobs.Unavailable, "the pool has no agent that could keep it")
-	answers := 0
-	for _, m := range peer.Stewards(shard, g.members) {
-		if answers == 2 {
-			break
-		}
-		if last = g.pull(ctx, m, records.Scope{Shard: shard, Reports: true}); last == nil {
-			answers++
-		}
-	}
-	if answers == 0 {
-		return fmt.Errorf("no steward of %s answers: %w", shard, last)
-	}
-	return nil
-}
-
 // rule makes what the submitter is about to see stay: where two runs of a unit gave different outcomes, the
 // one that is shown gets the submitter's word.
 func (g *grid) rule(ctx context.Context, job records.Job, units []ledger.Unit) error {
@@ -276,42 +210,6 @@ func (g *grid) rule(ctx context.Context, job records.Job, units []ledger.Unit) e
 		}
 	}
 	return nil
-}
-
-// pushRuling gives a ruling to the first agents that take it; the others hear of it from them.
-func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
-	offer := records.Offer{Record: records.Record{Envelope: env}, Chains: [][][]byte{g.id.Chain}}
-	kept := 0
-	last := jobs.Errorf(jobs.Unavailable, "no agent is in the pool")
-	for _, m := range g.members {
-		if kept == peer.Copies {
-			return nil
-		}
-		if m.Role != peer.Agent {
-			continue
-		}
-		if last = g.pushTo(ctx, m, offer); last == nil {
-			kept++
-		}
-	}
-	if kept > 0 {
-		return nil
-	}
-	return last
-}
-
-func (g *grid) pushTo(ctx context.Context, m peer.Member, offer records.Offer) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	conn, err := g.dialer.Conn(m.Address, m.ID)
-	if err != nil {
-		return err
-	}
-	refused, err := records.Push(ctx, conn, []records.Offer{offer}, false)
-	if err == nil && len(refused) > 0 {
-		err = jobs.Errorf(jobs.Denied, "%s", refused[0].Reason)
-	}
-	return err
 }
 
 // combineFetched runs the job's combine program on what was fetched.

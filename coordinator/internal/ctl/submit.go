@@ -178,7 +178,7 @@ func submittedData(id jobs.JobID, m *manifest.Manifest) data {
 
 // submit uploads and hands over a job; it returns how many agents the coordinator handed it to.
 func (g *grid) submit(ctx context.Context, build *manifest.Build) (uint32, error) {
-	to, err := g.coordinator()
+	to, err := g.coordinator(ctx)
 	if err != nil {
 		return 0, err
 	}
