@@ -8,10 +8,15 @@ GOFILES := $(shell git ls-files --cached --others --exclude-standard '*.go' 2>/d
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help build examples examples-c demo test race fuzz bench cross vet lint fmt proto verify tidy nightly clean
+# Debian installs wasi-libc into /usr, others into a folder of its own; newer versions call it wasip1.
+CLANG ?= clang
+WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(addsuffix /include/wasm32-wasi,\
+	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
+
+.PHONY: help build examples examples-c demo test race fuzz bench microbench cross vet lint fmt proto verify tidy nightly clean
 
 help: ## show this
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build gridagent, gridcoordinator and gridctl into bin/
 	$(GO) build -trimpath -o bin/ ./agent/cmd/gridagent ./coordinator/cmd/gridcoordinator ./coordinator/cmd/gridctl
@@ -19,10 +24,6 @@ build: ## build gridagent, gridcoordinator and gridctl into bin/
 examples: ## build the examples' programs to WebAssembly
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o $(EXAMPLE) ./jobs/examples/tour
 
-# Debian installs wasi-libc into /usr, others into a folder of its own; newer versions call it wasip1.
-CLANG ?= clang
-WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(addsuffix /include/wasm32-wasi,\
-	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
 # No contraction: each operation is rounded by itself, so that every compiler gives the same picture.
 CFLAGS_WASM := --target=wasm32-wasi --sysroot=$(WASI_SYSROOT) -O2 -ffp-contract=off -Wall -Wextra -Werror -Wl,--strip-all
 
@@ -45,8 +46,12 @@ FUZZTIME ?= 10s
 fuzz: ## fuzz every decoder for FUZZTIME each
 	deploy/tools/fuzz.sh $(FUZZTIME)
 
-bench: ## run the benchmarks once
-	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+# BENCH_IDLE is how long idle agents are watched (10m).
+bench: ## print the figures of the README, measured on a quiet machine (15 minutes; some need clang)
+	WASI_SYSROOT=$(WASI_SYSROOT) $(GO) test -run '^$$' -bench Figures -benchtime 1x -timeout 0 ./coordinator/internal/e2e
+
+microbench: ## run the benchmarks of all packages once
+	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -v /e2e$$)
 
 cross: ## build for every system and processor
 	@for os in linux windows darwin; do for arch in amd64 arm64; do \

@@ -179,6 +179,9 @@ func (w *Worker) start(ctx context.Context, t task, p *program, now time.Time) {
 			switch {
 			case t.bundle.dropped:
 			case err == nil:
+				if p.unit == 0 {
+					w.log.Debug("first unit ended", "job", job)
+				}
 				p.measure(result.Times.Wall)
 				w.endedWith(t, result, now)
 			case !stopped:

@@ -78,11 +78,14 @@ func emptyGrid(t testing.TB, patience time.Duration) *grid {
 	return g
 }
 
-// addAgent joins and starts an agent.
-func (g *grid) addAgent(class string) {
+// addAgent joins and starts an agent, with one slot and short leases if no flags are given.
+func (g *grid) addAgent(class string, flags ...string) {
 	g.t.Helper()
-	// Short leases: what a dead agent held is lent again soon.
-	a := g.daemon("gridagent", "agent"+strconv.Itoa(len(g.agents)+1), "--cores", "1", "--lease-period", "2s", "--lease-ttl", "10s")
+	if len(flags) == 0 {
+		// Short leases: what a dead agent held is lent again soon.
+		flags = []string{"--cores", "1", "--lease-period", "2s", "--lease-ttl", "10s"}
+	}
+	a := g.daemon("gridagent", "agent"+strconv.Itoa(len(g.agents)+1), flags...)
 	g.must("gridagent", "join", "--state", a.state, g.token("--class", class))
 	a.start()
 	g.agents = append(g.agents, a)

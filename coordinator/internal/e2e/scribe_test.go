@@ -74,7 +74,7 @@ func (s *scribe) dialer() *rpc.Dialer {
 func (s *scribe) gather(from *daemon, job jobs.JobID) map[jobs.Digest]said {
 	s.g.t.Helper()
 	all := map[jobs.Digest]said{}
-	for _, o := range s.g.offers(from, job) {
+	for _, o := range s.g.offers(from, jobs.ShardID{Job: job}) {
 		r, err := record.DecodeReport(o.Envelope.Payload)
 		if err != nil {
 			s.g.t.Fatal(err)

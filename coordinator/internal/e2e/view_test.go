@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,18 +25,28 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
-// call gives f a connection to a peer, as the submitter.
-func (g *grid) call(address string, f func(context.Context, grpc.ClientConnInterface) error) error {
+// login returns the submitter's identity.
+func (g *grid) login() (*identity.Identity, error) {
 	dir, err := os.OpenRoot(g.path(g.submitter))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer dir.Close() // Nothing was written.
-	id, err := identity.Load(dir)
+	return identity.Load(dir)
+}
+
+// dialer makes connections as somebody. The caller closes it.
+func dialer(id *identity.Identity) *rpc.Dialer {
+	return rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return id }, Root: id.Root})
+}
+
+// call gives f a connection to a peer, as the submitter.
+func (g *grid) call(address string, f func(context.Context, grpc.ClientConnInterface) error) error {
+	id, err := g.login()
 	if err != nil {
 		return err
 	}
-	dialer := rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return id }, Root: id.Root})
+	dialer := dialer(id)
 	defer dialer.Close()
 	conn, err := dialer.Conn(address, jobs.KeyID{})
 	if err != nil {
@@ -81,23 +92,28 @@ func (g *grid) awaitEligible(n int) {
 // reports returns the reports of a job of one shard that an agent keeps, by their IDs.
 func (g *grid) reports(of *daemon, id jobs.JobID) map[jobs.Digest]*record.Report {
 	g.t.Helper()
+	return decoded(g.t, g.offers(of, jobs.ShardID{Job: id}))
+}
+
+func decoded(t testing.TB, offers []records.Offer) map[jobs.Digest]*record.Report {
+	t.Helper()
 	found := map[jobs.Digest]*record.Report{}
-	for _, o := range g.offers(of, id) {
+	for _, o := range offers {
 		r, err := record.DecodeReport(o.Envelope.Payload)
 		if err != nil {
-			g.t.Fatal(err)
+			t.Fatal(err)
 		}
 		found[o.Envelope.ID()] = r
 	}
 	return found
 }
 
-// offers returns the same as they came.
-func (g *grid) offers(of *daemon, id jobs.JobID) (found []records.Offer) {
+// offers returns those of any shard as they came.
+func (g *grid) offers(of *daemon, shard jobs.ShardID) (found []records.Offer) {
 	g.t.Helper()
 	err := g.call(of.addresses().Grid, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		stream, err := gridv1.NewRecordsClient(conn).Pull(ctx, &gridv1.PullRequest{
-			Scope: records.ShardToProto(jobs.ShardID{Job: id}),
+			Scope: records.ShardToProto(shard),
 		})
 		if err != nil {
 			return err
