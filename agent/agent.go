@@ -109,7 +109,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		Dial: func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
 			return a.node.Dialer.Conn(address, id)
 		},
-		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Disk: a.node.Disk, Room: a.node.Blobs.Room, Log: a.o.Log,
+		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Runnable: a.node.Store.Runnable, Disk: a.node.Disk, Room: a.node.Blobs.Room, Log: a.o.Log,
 	})
 }
 

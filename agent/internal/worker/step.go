@@ -92,7 +92,7 @@ func (w *Worker) woken(job jobs.JobID) {
 // startUnits fills free slots from the queues.
 func (w *Worker) startUnits(ctx context.Context, now time.Time) {
 	for _, s := range w.inTurn(now, func(s *shard) bool { return len(s.queue) > 0 }) {
-		if w.o.Store.Runnable(s.id.Job) != nil {
+		if w.o.Runnable(s.id.Job) != nil {
 			continue // it ended just now: whoever says so also wakes
 		}
 		p := w.prepare(ctx, s)

@@ -57,8 +57,9 @@ type Options struct {
 	Steward  Local
 	Lease    steward.Lease // zero: the defaults
 	Runner   Runner
-	Disk     func() error // why nothing can be written here; nil: it can
-	Room     func() int64 // bytes of blobs that Dir still takes
+	Runnable func(jobs.JobID) error // why no unit of a job may start; nil: they may
+	Disk     func() error           // why nothing can be written here; nil: it can
+	Room     func() int64           // bytes of blobs that Dir still takes
 	Log      *slog.Logger
 }
 

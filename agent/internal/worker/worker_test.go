@@ -30,7 +30,7 @@ func newDesk(units uint64, size uint32) *desk {
 	m := &manifest.Manifest{Units: units, Bundle: size, Submitter: jobs.KeyID{1}, Expires: time.Now().Add(time.Hour)}
 	d := &desk{now: time.Now(), Worker: New(Options{
 		Slots: 2, Self: jobs.AgentID{9}, Log: slog.New(slog.DiscardHandler), Runner: stuck{},
-		Members: func() []peer.Member { return nil }, Disk: func() error { return nil },
+		Members: func() []peer.Member { return nil }, Disk: func() error { return nil }, Runnable: func(jobs.JobID) error { return nil },
 		Room: func() int64 { return math.MaxInt64 },
 	})}
 	id := jobs.ShardID{Job: jobs.JobID{7}}
