@@ -11,6 +11,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -53,6 +54,7 @@ type Agent struct {
 	node    *node.Node
 	steward *steward.Steward
 	worker  *worker.Worker // nil: this agent runs no units
+	refusal string         // why it runs none; empty: it does
 
 	departures chan struct{}       // members changed
 	ends       chan records.Change // jobs were cancelled or sealed
@@ -81,6 +83,7 @@ func New(o Options) (*Agent, error) {
 		Lease: o.Lease, Log: o.Log,
 	})
 	gridv1.RegisterStewardServer(a.node.Server, a.steward)
+	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})
 	if cores > 0 {
 		a.worker = a.newWorker(cores)
 	}
@@ -96,6 +99,7 @@ func (a *Agent) offered() (int, error) {
 	}
 	if class != peer.AlwaysOn {
 		a.log.Warn("refusing work: cannot see the owner: not built yet", "class", class)
+		a.refusal = fmt.Sprintf("class %s: cannot see the owner: not built yet", class)
 		return 0, nil
 	}
 	return a.o.Cores, nil

@@ -4,6 +4,7 @@ package program
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,7 +20,8 @@ import (
 )
 
 // Main runs a command with the process's arguments and returns the exit code: 0, 1 for an error, 2 for wrong
-// usage or a wrong file. SIGINT and SIGTERM end the command's context; a second one ends the process.
+// usage or a wrong file, 3 when it asked for a daemon that does not run. SIGINT and SIGTERM end the command's
+// context; a second one ends the process.
 func Main(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,11 +64,23 @@ func tell(to io.Writer, name string, err error) int {
 	if hint := jobs.HintOf(err); hint != "" {
 		fmt.Fprintf(to, "hint: %s\n", hint)
 	}
-	if jobs.KindOf(err) == jobs.Invalid {
+	var notRunning *notRunningError
+	switch {
+	case errors.As(err, &notRunning):
+		return 3
+	case jobs.KindOf(err) == jobs.Invalid:
 		return 2
 	}
 	return 1
 }
+
+// notRunningError is the answer of a status command when its daemon does not run.
+type notRunningError struct{ error }
+
+func (e *notRunningError) Unwrap() error { return e.error }
+
+// NotRunning makes err end the program with exit code 3, as other tools say that a service is not active.
+func NotRunning(err error) error { return &notRunningError{err} }
 
 // LogFlags adds --log-level and returns a function that makes the log, on standard error.
 func LogFlags(cmd *cobra.Command) func() (*slog.Logger, error) {

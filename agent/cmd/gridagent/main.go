@@ -22,12 +22,17 @@ import (
 
 func main() {
 	executor.Main()
+	os.Exit(run())
+}
+
+// run runs a command and returns the exit code.
+func run() int {
 	root := &cobra.Command{
 		Use:   "gridagent",
 		Short: "Run work units of the grid on this machine",
 	}
-	root.AddCommand(newJoin(), newRun())
-	os.Exit(program.Main(root))
+	root.AddCommand(newJoin(), newRun(), newStatus())
+	return program.Main(root)
 }
 
 func newJoin() *cobra.Command {

@@ -103,6 +103,7 @@ func (w *Worker) unanswered(ctx context.Context, s *shard, err error, now time.T
 		return
 	}
 	w.log.Info("steward does not answer", "shard", s.id, "steward", s.lender, "err", err)
+	s.silence = brief(err)
 	if s.failures++; s.failures%failuresBeforeNext == 0 {
 		w.turnFrom(s, now)
 	}
@@ -118,6 +119,7 @@ func (w *Worker) turnFrom(s *shard, now time.Time) {
 
 // answered takes a steward's reply. Its numbers are checked as any peer's are.
 func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, now time.Time) {
+	s.open = reply.GetOpen()
 	budget := uint64(maxHeld)
 	for _, r := range reply.GetDrop() {
 		n := min(budget, uint64(r.GetCount()))

@@ -79,7 +79,7 @@ func (w *Worker) fault(job jobs.JobID, what string, err error, now time.Time) {
 	for _, s := range w.shards {
 		if s.id.Job == job {
 			w.giveBack(s, err)
-			s.restUntil = now.Add(restAfterFault)
+			s.restUntil, s.fault = now.Add(restAfterFault), fmt.Sprintf("%s: %s", what, brief(err))
 		}
 	}
 	if p := w.programs[job]; p != nil {

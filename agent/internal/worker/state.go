@@ -66,10 +66,13 @@ type shard struct {
 	askedAt   time.Time
 	askAt     time.Time // ask for work not before, unless woken
 	restUntil time.Time // ask for work not before, even if woken: this agent failed
+	fault     string    // how
 	retryAt   time.Time // say nothing before: the last exchange failed
 	answered  time.Time // when the last exchange was started that a steward answered
 	empty     int       // answers in a row that nothing is open
+	open      uint64    // units that were open then, as the steward counts
 	failures  int       // exchanges in a row that failed
+	silence   string    // why the last of them did
 	skip      int       // stewards passed over because they do not answer
 	skipUntil time.Time
 	lender    jobs.AgentID // spoken to last

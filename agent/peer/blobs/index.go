@@ -132,6 +132,20 @@ func (x *index) List() []Kept {
 	return list
 }
 
+// Usage is how much a store holds.
+type Usage struct {
+	Blobs int
+	Bytes int64 // of blobs, and of those on their way in
+	Quota int64 // 0: none
+}
+
+// Usage returns how much is here.
+func (x *index) Usage() Usage {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return Usage{Blobs: len(x.blobs), Bytes: x.used, Quota: x.quota}
+}
+
 // jobsOf returns the jobs that need the blob; none if it is not here.
 func (x *index) jobsOf(d jobs.Digest) []jobs.JobID {
 	x.mu.Lock()

@@ -170,6 +170,7 @@ func (n *Node) keepReachable(ctx context.Context) {
 				return lookEvery
 			}
 			n.update(func(s *gossip.State) { s.Reachable = true })
+			n.unreachable.Store(nil)
 			return reachEvery
 		}
 		alone = time.Now()
@@ -190,8 +191,11 @@ func (n *Node) reachable(ctx context.Context, others []peer.Member) (reachable, 
 	for _, m := range others[:min(len(others), 3)] {
 		err := n.askDialBack(ctx, m)
 		if err == nil {
+			n.unreachable.Store(nil)
 			return true, true
 		}
+		why := fmt.Sprintf("%s: %s", m.ID.Short(), err)
+		n.unreachable.Store(&why)
 		kind := jobs.KindOf(err)
 		known = known || kind == jobs.NotFound || kind == jobs.Denied
 		n.log.Info("a peer did not dial back", "peer", m.ID, "err", err, "hint", jobs.HintOf(err))
@@ -291,10 +295,14 @@ func (n *Node) coordinators() []string {
 }
 
 // keepSwept forgets jobs that are past their time, and removes the blobs of those that the store has deleted, or
-// that have been cancelled or sealed for a while. Blobs that could not be removed are tried again.
+// that have been cancelled or sealed for a while. Blobs that could not be removed are tried again. While this
+// machine's clock is off nothing is forgotten.
 func (n *Node) keepSwept(ctx context.Context) {
 	var late []jobs.JobID
 	every(ctx, func() time.Duration {
+		if n.Clock().Off {
+			return sweepEvery
+		}
 		ended, free, err := n.Store.Sweep(time.Now())
 		todo := slices.Concat(late, free)
 		late = nil

@@ -46,10 +46,7 @@ func (s *members) List(ctx context.Context, _ *gridv1.ListRequest) (*gridv1.List
 	}
 	reply := &gridv1.ListReply{}
 	for _, m := range s.node.Members() {
-		reply.Members = append(reply.Members, &gridv1.Member{
-			Id: m.ID[:], Address: m.Address, Role: gridv1.Role(m.Role), Class: gridv1.Class(m.Class),
-			Reachable: m.Reachable, Draining: m.Draining, Cores: uint32(m.Cores), Version: uint32(m.Version),
-		})
+		reply.Members = append(reply.Members, memberToProto(m))
 	}
 	return reply, nil
 }

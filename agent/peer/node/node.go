@@ -77,6 +77,10 @@ type Node struct {
 	wakes    chan gossip.Wake
 	disk     *durable.Disk
 	drains   drains
+	clocks   clocks
+	started  time.Time
+	// unreachable is what the last peer said that could not dial back; nil: one could.
+	unreachable atomic.Pointer[string]
 
 	Server *grpc.Server // register services before Serve
 	Dialer *rpc.Dialer
@@ -94,7 +98,8 @@ type Node struct {
 // called.
 func New(o Options, hooks Hooks) (*Node, error) {
 	n := &Node{
-		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), wakes: make(chan gossip.Wake, 64), serving: make(chan struct{}, 1),
+		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
+		wakes: make(chan gossip.Wake, 64), serving: make(chan struct{}, 1),
 	}
 	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {

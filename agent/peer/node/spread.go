@@ -97,7 +97,7 @@ func (r *round) sync(ctx context.Context, with peer.Member, scope records.Scope,
 	var again []jobs.Digest
 	if err == nil {
 		var refused []records.Refusal
-		refused, err = n.Store.Sync(ctx, conn, scope, dir)
+		refused, err = n.Store.Sync(ctx, withClock{conn, n, with.ID}, scope, dir)
 		again = notFinal(refused)
 	}
 	if len(again) > 0 {

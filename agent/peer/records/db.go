@@ -77,6 +77,20 @@ func openDB(path string) (*bbolt.DB, error) {
 	return db, nil
 }
 
+// InUse reports whether a process has the bbolt file at path open. Without a file nobody has.
+func InUse(path string) (bool, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("open records %s: %w", path, err)
+	}
+	return false, db.Close()
+}
+
 // nextBoot counts how often this state folder was opened. It makes member names and report counters new
 // after each start.
 func nextBoot(db *bbolt.DB) (uint64, error) {

@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"math/rand/v2"
+	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/failpoint"
@@ -35,11 +36,12 @@ func (s *Service) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.Sy
 	if err != nil {
 		return nil, err
 	}
-	if theirs == s.store.Digest(scope) {
-		return &gridv1.SyncReply{Equal: true}, nil
+	reply := &gridv1.SyncReply{Equal: theirs == s.store.Digest(scope), NowMs: time.Now().UnixMilli()}
+	if !reply.GetEqual() {
+		ids := s.store.IDs(scope)
+		reply.Ids = DigestsToProto(window(ids, rand.IntN(len(ids)+1), maxIDs))
 	}
-	ids := s.store.IDs(scope)
-	return &gridv1.SyncReply{Ids: DigestsToProto(window(ids, rand.IntN(len(ids)+1), maxIDs))}, nil
+	return reply, nil
 }
 
 // Push keeps what is offered by those who may push it, see mayPush.

@@ -58,6 +58,13 @@ func (s *Store) Jobs(runnable bool) []Job {
 	return out
 }
 
+// Owner returns the owner in the certificate of an author that is known here; empty: it names none.
+func (s *Store) Owner(author jobs.KeyID) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.authors[author].Owner
+}
+
 // WithLedger calls f with the shard's ledger. The ledger must not leave f, and f must not block.
 func (s *Store) WithLedger(shard jobs.ShardID, f func(*ledger.Ledger)) error {
 	s.mu.Lock()

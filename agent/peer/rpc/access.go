@@ -51,6 +51,8 @@ func Access() Table {
 		gridv1.Blobs_Put_FullMethodName:          roles(agent, coordinator, submitter),
 		gridv1.Members_List_FullMethodName:       roles(agent, coordinator, submitter, operator),
 		gridv1.Members_DialBack_FullMethodName:   roles(agent, coordinator),
+		gridv1.Control_Status_FullMethodName:     roles(agent, coordinator), // the peer itself only
+		gridv1.Control_Leave_FullMethodName:      roles(agent, coordinator), // the peer itself only
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 func services() []grpc.ServiceDesc {
 	return []grpc.ServiceDesc{
 		gridv1.Coordinator_ServiceDesc, gridv1.Records_ServiceDesc, gridv1.Steward_ServiceDesc,
-		gridv1.Blobs_ServiceDesc, gridv1.Members_ServiceDesc,
+		gridv1.Blobs_ServiceDesc, gridv1.Members_ServiceDesc, gridv1.Control_ServiceDesc,
 	}
 }
 
@@ -45,6 +45,8 @@ const promised = `
 /grid.v1.Blobs/Put               -      yes     yes         yes       -       -
 /grid.v1.Members/List            -      yes     yes         yes       yes     -
 /grid.v1.Members/DialBack        -      yes     yes         -         -       -
+/grid.v1.Control/Status          -      yes     yes         -         -       -
+/grid.v1.Control/Leave           -      yes     yes         -         -       -
 `
 
 // table reads promised: method, then caller, to whether it is allowed.
@@ -80,7 +82,7 @@ func TestP10EveryMethodHasAnEntry(t *testing.T) {
 		t.Errorf("this test has\n%q, the protocol\n%q", in, methods)
 	}
 	files := gridv1.File_grid_v1_coordinator_proto.Services().Len() + gridv1.File_grid_v1_peer_proto.Services().Len() +
-		gridv1.File_grid_v1_records_proto.Services().Len()
+		gridv1.File_grid_v1_records_proto.Services().Len() + gridv1.File_grid_v1_control_proto.Services().Len()
 	if files != len(services()) {
 		t.Errorf("this test knows %d services, the protocol has %d", len(services()), files)
 	}

@@ -240,7 +240,9 @@ type SyncReply struct {
 	// True: both have the same.
 	Equal bool `protobuf:"varint,1,opt,name=equal,proto3" json:"equal,omitempty"`
 	// This peer's IDs, where they differ.
-	Ids           [][]byte `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	Ids [][]byte `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	// This peer's clock, in milliseconds since 1970.
+	NowMs         int64 `protobuf:"varint,3,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +289,13 @@ func (x *SyncReply) GetIds() [][]byte {
 		return x.Ids
 	}
 	return nil
+}
+
+func (x *SyncReply) GetNowMs() int64 {
+	if x != nil {
+		return x.NowMs
+	}
+	return 0
 }
 
 type PushRequest struct {
@@ -1809,10 +1818,11 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\"K\n" +
 	"\vSyncRequest\x12$\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05scope\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"3\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"J\n" +
 	"\tSyncReply\x12\x14\n" +
 	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x10\n" +
-	"\x03ids\x18\x02 \x03(\fR\x03ids\"N\n" +
+	"\x03ids\x18\x02 \x03(\fR\x03ids\x12\x15\n" +
+	"\x06now_ms\x18\x03 \x01(\x03R\x05nowMs\"N\n" +
 	"\vPushRequest\x12)\n" +
 	"\arecords\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\arecords\x12\x14\n" +
 	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\x8e\x01\n" +
