@@ -40,7 +40,7 @@ func Init(dir *os.Root) error {
 	if err != nil {
 		return err
 	}
-	key, err := identity.EnsureKey(dir)
+	key, _, err := identity.EnsureKey(dir)
 	if err != nil {
 		return err
 	}

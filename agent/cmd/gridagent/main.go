@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -44,12 +45,16 @@ func newJoin() *cobra.Command {
 	}
 	state := program.StateFlag(cmd, "agent")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		_, missing := os.Stat(*state)
 		dir, err := program.MakeState(*state)
 		if err != nil {
 			return err
 		}
 		id, _, err := node.Enrol(cmd.Context(), dir, args[0], peer.Agent)
 		if err := errors.Join(err, dir.Close()); err != nil {
+			if errors.Is(missing, fs.ErrNotExist) {
+				_ = os.Remove(*state) // fails if there is a key to try again with
+			}
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "joined as %s agent %s; start it with: gridagent run --state %s\n",

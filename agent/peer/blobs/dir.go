@@ -52,7 +52,7 @@ func OpenDir(path string, quota int64) (*Dir, error) {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(path, refs), 0o700); err != nil {
-		return nil, fmt.Errorf("open blob store: %w", err)
+		return nil, jobs.WithHint(fmt.Errorf("open blob store: %w", err), "the state folder must be one that this user may write to")
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {

@@ -34,20 +34,23 @@ const (
 
 // EnsureKey returns the key in a state folder, and makes one where there is none. A machine keeps its key
 // from before it asks for a certificate: asking again after a crash is then asking for the same.
-func EnsureKey(dir *os.Root) (ed25519.PrivateKey, error) {
-	key, err := loadKey(dir)
+func EnsureKey(dir *os.Root) (key ed25519.PrivateKey, made bool, err error) {
+	key, err = loadKey(dir)
 	if jobs.KindOf(err) != jobs.NotFound {
-		return key, err
+		return key, false, err
 	}
 	if key, err = NewKey(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	text, err := encodeKey(key)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return key, durable.WriteFile(dir, keyFile, text, secret)
+	return key, true, durable.WriteFile(dir, keyFile, text, secret)
 }
+
+// RemoveKey removes the key of a state folder, for one that got no certificate.
+func RemoveKey(dir *os.Root) error { return dir.Remove(keyFile) }
 
 // Save writes the identity into a state folder. The chain is last: with it the identity is whole.
 func (id *Identity) Save(dir *os.Root) error {
@@ -120,7 +123,8 @@ func at(err error, dir *os.Root, name string) error {
 	if err == nil {
 		return nil
 	}
-	return jobs.Errorf(jobs.KindOf(err), "read %s in %s: %w", name, dir.Name(), err)
+	return jobs.WithHint(jobs.Errorf(jobs.KindOf(err), "read %s in %s: %w", name, dir.Name(), err),
+		"restore it from a copy, or join the grid again with a new token, in another folder")
 }
 
 // readFile reads a small file. A secret one must not be readable by others.

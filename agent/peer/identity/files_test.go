@@ -36,11 +36,11 @@ func joined(t *testing.T) (*Authority, *os.Root) {
 	if _, err := Load(dir); jobs.KindOf(err) != jobs.NotFound {
 		t.Fatalf("loaded from an empty folder: %v", err)
 	}
-	key, err := EnsureKey(dir)
+	key, made, err := EnsureKey(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := EnsureKey(dir); err != nil || !again.Equal(key) {
+	if again, anew, err := EnsureKey(dir); err != nil || !made || anew || !again.Equal(key) {
 		t.Fatalf("another key the second time: %v", err)
 	}
 	request, err := Request(key)

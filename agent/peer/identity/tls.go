@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/tls"
+	"errors"
 	"slices"
 	"time"
 
@@ -128,6 +129,9 @@ func serverOf(state tls.ConnectionState, root []byte) (Caller, error) {
 	return server, err
 }
 
+// ErrOtherGrid says that a token was shown to the coordinator of another grid, which did not get to see it.
+var ErrOtherGrid = errors.New("the server is not of the grid that the token is for")
+
 // rootIn returns the certificate with the given digest from what the server showed.
 func rootIn(state tls.ConnectionState, pin jobs.Digest) ([]byte, error) {
 	for _, cert := range state.PeerCertificates {
@@ -135,6 +139,6 @@ func rootIn(state tls.ConnectionState, pin jobs.Digest) ([]byte, error) {
 			return cert.Raw, nil
 		}
 	}
-	return nil, jobs.WithHint(jobs.Errorf(jobs.Denied, "the server is not of the grid that the token is for"),
+	return nil, jobs.WithHint(jobs.Errorf(jobs.Denied, "%w", ErrOtherGrid),
 		"ask the operator for a new token: `gridcoordinator token`")
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"os"
 	"time"
@@ -31,13 +32,36 @@ func Enrol(ctx context.Context, dir *os.Root, text string, want ...peer.Role) (*
 		return nil, Grid{}, jobs.WithHint(jobs.Errorf(jobs.Exists, "%s has joined a grid already", dir.Name()),
 			"remove that folder or name another to join anew")
 	}
-	key, err := identity.EnsureKey(dir)
+	key, made, err := identity.EnsureKey(dir)
 	if err != nil {
 		return nil, Grid{}, err
 	}
+	id, reply, err := enrol(ctx, token, text, key)
+	if err != nil {
+		if made && refused(err) {
+			err = errors.Join(err, identity.RemoveKey(dir))
+		}
+		return nil, Grid{}, err
+	}
+	grid := Grid{GossipKeys: reply.GetGossipKeys(), Voucher: reply.GetVoucher(), Coordinators: token.Addresses}
+	return id, grid, errors.Join(SaveGrid(dir, grid), SavePeers(dir, reply.GetPeers()), id.Save(dir))
+}
+
+// refused reports whether an error is a no, and not one that leaves open what the coordinator did.
+func refused(err error) bool {
+	switch jobs.KindOf(err) {
+	case jobs.Denied, jobs.Exists, jobs.Expired, jobs.Invalid, jobs.Exhausted:
+		return true
+	default:
+		return errors.Is(err, identity.ErrOtherGrid)
+	}
+}
+
+// enrol shows a token to the coordinator and returns what it gave.
+func enrol(ctx context.Context, token identity.Token, text string, key ed25519.PrivateKey) (*identity.Identity, *gridv1.EnrolReply, error) {
 	csr, err := identity.Request(key)
 	if err != nil {
-		return nil, Grid{}, err
+		return nil, nil, err
 	}
 	dialer := rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return nil }, Pin: token.Root})
 	defer dialer.Close()
@@ -45,17 +69,13 @@ func Enrol(ctx context.Context, dir *os.Root, text string, want ...peer.Role) (*
 		return c.Enrol(ctx, &gridv1.EnrolRequest{Token: text, Csr: csr})
 	})
 	if err != nil {
-		return nil, Grid{}, err
+		return nil, nil, err
 	}
 	if jobs.DigestOf(reply.GetRoot()) != token.Root {
-		return nil, Grid{}, jobs.Errorf(jobs.Corrupt, "the coordinator's root certificate is not the token's")
+		return nil, nil, jobs.Errorf(jobs.Corrupt, "the coordinator's root certificate is not the token's")
 	}
 	id, err := identity.New(key, reply.GetChain().GetCertificates(), reply.GetRoot())
-	if err != nil {
-		return nil, Grid{}, err
-	}
-	grid := Grid{GossipKeys: reply.GetGossipKeys(), Voucher: reply.GetVoucher(), Coordinators: token.Addresses}
-	return id, grid, errors.Join(SaveGrid(dir, grid), SavePeers(dir, reply.GetPeers()), id.Save(dir))
+	return id, reply, err
 }
 
 func checkRole(role peer.Role, want []peer.Role) error {
@@ -85,6 +105,9 @@ func firstAnswer(
 		if reply, err = call(ctx, gridv1.NewCoordinatorClient(conn)); jobs.KindOf(err) != jobs.Unavailable {
 			return reply, err
 		}
+	}
+	if jobs.HintOf(err) != "" {
+		return nil, err
 	}
 	return nil, jobs.WithHint(err, "is the coordinator running, and is its port open from here?")
 }

@@ -52,7 +52,7 @@ func LoadGrid(dir *os.Root) (Grid, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return g, notJoined(err)
 	}
-	return g, err
+	return g, withHint(err, "restore it from a copy, or join the grid again with a new token, in another folder")
 }
 
 // SavePeers keeps addresses to join by, the newest first.
@@ -64,7 +64,7 @@ func SavePeers(dir *os.Root, addresses []string) error {
 func LoadPeers(dir *os.Root) ([]string, error) {
 	var addresses []string
 	if err := loadJSON(dir, peersFile, &addresses); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, withHint(err, "remove it: it is made anew, the coordinator's address is kept elsewhere")
 	}
 	return slices.Clip(addresses[:min(len(addresses), maxPeers)]), nil
 }
@@ -108,14 +108,14 @@ func loadJSON(dir *os.Root, name string, v any) error {
 		return err
 	}
 	if info.Size() > maxFile {
-		return jobs.Errorf(jobs.Corrupt, "%s has %d bytes, expected at most %d", name, info.Size(), maxFile)
+		return jobs.Errorf(jobs.Corrupt, "%s in %s has %d bytes, expected at most %d", name, dir.Name(), info.Size(), maxFile)
 	}
 	data, err := dir.ReadFile(name)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return jobs.Errorf(jobs.Corrupt, "%s: %w", name, err)
+		return jobs.Errorf(jobs.Corrupt, "read %s in %s: %w", name, dir.Name(), err)
 	}
 	return nil
 }
@@ -137,11 +137,21 @@ func ClassOf(state string) (peer.Class, error) {
 	return id.Caller().Class, nil
 }
 
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return jobs.WithHint(err, "%s", hint)
+}
+
 // notJoined adds what to do about a state folder in which no grid was joined.
 func notJoined(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || jobs.KindOf(err) == jobs.NotFound {
 		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "this state folder has not joined a grid: %w", err),
 			"run `gridagent join TOKEN` with a token from `gridcoordinator token`, or `gridcoordinator init` for a coordinator")
+	}
+	if jobs.HintOf(err) == "" {
+		return withHint(err, "name the state folder, which must be this user's, with --state")
 	}
 	return err
 }

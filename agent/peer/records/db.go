@@ -59,8 +59,11 @@ func openDB(path string) (*bbolt.DB, error) {
 		return nil, jobs.WithHint(jobs.Errorf(jobs.Exists, "%s is in use by another process", path),
 			"each agent and coordinator needs a state folder of its own; stop the other one or name another with --state")
 	}
+	if isSystems := new(fs.PathError); errors.As(err, &isSystems) {
+		return nil, jobs.WithHint(fmt.Errorf("open records: %w", err), "the state folder must be one that this user may write to")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open records %s: %w", path, err)
+		return nil, damaged(path, err)
 	}
 	db.MaxBatchDelay = batchDelay
 	err = db.Update(func(tx *bbolt.Tx) error {

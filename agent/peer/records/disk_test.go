@@ -167,8 +167,48 @@ func TestDamagedFile(t *testing.T) {
 	if err := os.WriteFile(o.Path, bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := records.Open(o); err == nil {
-		t.Error("a file that is no database opens")
+	if _, err := records.Open(o); jobs.KindOf(err) != jobs.Corrupt || jobs.HintOf(err) == "" {
+		t.Errorf("a file that is no database opens with %v, hint %q", err, jobs.HintOf(err))
+	}
+}
+
+// TestDamagedPages spoils each page of a file in turn, and cuts the file off there: the store opens, or says that
+// it cannot, and never takes its process down.
+func TestDamagedPages(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	s := w.open(o)
+	w.add(s, w.job().offer)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(o.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, page := 0, os.Getpagesize()
+	for at := 0; at < len(whole); at += page {
+		spoilt := slices.Concat(whole[:at], bytes.Repeat([]byte{0xa5}, page), whole[at+page:])
+		for _, content := range [][]byte{spoilt, whole[:at]} {
+			o.Path = filepath.Join(t.TempDir(), "records.db")
+			if err := os.WriteFile(o.Path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := records.Open(o)
+			if err == nil {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+				continue
+			}
+			refused++
+			if jobs.KindOf(err) != jobs.Corrupt || jobs.HintOf(err) == "" {
+				t.Errorf("page %d: %v, hint %q", at/page, err, jobs.HintOf(err))
+			}
+		}
+	}
+	if refused < 3 {
+		t.Errorf("only %d of the damaged files were refused", refused)
 	}
 }
 

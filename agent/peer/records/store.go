@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -110,7 +111,24 @@ type scopeIDs struct {
 }
 
 // Open opens or creates the store and reads what it holds.
-func Open(o Options) (*Store, error) {
+func Open(o Options) (s *Store, err error) {
+	// bbolt panics where a page is not what others say it is, and the system ends who reads behind a file's end.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			s, err = nil, damaged(o.Path, fmt.Errorf("%v", p))
+		}
+	}()
+	return open(o)
+}
+
+// damaged says what to do about a file that cannot be read.
+func damaged(path string, err error) error {
+	return jobs.WithHint(jobs.Errorf(jobs.Corrupt, "%s is damaged: %w", path, err),
+		"move it away and start again: what others keep comes back from them")
+}
+
+func open(o Options) (*Store, error) {
 	db, err := openDB(o.Path)
 	if err != nil {
 		return nil, err
@@ -172,8 +190,7 @@ func (s *Store) load(now time.Time) error {
 		})
 	})
 	if err != nil {
-		return jobs.WithHint(fmt.Errorf("%s is damaged: %w", s.o.Path, err),
-			"move it away and start again: what others keep comes back from them")
+		return damaged(s.o.Path, err)
 	}
 	for _, job := range stale {
 		err = errors.Join(err, s.forget(job))
