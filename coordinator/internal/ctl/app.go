@@ -66,8 +66,8 @@ func newRoot(a *app) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // There is one with examples.
 	addGroups(root, []group{
 		{"Jobs on the grid", []*cobra.Command{
-			newSubmitCommand(a), newStatusCommand(a), newWatchCommand(a), newWaitCommand(a), newResultsCommand(a),
-			newCancelCommand(a),
+			newSubmitCommand(a), newStatusCommand(a), newDescribeCommand(a), newWatchCommand(a), newWaitCommand(a),
+			newResultsCommand(a), newCancelCommand(a),
 		}},
 		{"Jobs on this machine", []*cobra.Command{newValidateCommand(a), newRunCommand(a)}},
 		{"The grid", []*cobra.Command{newLoginCommand(a), newContextCommand(a), newNodesCommand(a)}},

@@ -55,6 +55,14 @@ type data struct {
 	rows   [][]string // of wide; of table the first columns
 	narrow int        // how many columns a table has; 0: all
 	names  []string   // of name: IDs, or what else a verb's argument would be
+
+	sections []section // of table and wide, in place of rows
+}
+
+// section is a table with a title.
+type section struct {
+	title string
+	rows  [][]string
 }
 
 // show writes data in the format that was asked for.
@@ -73,10 +81,35 @@ func (a *app) show(d data) error {
 			}
 		}
 		return nil
-	case formatWide:
-		return showTable(a.stdout, d.rows, 0)
+	}
+	if len(d.sections) > 0 {
+		return showSections(a.stdout, d.sections)
+	}
+	if a.format == formatWide {
+		d.narrow = 0
 	}
 	return showTable(a.stdout, d.rows, d.narrow)
+}
+
+// showSections writes tables one after the other, indented below their titles.
+func showSections(to io.Writer, sections []section) error {
+	for i, s := range sections {
+		title := s.title
+		if i > 0 {
+			title = "\n" + title
+		}
+		if _, err := fmt.Fprintln(to, title); err != nil {
+			return err
+		}
+		rows := make([][]string, len(s.rows))
+		for i, row := range s.rows {
+			rows[i] = append([]string{"  " + row[0]}, row[1:]...)
+		}
+		if err := showTable(to, rows, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // showYAML goes by way of JSON, so that both have the same fields in the same order.

@@ -93,18 +93,24 @@ func (f *fetcher) pack(ctx context.Context, blob jobs.Blob, wanted []uint64) err
 	return nil
 }
 
-// read opens a pack that was fetched, and removes the working copy.
+// read opens a pack that was fetched.
 func (f *fetcher) read(blob jobs.Blob) (*record.Pack, error) {
-	r, size, err := f.g.blobs.Open(blob.Digest)
+	data, err := f.g.readBlob(blob)
+	if err != nil {
+		return nil, err
+	}
+	return record.DecodePack(data)
+}
+
+// readBlob returns a blob that was fetched, and removes the working copy.
+func (g *grid) readBlob(blob jobs.Blob) ([]byte, error) {
+	r, size, err := g.blobs.Open(blob.Digest)
 	if err != nil {
 		return nil, err
 	}
 	data := make([]byte, size)
 	_, err = io.ReadFull(r, data)
-	if err := errors.Join(err, r.Close(), f.g.blobs.Delete(blob.Digest)); err != nil {
-		return nil, err
-	}
-	return record.DecodePack(data)
+	return data, errors.Join(err, r.Close(), g.blobs.Delete(blob.Digest))
 }
 
 func (f *fetcher) put(pack *record.Pack, n uint64) error {

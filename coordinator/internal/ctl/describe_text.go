@@ -1,0 +1,174 @@
+package ctl
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// maxNamed bounds the inputs that describe names in text.
+const maxNamed = 5
+
+// sections are the view for people.
+func (v *describeView) sections() []section {
+	all := []section{
+		{title: "Job", rows: v.jobRows()},
+		{title: "Runs", rows: v.Manifest.rows()},
+		{title: "Records", rows: v.shardRows()},
+	}
+	if len(v.Workers) > 0 {
+		all = append(all, section{title: "Agents at work", rows: v.workerRows()})
+	}
+	if len(v.Failures) > 0 {
+		all = append(all, section{title: fmt.Sprintf("Failures (%d of %d)", len(v.Failures), v.Failed+v.Conflict), rows: v.failureRows()})
+	}
+	return all
+}
+
+func (v *describeView) jobRows() [][]string {
+	submitter := v.Submitter[:8]
+	if v.mine {
+		submitter += ", you"
+	}
+	rows := [][]string{
+		{"id", v.ID},
+		{"name", v.Name},
+		{"submitter", submitter},
+		{"created", minute(v.Created)},
+		{"results kept until", minute(v.Expires)},
+		{"state", v.State},
+		{"units", v.progressText()},
+	}
+	if v.CPU > 0 {
+		rows = append(rows, []string{"CPU", cpuText(v.CPU) + " of work that counts"})
+	}
+	return rows
+}
+
+// progressText returns such as "200: 120 accepted, 3 failed, 77 open, of which 8 are lent".
+func (v *describeView) progressText() string {
+	var parts []string
+	add := func(n uint64, what string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	add(v.Accepted, "accepted")
+	add(v.Failed, "failed")
+	add(v.Conflict, "in conflict")
+	add(v.Open, "open")
+	if v.Open > 0 {
+		add(v.Lent, "of them lent")
+	}
+	add(v.Differs, "with outcomes that differ")
+	if len(parts) == 0 {
+		return fmt.Sprint(v.Units)
+	}
+	return fmt.Sprintf("%d: %s", v.Units, strings.Join(parts, ", "))
+}
+
+func (c contentView) String() string { return bytesText(c.Bytes) + ", " + c.Digest }
+
+func (v *manifestView) rows() [][]string {
+	rows := [][]string{{"program", v.Program.String()}}
+	if len(v.Args) > 0 {
+		rows = append(rows, []string{"args", argsText(v.Args)})
+	}
+	for _, e := range v.Env {
+		rows = append(rows, []string{"env", e.Name + "=" + e.Value})
+	}
+	if v.Stdin != nil {
+		rows = append(rows, []string{"stdin", v.Stdin.String()})
+	}
+	rows = append(rows,
+		[]string{"inputs", v.inputsText()},
+		[]string{"bundle", fmt.Sprintf("%s, %s in %s",
+			count(uint64(v.Bundle), "unit"), count(v.Bundles, "bundle"), count(uint64(v.Shards), "shard"))},
+		[]string{"quorum", count(uint64(v.Quorum), "owner")},
+		[]string{"memory", bytesText(v.MemoryBytes) + " a unit"},
+		[]string{"timeout", seconds(v.TimeoutSeconds).String() + " a unit"},
+		[]string{"retries", fmt.Sprint(v.Retries)},
+		[]string{"success codes", strings.Trim(fmt.Sprint(v.SuccessCodes), "[]")},
+		[]string{"keep", keepText(seconds(v.KeepSeconds))},
+	)
+	if v.Combine == nil {
+		return append(rows, []string{"combine", "none"})
+	}
+	what := "the same program"
+	if v.Combine.Program != v.Program {
+		what = v.Combine.Program.String()
+	}
+	if len(v.Combine.Args) > 0 {
+		what += ", args " + argsText(v.Combine.Args)
+	}
+	return append(rows, []string{"combine", what})
+}
+
+// argsText quotes the arguments that are not plainly one word.
+func argsText(args []string) string {
+	words := make([]string, len(args))
+	for i, arg := range args {
+		if words[i] = arg; arg == "" || strings.ContainsAny(arg, " \t\n\"'") {
+			words[i] = fmt.Sprintf("%q", arg)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func (v *manifestView) inputsText() string {
+	switch {
+	case v.Inputs == nil:
+		return "not known now"
+	case len(v.Inputs) == 0:
+		return "none"
+	}
+	var names []string
+	for i, in := range v.Inputs {
+		if i == maxNamed {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, in.Path)
+	}
+	return fmt.Sprintf("%s, %s: %s", count(len(v.Inputs), "file"), bytesText(v.InputBytes), strings.Join(names, ", "))
+}
+
+func (v *describeView) shardRows() [][]string {
+	rows := [][]string{{"SHARD", "STEWARD", "CLASS", "ANSWERS", "OPEN", "ACCEPTED", "FAILED"}}
+	for _, shard := range v.Shards {
+		if len(shard.Stewards) == 0 {
+			rows = append(rows, []string{fmt.Sprint(shard.Shard), "none", "-", "-", "-", "-", "-"})
+		}
+		for _, s := range shard.Stewards {
+			row := []string{fmt.Sprint(shard.Shard), s.short, s.Class, "no", "-", "-", "-"}
+			if s.Answers {
+				row = append(row[:3], "yes", fmt.Sprint(s.Open), fmt.Sprint(s.Accepted), fmt.Sprint(s.Failed))
+			}
+			rows = append(rows, row)
+		}
+	}
+	if more := int(v.Manifest.Shards) - len(v.Shards); more > 0 {
+		rows = append(rows, []string{"…", count(more, "shard") + " more"})
+	}
+	return rows
+}
+
+func (v *describeView) workerRows() [][]string {
+	rows := [][]string{{"AGENT", "CLASS"}}
+	for _, w := range v.Workers {
+		rows = append(rows, []string{w.ID[:8], cmp.Or(w.Class, "-")})
+	}
+	return rows
+}
+
+func (v *describeView) failureRows() [][]string {
+	rows := [][]string{{"UNIT", "STATUS", "KIND", "ATTEMPTS", "AGENT", "TEXT"}}
+	for _, f := range v.Failures {
+		agent := "-"
+		if f.Agent != "" {
+			agent = f.Agent[:8]
+		}
+		rows = append(rows, []string{fmt.Sprint(f.Unit), f.Status, cmp.Or(f.Kind, "-"), fmt.Sprint(f.Attempts), agent, brief(f.Text)})
+	}
+	return rows
+}
