@@ -118,6 +118,7 @@ func (g *grid) describe(ctx context.Context, job records.Job) *describeView {
 		jobStatus: g.jobStatus(ctx, job), Submitter: m.Submitter.String(), mine: m.Submitter == g.id.ID(),
 		Manifest: newManifestView(m), Failures: []failureView{}, Problems: []string{},
 	}
+	g.settle(ctx, job, &v.jobStatus)
 	v.addShards(ctx, g, job)
 	if err := v.Manifest.addInputs(ctx, g, job); err != nil {
 		v.Problems = append(v.Problems, fmt.Sprintf("which inputs the job has is not known now: %v", err))

@@ -184,6 +184,7 @@ func (g *grid) findJobs(ctx context.Context, names []string) ([]records.Job, err
 // minPrefix is how many digits of an ID name a job at least.
 const minPrefix = 6
 
+// pickJob is how every verb finds a job that a person names; all come oldest first.
 func pickJob(all []records.Job, name string) (records.Job, error) {
 	var byID, byName []records.Job
 	for _, j := range all {
@@ -196,12 +197,35 @@ func pickJob(all []records.Job, name string) (records.Job, error) {
 	}
 	switch {
 	case len(byID) > 1:
-		return records.Job{}, jobs.WithHint(jobs.Errorf(jobs.Invalid, "%q is the beginning of %d job IDs", name, len(byID)), "give more digits")
+		return records.Job{}, ambiguous(name, byID)
 	case len(byID) == 1:
 		return byID[0], nil
 	case len(byName) > 0:
-		return byName[len(byName)-1], nil // they come oldest first
+		return byName[len(byName)-1], nil
 	}
-	return records.Job{}, jobs.WithHint(jobs.Errorf(jobs.NotFound, "no live job %.80q of yours is known", name),
+	err := jobs.Errorf(jobs.NotFound, "no live job %.80q of yours is known", name)
+	var names []string
+	for _, j := range all {
+		names = append(names, j.Manifest.Name)
+	}
+	if near := suggest(name, unique(names)); name != "" && len(near) > 0 {
+		return records.Job{}, jobs.WithHint(err, "did you mean %s?", either(near))
+	}
+	return records.Job{}, jobs.WithHint(err,
 		"`gridctl status` lists your jobs; name one by six or more digits of its ID, or by its name")
+}
+
+// ambiguous lists the jobs that may have been meant, the newest first.
+func ambiguous(name string, found []records.Job) error {
+	const most = 5
+	var list strings.Builder
+	for i, j := range slices.Backward(found) {
+		if len(found)-i > most {
+			fmt.Fprintf(&list, "\n  and %d more", len(found)-most)
+			break
+		}
+		fmt.Fprintf(&list, "\n  %s  %s  created %s", j.ID.Short(), j.Manifest.Name, minute(j.Manifest.Created))
+	}
+	return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%q is the beginning of %d job IDs:%s", name, len(found), list.String()),
+		"give more digits")
 }

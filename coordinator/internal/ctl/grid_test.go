@@ -58,6 +58,34 @@ func TestPickJob(t *testing.T) {
 	}
 }
 
+// TestCandidates lists the jobs that an ambiguous prefix may mean: at most five, the newest first, and one that
+// was typed wrong.
+func TestCandidates(t *testing.T) {
+	var all []records.Job
+	for n := range byte(7) {
+		j := records.Job{Manifest: &manifest.Manifest{
+			Name: "job" + string('a'+rune(n)), Created: time.Date(2026, 11, 25, 12, int(n), 0, 0, time.Local),
+		}}
+		copy(j.ID[:], []byte{0xab, 0xcd, 0xef, n})
+		all = append(all, j)
+	}
+	_, err := pickJob(all, "abcdef")
+	want := `"abcdef" is the beginning of 7 job IDs:
+  abcdef060000  jobg  created 2026-11-25 12:06
+  abcdef050000  jobf  created 2026-11-25 12:05
+  abcdef040000  jobe  created 2026-11-25 12:04
+  abcdef030000  jobd  created 2026-11-25 12:03
+  abcdef020000  jobc  created 2026-11-25 12:02
+  and 2 more`
+	if err == nil || err.Error() != want || jobs.HintOf(err) != "give more digits" || exitCode(err) != exitUsage {
+		t.Errorf("got %v, expected %s", err, want)
+	}
+	_, err = pickJob(append(all, records.Job{Manifest: &manifest.Manifest{Name: "tour"}}), "tuor")
+	if err == nil || jobs.HintOf(err) != "did you mean tour?" {
+		t.Errorf("got %v with hint %q", err, jobs.HintOf(err))
+	}
+}
+
 // TestInputChanged changes an input after it was hashed and before it is uploaded.
 func TestInputChanged(t *testing.T) {
 	oneGrid := NewGrid(t)
