@@ -65,7 +65,7 @@ func (q question) of(ctx context.Context, n int) (answers int, err error) {
 	}
 	cancel()
 	for range running {
-		<-done
+		_ = <-done // It was cancelled.
 	}
 	if answers > 0 {
 		err = nil
