@@ -16,20 +16,37 @@ import (
 )
 
 func main() {
-	verbs := map[string]func(args []string) error{
-		"echo": echo, "exit": exit, "spin": spin, "alloc": alloc, "recurse": recurse, "panic": panics,
-		"flood": flood, "floodstderr": floodStderr, "write": write, "read": read, "random": random,
-		"clock": clock, "open": open, "bytes": invalid, "outfs": outfs, "escape": escape, "garbage": garbage,
-		"sleep": sleep, "fill": fill, "stdin": stdin, "sayread": sayRead,
+	args := os.Args[1:]
+	if args[0] == "pick" { // pick N LINE...: does what the Nth line says
+		args = strings.Fields(args[2:][number(args[1])])
 	}
-	verb := verbs[os.Args[1]]
+	verb := verbs()[args[0]]
 	if verb == nil {
 		fmt.Fprintln(os.Stderr, "no such verb")
 		os.Exit(99)
 	}
-	if err := verb(os.Args[2:]); err != nil {
+	if err := verb(args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(98)
+	}
+	return n
+}
+
+func verbs() map[string]func(args []string) error {
+	return map[string]func(args []string) error{
+		"echo": echo, "exit": exit, "spin": spin, "alloc": alloc, "recurse": recurse, "panic": panics,
+		"flood": flood, "floodstderr": floodStderr, "write": write, "read": read, "random": random,
+		"clock": clock, "open": open, "bytes": invalid, "outfs": outfs, "escape": escape, "garbage": garbage,
+		"sleep": sleep, "fill": fill, "stdin": stdin, "sayread": sayRead,
+		"pour": pour, "create": create, "readon": readOn, "env": env,
 	}
 }
 
@@ -112,6 +129,39 @@ func write(args []string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// pour writes so many MiB to standard output, and does not look whether it worked either.
+func pour(args []string) error {
+	block := bytes.Repeat([]byte("p"), 1<<20)
+	for range number(args[0]) {
+		os.Stdout.Write(block)
+	}
+	return nil
+}
+
+// create makes so many files.
+func create(args []string) error {
+	for i := range number(args[0]) {
+		if err := os.WriteFile(fmt.Sprintf("/out/%d", i), nil, 0o666); err != nil {
+			return fmt.Errorf("after %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// readOn reads standard input for ever.
+func readOn([]string) error {
+	buf := make([]byte, 1)
+	for {
+		os.Stdin.Read(buf)
+	}
+}
+
+// env tells how long the variables are.
+func env([]string) error {
+	fmt.Println(len(strings.Join(os.Environ(), "")))
 	return nil
 }
 
