@@ -56,13 +56,20 @@ type Agent struct {
 	worker  *worker.Worker // nil: this agent runs no units
 	refusal string         // why it runs none; empty: it does
 
+	leaving  chan struct{} // holds a token while the agent hands over what others need
+	departed chan struct{} // closed when it has, and ends
+	depart   sync.Once
+
 	departures chan struct{}       // members changed
 	ends       chan records.Change // jobs were cancelled or sealed
 }
 
 // New opens an agent. It takes over o.Network.
 func New(o Options) (*Agent, error) {
-	a := &Agent{o: o, log: o.Log, departures: make(chan struct{}, 1), ends: make(chan records.Change, maxEnds)}
+	a := &Agent{
+		o: o, log: o.Log, leaving: make(chan struct{}, 1), departed: make(chan struct{}),
+		departures: make(chan struct{}, 1), ends: make(chan records.Change, maxEnds),
+	}
 	cores, err := a.offered()
 	if err = errors.Join(err, o.Lease.Validate()); err != nil {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
@@ -136,8 +143,8 @@ func (a *Agent) Steps() int64 {
 // Address returns where others reach this agent.
 func (a *Agent) Address() string { return a.node.Address() }
 
-// Run works until ctx ends: first units stop and what is finished is journalled, then the agent leaves the
-// pool.
+// Run works until ctx ends, or the agent was told to leave the grid: first units stop and what is finished is
+// journalled, then the agent says goodbye to the pool.
 func (a *Agent) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
@@ -155,7 +162,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		cancel()
 	}()
 	a.log.Info("agent runs", "id", a.node.ID(), "class", a.Identity().Caller().Class, "address", a.Address())
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-a.departed:
+		cancel()
+	}
 	work.Wait()
 	stopServing()
 	return <-served

@@ -32,7 +32,7 @@ func run() int {
 		Use:   "gridagent",
 		Short: "Run work units of the grid on this machine",
 	}
-	root.AddCommand(newJoin(), newRun(), newStatus())
+	root.AddCommand(newJoin(), newRun(), newStatus(), newLeave())
 	return program.Main(root)
 }
 
@@ -108,7 +108,7 @@ func newRun() *cobra.Command {
 			return err
 		}
 		pool := executor.NewPool(executor.Options{
-			Slots: f.cores, Cache: filepath.Join(f.state, "cache"), Log: logger,
+			Slots: f.cores, Cache: filepath.Join(f.state, cacheFolder), Log: logger,
 			Background: class != peer.AlwaysOn, // there is no owner to be noticed by
 		})
 		defer pool.Close()

@@ -30,6 +30,7 @@ type state struct {
 	refreshAt time.Time // when to look for live jobs again, unless woken
 	stopping  bool
 	unfit     bool // nothing more can be stored here
+	leaving   bool // this agent leaves the grid
 
 	finished  []*part
 	oldest    time.Time // when the oldest of finished was finished, about

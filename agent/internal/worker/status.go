@@ -55,6 +55,12 @@ func (w *Worker) do(ctx context.Context, f event) error {
 	}
 }
 
+// SetLeaving makes the worker give its units back and take no more, or take work again. What is finished is
+// reported in either case.
+func (w *Worker) SetLeaving(ctx context.Context, leaving bool) error {
+	return w.do(ctx, func(time.Time) { w.leaving = leaving }) // the step that follows does the rest
+}
+
 func (w *Worker) status(now time.Time) Status {
 	s := Status{Slots: w.o.Slots, Unkept: w.backlog}
 	for r := range w.running {
@@ -81,6 +87,8 @@ func (w *Worker) idle(now time.Time) []string {
 	switch {
 	case w.stopping:
 		return []string{"the agent is stopping"}
+	case w.leaving:
+		return []string{"the agent leaves the grid"}
 	case w.o.Disk() != nil:
 		return []string{"cannot write to the state folder: " + brief(w.o.Disk())}
 	case w.unfit:

@@ -29,6 +29,7 @@ func TestWhyIdle(t *testing.T) {
 			func(d *desk) { d.unfit = true },
 			[]string{"the blobs kept here leave no room for outcomes"},
 		},
+		"leaving":        {func(d *desk) { d.leaving = true }, []string{"the agent leaves the grid"}},
 		"results wait":   {func(d *desk) { d.backlog = maxBacklog }, []string{"256 MiB of results wait for agents that keep them"}},
 		"never answered": {func(d *desk) { d.s.answered = time.Time{} }, []string{"asking for units of job j"}},
 		"lent elsewhere": {

@@ -10,9 +10,12 @@ var errUnstorable = errors.New("nothing more can be stored on this agent")
 
 // checkStore lets this agent take no work while it could not store what comes of it. With a bad disk everything
 // unfinished goes back. With a store that is full by its quota only what has not started does: the packs of what
-// runs may still fit. What is finished is tried on, as ever.
+// runs may still fit. What is finished is tried on, as ever. An agent that leaves the grid takes no work either.
 func (w *Worker) checkStore(now time.Time) {
-	bad := w.o.Disk() != nil
+	bad, cause := w.o.Disk() != nil, errUnstorable
+	if w.leaving {
+		bad, cause = true, errLeaving
+	}
 	full := w.o.Room() < int64(w.backlog)+flushBytes
 	if full && !bad && !w.unfit {
 		w.log.Warn("taking no work: the blobs kept here leave no room for outcomes", "bytes_left", w.o.Room(),
@@ -29,9 +32,9 @@ func (w *Worker) checkStore(now time.Time) {
 			}
 		}
 		if bad {
-			w.giveBack(s, errUnstorable)
+			w.giveBack(s, cause)
 		} else {
-			w.giveBackQueue(s, errUnstorable)
+			w.giveBackQueue(s, cause)
 		}
 	}
 }

@@ -68,6 +68,7 @@ var (
 	errDropped  = errors.New("the steward took the lease back")
 	errDead     = errors.New("the job has ended")
 	errStopping = errors.New("the agent is stopping")
+	errLeaving  = errors.New("the agent leaves the grid")
 )
 
 // Worker runs units until its context ends.

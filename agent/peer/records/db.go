@@ -86,8 +86,8 @@ func InUse(path string) (bool, error) {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return true, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum):
+		return false, nil // no file, or one that is damaged, which the lock did not keep from being read
 	case err != nil:
 		return false, fmt.Errorf("open records %s: %w", path, err)
 	}

@@ -45,6 +45,9 @@ func TestControlIsForThePeerItself(t *testing.T) {
 			if jobs.KindOf(err) != jobs.Denied || jobs.HintOf(err) == "" {
 				t.Errorf("%s asks for the status of another: %v", other.IP, err)
 			}
+			if err := leave(t, g.Agents[0], other, time.Minute, true); jobs.KindOf(err) != jobs.Denied || jobs.HintOf(err) == "" {
+				t.Errorf("%s tells another to leave: %v", other.IP, err)
+			}
 		}
 		if s := statusOf(t, g.Agents[0]); len(s.GetMembers()) != 3 || s.GetSelf().GetDraining() {
 			t.Errorf("status %v", s)

@@ -963,8 +963,8 @@ func (x *LeaveRequest) GetForce() bool {
 
 type LeaveProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is not handed over yet.
-	Units   uint32 `protobuf:"varint,1,opt,name=units,proto3" json:"units,omitempty"`
+	// What is not handed over yet: bundles whose units ended or go back, and what others must keep.
+	Bundles uint32 `protobuf:"varint,1,opt,name=bundles,proto3" json:"bundles,omitempty"`
 	Reports uint32 `protobuf:"varint,2,opt,name=reports,proto3" json:"reports,omitempty"`
 	Blobs   uint32 `protobuf:"varint,3,opt,name=blobs,proto3" json:"blobs,omitempty"`
 	// True: everything that could be is handed over; the agent ends now.
@@ -1003,9 +1003,9 @@ func (*LeaveProgress) Descriptor() ([]byte, []int) {
 	return file_grid_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *LeaveProgress) GetUnits() uint32 {
+func (x *LeaveProgress) GetBundles() uint32 {
 	if x != nil {
-		return x.Units
+		return x.Bundles
 	}
 	return 0
 }
@@ -1116,9 +1116,9 @@ const file_grid_v1_control_proto_rawDesc = "" +
 	"\fLeaveRequest\x12\x1d\n" +
 	"\n" +
 	"timeout_ms\x18\x01 \x01(\rR\ttimeoutMs\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"i\n" +
-	"\rLeaveProgress\x12\x14\n" +
-	"\x05units\x18\x01 \x01(\rR\x05units\x12\x18\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"m\n" +
+	"\rLeaveProgress\x12\x18\n" +
+	"\abundles\x18\x01 \x01(\rR\abundles\x12\x18\n" +
 	"\areports\x18\x02 \x01(\rR\areports\x12\x14\n" +
 	"\x05blobs\x18\x03 \x01(\rR\x05blobs\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\bR\x04done2{\n" +

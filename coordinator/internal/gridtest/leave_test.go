@@ -1,0 +1,144 @@
+package gridtest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/coordinator/internal/gridtest"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// leave tells a machine to leave, with a key, and returns how that ended. A machine that has left still has to be
+// stopped: its daemon has ended by itself.
+func leave(t *testing.T, m, as *gridtest.Machine, timeout time.Duration, force bool) error {
+	t.Helper()
+	stream, err := control(t, m, as).Leave(context.Background(), &gridv1.LeaveRequest{TimeoutMs: uint32(timeout.Milliseconds()), Force: force})
+	for err == nil {
+		var p *gridv1.LeaveProgress
+		if p, err = stream.Recv(); err == nil && p.GetDone() {
+			_, err = stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+	return err
+}
+
+// TestLeave: an agent leaves while a job runs, and another with the results when it is done. Nothing is run again
+// that was done, and everything can be read when those who did it are gone.
+func TestLeave(t *testing.T) {
+	gridtest.Run(t, 4, func(g *gridtest.Grid) {
+		g.Work(gridtest.Takes(time.Second))
+		j := g.Submit(200)
+		time.Sleep(10 * time.Second)
+		first := g.Agents[0]
+		ran := j.RanOn(first)
+		begun := time.Now()
+		if err := leave(t, first, first, 2*time.Minute, false); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took > 30*time.Second {
+			t.Errorf("leaving took %s", took)
+		}
+		first.Stop()
+		j.Await(5 * time.Minute)
+		if ran == 0 || j.RanOn(first) > ran+gridtest.Slots {
+			t.Errorf("it had run %d units, and %d in the end", ran, j.RanOn(first))
+		}
+		if again := ranAgain(j); again > gridtest.Slots {
+			t.Errorf("%d units ran twice: only those that were given back may", again)
+		}
+		// Then all but two, one after the other: what they keep moves on each time.
+		if err := leave(t, g.Agents[1], g.Agents[1], 2*time.Minute, false); err != nil {
+			t.Fatal(err)
+		}
+		g.Agents[1].Stop()
+		j.Complete()
+		for _, m := range g.Agents[2:] {
+			if c := j.Counts(m); c.Accepted != 200 {
+				t.Errorf("%s has %d units accepted", m.IP, c.Accepted)
+			}
+		}
+	})
+}
+
+// ranAgain counts the units that ended more than once.
+func ranAgain(j *gridtest.Job) int {
+	again := 0
+	for u := range j.Manifest.Units {
+		ended := 0
+		for _, r := range j.Ran(u) {
+			if !r.Ended.IsZero() {
+				ended++
+			}
+		}
+		again += max(0, ended-1)
+	}
+	return again
+}
+
+// TestTheLastHolderLeaves: what one agent alone has goes to the one that came while it was at work.
+func TestTheLastHolderLeaves(t *testing.T) {
+	gridtest.Run(t, 1, func(g *gridtest.Grid) {
+		j := g.Submit(50)
+		j.Await(time.Minute)
+		lone := g.Agents[0]
+		late := g.Add(peer.AlwaysOn)
+		late.Start()
+		g.AwaitPool(2)
+		if n := len(late.Node().Blobs.List()); n != 0 {
+			t.Fatalf("the newcomer has %d blobs before the other leaves", n)
+		}
+		if err := leave(t, lone, lone, time.Minute, false); err != nil {
+			t.Fatal(err)
+		}
+		lone.Stop()
+		j.Complete()
+		if n := j.RanOn(late); n != 0 {
+			t.Errorf("%d units ran again", n)
+		}
+	})
+}
+
+// TestCannotLeave: the only agent cannot hand anything over. It goes on, and the error says what is left.
+func TestCannotLeave(t *testing.T) {
+	gridtest.Run(t, 1, func(g *gridtest.Grid) {
+		g.Work(gridtest.Takes(time.Second))
+		m := g.Agents[0]
+		j := g.Submit(100)
+		time.Sleep(5 * time.Second)
+		err := leave(t, m, m, 10*time.Second, false)
+		if jobs.KindOf(err) != jobs.Unavailable || !strings.Contains(jobs.HintOf(err), "--force") ||
+			!strings.Contains(err.Error(), "not handed over in time: ") || strings.Contains(err.Error(), " 0 blobs") {
+			t.Errorf("the only agent leaves: %v, hint %q", err, jobs.HintOf(err))
+		}
+		if s := statusOf(t, m); s.GetDrainingWhy() != "" || !m.On() {
+			t.Errorf("it does not go on: %v", s)
+		}
+		j.Await(5 * time.Minute)
+		// Who asked goes away: the agent goes on, forced or not.
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		stream, err := control(t, m, m).Leave(ctx, &gridv1.LeaveRequest{TimeoutMs: 60_000, Force: true})
+		for err == nil {
+			_, err = stream.Recv()
+		}
+		time.Sleep(time.Second)
+		if s := statusOf(t, m); s.GetDrainingWhy() != "" {
+			t.Errorf("nobody waits for it to leave, but %s", s.GetDrainingWhy())
+		}
+		j.Complete()
+		if err := leave(t, m, m, 5*time.Second, true); err != nil {
+			t.Errorf("forced: %v", err)
+		}
+		m.Stop()
+	})
+}
