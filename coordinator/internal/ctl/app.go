@@ -59,8 +59,8 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.PersistentFlags().StringVar(&a.context, contextFlag, "", "login to use, see gridctl context (default: the current one)")
-	root.PersistentFlags().StringVar(&a.config, configFlag, "", "folder with the logins (default: the user's own)")
+	root.PersistentFlags().StringVar(&a.context, contextFlag, "", "login to use, a `NAME` of gridctl context (default: the current one)")
+	root.PersistentFlags().StringVar(&a.config, configFlag, "", "`FOLDER` with the logins (default: the user's own)")
 	help := newHelpCommand()
 	root.SetHelpCommand(help)
 	root.CompletionOptions.DisableDefaultCmd = true // There is one with examples.

@@ -22,7 +22,7 @@ func newCompletionCommand() *cobra.Command {
 		Use:   "completion SHELL",
 		Short: "Print what makes your shell complete gridctl's words",
 		Long: "completion prints a script for bash, zsh, fish or powershell, with which Tab completes verbs, flags, files,\n" +
-			"contexts, and the names and IDs of your jobs.",
+			"contexts, and the names and IDs of your jobs. In bash it needs the package bash-completion.",
 		Example: "  source <(gridctl completion bash)                                 # this shell\n" +
 			"  gridctl completion bash >~/.local/share/bash-completion/completions/gridctl\n" +
 			"  gridctl completion zsh >\"${fpath[1]}/_gridctl\"\n" +
@@ -130,7 +130,8 @@ func (a *app) contextWords() ([]string, error) {
 // completeJobs offers the names of a person's jobs and their IDs. Whatever goes wrong, it offers none: this is
 // no place for messages.
 func (a *app) completeJobs(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || a.settle(cmd, nil) != nil {
+	several := strings.Contains(cmd.Use, "JOB...")
+	if len(args) > 0 && !several || a.settle(cmd, nil) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
@@ -139,7 +140,10 @@ func (a *app) completeJobs(cmd *cobra.Command, args []string, _ string) ([]strin
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return words, cobra.ShellCompDirectiveNoFileComp
+	return slices.DeleteFunc(words, func(w string) bool {
+		name, _, _ := strings.Cut(w, "\t")
+		return slices.Contains(args, name)
+	}), cobra.ShellCompDirectiveNoFileComp
 }
 
 func (a *app) jobWords(ctx context.Context) (words []string, err error) {

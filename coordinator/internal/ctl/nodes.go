@@ -68,12 +68,23 @@ func nodesData(members []peer.Member) (d data, agents, cores int) {
 		}
 		all = append(all, v)
 		d.rows = append(d.rows, []string{
-			m.ID.Short(), v.Role, cmp.Or(v.Class, "-"), fmt.Sprint(v.Cores), v.State, fmt.Sprint(v.Version), v.Address,
+			m.ID.Short(), v.Role, cmp.Or(v.Class, "-"), coresText(m), v.State, fmt.Sprint(v.Version), v.Address,
 		})
 		d.names = append(d.names, v.ID)
 	}
 	d.value = all
 	return d, agents, cores
+}
+
+// coresText returns how many cores a member offers. None may mean that its owner is there, or anything else.
+func coresText(m peer.Member) string {
+	switch {
+	case m.Role != peer.Agent:
+		return "-"
+	case m.Cores == 0:
+		return "none"
+	}
+	return fmt.Sprint(m.Cores)
 }
 
 // stateOfMember returns a word for what a member may be used for.

@@ -33,7 +33,7 @@ const outputFlagName = "output"
 
 // outputFlag gives a verb -o. The verb then writes its data by show.
 func (a *app) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.format, outputFlagName, "o", formatTable, "format of the data: "+either(formats()))
+	cmd.Flags().StringVarP(&a.format, outputFlagName, "o", formatTable, "`FORMAT` of the data: "+either(formats()))
 	complete := cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp)
 	mustComplete(cmd.RegisterFlagCompletionFunc(outputFlagName, complete))
 }
