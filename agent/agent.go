@@ -76,9 +76,9 @@ func New(o Options) (*Agent, error) {
 	}
 	a.node, err = node.New(node.Options{
 		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Quota: o.Quota,
-		BeforeWrite: o.BeforeWrite, Log: o.Log,
+		BeforeWrite: o.BeforeWrite, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
 	}, node.Hooks{
-		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers, OnRefused: a.onRefused,
+		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,
 		OnDisk:   func(error) { a.onWake(jobs.JobID{}) },
 		OnForget: func([]jobs.JobID) { a.steward.Sweep() },
 	})
@@ -87,7 +87,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.steward = steward.New(steward.Options{
 		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake,
-		Lease: o.Lease, Log: o.Log,
+		Lease: o.Lease, Learn: a.node.Learn, Log: o.Log,
 	})
 	gridv1.RegisterStewardServer(a.node.Server, a.steward)
 	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})
@@ -120,7 +120,8 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		Dial: func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
 			return a.node.Dialer.Conn(address, id)
 		},
-		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Runnable: a.node.Store.Runnable, Disk: a.node.Disk, Room: a.node.Blobs.Room, Log: a.o.Log,
+		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
+		Runnable: a.node.Store.Runnable, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
 	})
 }
 
@@ -173,7 +174,10 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // Close releases everything. Twice is harmless.
-func (a *Agent) Close() error { return a.node.Close() }
+func (a *Agent) Close() error {
+	a.steward.Close()
+	return a.node.Close()
+}
 
 func (a *Agent) onWake(job jobs.JobID) {
 	if a.worker != nil {
@@ -191,12 +195,6 @@ func (a *Agent) onChange(c records.Change) {
 	a.onWake(c.Job) // the worker looks which jobs live, at once
 	if !c.Ended.IsZero() {
 		a.onEnd(c)
-	}
-}
-
-func (a *Agent) onRefused(ids []jobs.Digest) {
-	if a.worker != nil {
-		a.worker.Mend(ids)
 	}
 }
 

@@ -151,6 +151,25 @@ func Stewards(s jobs.ShardID, members []Member) []Member {
 // Holders returns the agents that should keep a blob, the first choice first.
 func Holders(d jobs.Digest, members []Member, n int) []Member { return Rank(d[:], members, n) }
 
+// maxSources bounds the agents that are asked for a blob.
+const maxSources = 64
+
+// Sources returns the agents to ask for a blob: those first of whom it is known that they had it, then those that
+// should have it. Since it was stored the pool may have grown, which moved its holders down the rank, and who is
+// about to leave still has what it held.
+func Sources(d jobs.Digest, members []Member, known ...jobs.AgentID) []Member {
+	var first []Member
+	rest := slices.Clone(members)
+	for i, m := range members {
+		rest[i].Draining = false
+		if m.Role == Agent && slices.Contains(known, m.ID) {
+			first = append(first, m)
+			rest[i].Reachable = false // asked already
+		}
+	}
+	return append(first, Holders(d, rest, maxSources)...)
+}
+
 // Needed is how many distinct peers make a fact durable: two, or all where there are fewer.
 func Needed(members []Member) int {
 	n := 0

@@ -144,3 +144,43 @@ func TestNamesOfRolesAndClasses(t *testing.T) {
 		t.Errorf("role 200 is called %q", s)
 	}
 }
+
+// TestSources holds that a blob is found however much the pool has grown since it was stored.
+func TestSources(t *testing.T) {
+	var members []peer.Member
+	for i := range 50 {
+		members = append(members, peer.Member{ID: jobs.AgentID{byte(i)}, Role: peer.Agent, Class: peer.Office, Reachable: true})
+	}
+	program := jobs.DigestOf([]byte("program"))
+	holders := peer.Holders(program, members[:6], peer.Copies)
+	moved := 0
+	for _, h := range holders {
+		members[h.ID[0]].Draining = true
+		now := peer.Holders(program, members, 2*peer.Copies)
+		if !slices.ContainsFunc(now, func(m peer.Member) bool { return m.ID == h.ID }) {
+			moved++
+		}
+		asked := peer.Sources(program, members)
+		if !slices.ContainsFunc(asked, func(m peer.Member) bool { return m.ID == h.ID }) {
+			t.Errorf("holder %d is not asked", h.ID[0])
+		}
+	}
+	if moved == 0 {
+		t.Fatal("no holder was displaced: this tests nothing")
+	}
+	if !members[holders[0].ID[0]].Draining {
+		t.Error("the members were changed")
+	}
+	for i := range 2 * 64 {
+		members = append(members, peer.Member{ID: jobs.AgentID{byte(i), 1}, Role: peer.Agent, Class: peer.Office, Reachable: true})
+	}
+	asked := peer.Sources(program, members)
+	if len(asked) != 64 || !slices.Equal(asked[:peer.Copies], peer.Holders(program, asked, peer.Copies)) {
+		t.Errorf("%d are asked, or not the first choices first", len(asked))
+	}
+	stranger := jobs.AgentID{9, 9}
+	asked = peer.Sources(program, members, members[0].ID, stranger)
+	if asked[0].ID != members[0].ID || slices.ContainsFunc(asked[1:], func(m peer.Member) bool { return m.ID == members[0].ID }) {
+		t.Errorf("who is known to have it is not asked first, or is asked twice")
+	}
+}

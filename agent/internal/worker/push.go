@@ -25,8 +25,6 @@ const (
 	// offerOn is how long a report that is durable is still offered to stewards that lack it. Later they get
 	// it from each other.
 	offerOn = time.Minute
-	// maxMended bounds the reports of earlier days that are brought into order at once.
-	maxMended = 256
 )
 
 // pending is a report of this agent in its journal that not all stewards have answered for.
@@ -221,41 +219,14 @@ func (w *Worker) mendOne(ctx context.Context, to peer.Member, p *pending) {
 }
 
 func (w *Worker) mended(ctx context.Context, to peer.Member, o records.Offer) ([]record.Envelope, error) {
-	report, err := record.DecodeReport(o.Envelope.Payload)
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	conn, err := w.o.Dial(to.Address, to.ID)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
-	defer cancel()
-	if !to.ID.IsZero() {
-		conn, err := w.o.Dial(to.Address, to.ID)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := w.o.Store.Sync(ctx, conn, records.Scope{}, records.Offering); err != nil {
-			return nil, err
-		}
+	if _, err := w.o.Store.Sync(ctx, conn, records.Scope{}, records.Offering); err != nil {
+		return nil, err
 	}
-	return w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
-}
-
-// mendReports takes own reports from the journal that a steward refused when sets were compared, and offers
-// them as new ones are, with receipts that count today. What is left out is refused again.
-func (w *Worker) mendReports(ctx context.Context, ids []jobs.Digest) {
-	for _, id := range ids {
-		if w.reports[id] != nil || len(w.reports) >= maxMended {
-			continue
-		}
-		o, err := w.o.Store.Get(id)
-		if err != nil {
-			continue // forgotten meanwhile
-		}
-		report, err := record.DecodeReport(o.Envelope.Payload)
-		if err != nil || report.Author != w.o.Self {
-			continue // another author's, who mends it
-		}
-		p := &pending{offer: o, shard: jobs.ShardID{Job: report.Job, Shard: report.Shard}, answers: map[jobs.AgentID]bool{}}
-		w.reports[id] = p
-		w.mendOne(ctx, peer.Member{}, p)
-	}
+	return w.o.Mend(ctx, o.Envelope.ID())
 }

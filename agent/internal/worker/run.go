@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"idlegrid/agent/executor"
@@ -22,8 +21,6 @@ const (
 	fetchTimeout = 10 * time.Minute
 	// restAfterFault is how long a job rests on this agent after a fault of the agent's own.
 	restAfterFault = 30 * time.Second
-	// maxSources bounds the agents that are asked for a blob.
-	maxSources = 64
 )
 
 // prepare returns the job's program and starts to load it if that was not done.
@@ -137,23 +134,13 @@ func (w *Worker) fetchInputs(ctx context.Context, job jobs.JobID, m *manifest.Ma
 
 // fetch brings a blob here if it is not, checks its bytes once more and returns where they lie.
 func (w *Worker) fetch(ctx context.Context, job jobs.JobID, b jobs.Blob) (string, error) {
-	if err := w.o.Blobs.Fetch(ctx, job, b, sources(b.Digest, w.o.Members())); err != nil {
+	if err := w.o.Blobs.Fetch(ctx, job, b, peer.Sources(b.Digest, w.o.Members())); err != nil {
 		return "", err
 	}
 	if err := w.o.Dir.Verify(b.Digest); err != nil {
 		return "", err
 	}
 	return w.o.Dir.Path(b.Digest)
-}
-
-// sources returns the agents to ask for a blob, those first that should have it. Since it was stored the pool
-// may have grown, which moved its holders down the rank, and who is about to leave still has what it held.
-func sources(d jobs.Digest, members []peer.Member) []peer.Member {
-	all := slices.Clone(members)
-	for i := range all {
-		all[i].Draining = false
-	}
-	return peer.Holders(d, all, maxSources)
 }
 
 // start runs one unit in a slot.

@@ -55,6 +55,8 @@ type Options struct {
 	Members  func() []peer.Member
 	Dial     func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
 	Steward  Local
+	// Mend gives the pack of a report in the journal to those who may hold it now, and returns its receipts.
+	Mend     func(ctx context.Context, report jobs.Digest) ([]record.Envelope, error)
 	Lease    steward.Lease // zero: the defaults
 	Runner   Runner
 	Runnable func(jobs.JobID) error // why no unit of a job may start; nil: they may
@@ -76,8 +78,7 @@ type Worker struct {
 	o   Options
 	log *slog.Logger
 
-	wakes  chan jobs.JobID    // hints that a job has open units
-	mend   chan []jobs.Digest // reports of this agent that a steward refused for now
+	wakes  chan jobs.JobID // hints that a job has open units
 	events chan event
 	tasks  sync.WaitGroup // goroutines that will send one event
 	steps  atomic.Int64
@@ -93,7 +94,7 @@ func New(o Options) *Worker {
 	o.Lease = o.Lease.OrDefault()
 	return &Worker{
 		o: o, log: o.Log.With("component", "worker"),
-		wakes: make(chan jobs.JobID, 64), mend: make(chan []jobs.Digest, 16), events: make(chan event),
+		wakes: make(chan jobs.JobID, 64), events: make(chan event),
 		state: newState(),
 	}
 }
@@ -104,14 +105,6 @@ func (w *Worker) Wake(job jobs.JobID) {
 	select {
 	case w.wakes <- job:
 	default:
-	}
-}
-
-// Mend hands the worker reports of its own that a steward refused for now: their packs need more holders.
-func (w *Worker) Mend(ids []jobs.Digest) {
-	select {
-	case w.mend <- ids:
-	default: // they will be refused again at the next comparison
 	}
 }
 
@@ -127,8 +120,6 @@ func (w *Worker) Run(ctx context.Context) {
 		case <-timer.C:
 		case job := <-w.wakes:
 			w.woken(job)
-		case ids := <-w.mend:
-			w.mendReports(ctx, ids)
 		case e := <-w.events:
 			e(time.Now())
 		}

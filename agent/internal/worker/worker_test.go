@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"slices"
 	"testing"
 	"time"
 
@@ -229,40 +228,5 @@ func TestFaultRests(t *testing.T) {
 	}
 	if d.programs[d.s.id.Job].startable() {
 		t.Error("the program's blobs are not verified again")
-	}
-}
-
-// TestSources holds that a blob is found however much the pool has grown since it was stored.
-func TestSources(t *testing.T) {
-	var members []peer.Member
-	for i := range 50 {
-		members = append(members, peer.Member{ID: jobs.AgentID{byte(i)}, Role: peer.Agent, Class: peer.Office, Reachable: true})
-	}
-	program := jobs.DigestOf([]byte("program"))
-	holders := peer.Holders(program, members[:6], peer.Copies)
-	moved := 0
-	for _, h := range holders {
-		members[h.ID[0]].Draining = true
-		now := peer.Holders(program, members, 2*peer.Copies)
-		if !slices.ContainsFunc(now, func(m peer.Member) bool { return m.ID == h.ID }) {
-			moved++
-		}
-		asked := sources(program, members)
-		if !slices.ContainsFunc(asked, func(m peer.Member) bool { return m.ID == h.ID }) {
-			t.Errorf("holder %d is not asked", h.ID[0])
-		}
-	}
-	if moved == 0 {
-		t.Fatal("no holder was displaced: this tests nothing")
-	}
-	if !members[holders[0].ID[0]].Draining {
-		t.Error("the members were changed")
-	}
-	for i := range 2 * maxSources {
-		members = append(members, peer.Member{ID: jobs.AgentID{byte(i), 1}, Role: peer.Agent, Class: peer.Office, Reachable: true})
-	}
-	asked := sources(program, members)
-	if len(asked) != maxSources || !slices.Equal(asked[:peer.Copies], peer.Holders(program, asked, peer.Copies)) {
-		t.Errorf("%d are asked, or not the first choices first", len(asked))
 	}
 }

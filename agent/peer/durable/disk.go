@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+
+	"idlegrid/jobs"
 )
 
 // Disk is what is known of the disk under a state folder: whoever writes there does it through Do. A write that
@@ -22,13 +24,15 @@ func NewDisk(before func() error) *Disk {
 	return &Disk{before: before, failed: make(chan struct{}, 1)}
 }
 
-// Do runs one write and returns its error. That something was closed says nothing of the disk.
+// Do runs one write and returns its error. That something was closed says nothing of the disk, nor does an error
+// that has a kind: whoever made it knew better.
 func (d *Disk) Do(write func() error) error {
 	if d == nil {
 		return write()
 	}
 	err := d.try(write)
-	if err != nil && !errors.Is(err, fs.ErrClosed) {
+	var known *jobs.Error
+	if err != nil && !errors.Is(err, fs.ErrClosed) && !errors.As(err, &known) {
 		d.set(err)
 	}
 	return err

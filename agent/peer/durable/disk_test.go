@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"testing"
+
+	"idlegrid/jobs"
 )
 
 func TestDisk(t *testing.T) {
@@ -26,6 +28,10 @@ func TestDisk(t *testing.T) {
 		t.Errorf("a closed file: %v", err)
 	}
 	expect("a closed file", nil)
+	if err := d.Do(func() error { return jobs.Errorf(jobs.NotFound, "nothing there") }); jobs.KindOf(err) != jobs.NotFound {
+		t.Errorf("nothing there: %v", err)
+	}
+	expect("an error of another kind", nil)
 	if err := d.Do(func() error { return full }); !errors.Is(err, full) {
 		t.Errorf("a full disk: %v", err)
 	}

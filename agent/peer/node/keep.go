@@ -21,7 +21,8 @@ import (
 const (
 	// spreadEvery is how often records are compared with one random peer and with co-stewards.
 	spreadEvery = time.Minute
-	// settleTime is how long stewards must be the same before what this peer has is offered to them.
+	// settleTime is when records are compared for the second time after joining, and how long a peer must be alone
+	// to count as reachable.
 	settleTime = 30 * time.Second
 	// rejoinEvery is how often a peer that sees nobody tries the addresses that it knows.
 	rejoinEvery = 10 * time.Second
@@ -34,6 +35,10 @@ const (
 	sweepEvery = 10 * time.Minute
 	// callTimeout bounds the small calls below.
 	callTimeout = 10 * time.Second
+	// offerWithin is how soon stewards that are new to a shard are offered what is kept of it.
+	offerWithin = 5 * time.Second
+	// maxVisits bounds the peers that records are compared with at once.
+	maxVisits = 32
 	// syncTimeout bounds one comparison. What came through until then stays.
 	syncTimeout = 30 * time.Second
 	// maxLearning bounds the unknown jobs that are fetched at once.
@@ -300,6 +305,7 @@ func (n *Node) coordinators() []string {
 func (n *Node) keepSwept(ctx context.Context) {
 	var late []jobs.JobID
 	every(ctx, func() time.Duration {
+		n.see()
 		if n.Clock().Off {
 			return sweepEvery
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -42,7 +43,6 @@ type Hooks struct {
 	OnWake    func(jobs.JobID)        // a job has open units
 	OnChange  func(records.Change)    // records were added
 	OnMembers func()                  // the pool changed
-	OnRefused func([]jobs.Digest)     // stewards refused these reports for now
 	OnForget  func(jobs []jobs.JobID) // these jobs are past their time, or were cancelled or sealed a while ago
 	OnDisk    func(error)             // this peer cannot write to its state folder; nil: it can again
 }
@@ -54,10 +54,11 @@ type Options struct {
 	Advertise   string // IP:port; empty: where it listens
 	Metrics     string // host:port of the metrics page for addresses.json, or empty
 	Accept      identity.Accept
-	Cores       int          // offered in gossip
-	Policy      blobs.Policy // nil: PeerPolicy
-	Quota       int64        // bytes of blobs, 0: no limit
-	BeforeWrite func() error // its error is that of a write to the state folder, for tests; nil: none
+	Cores       int           // offered in gossip
+	Policy      blobs.Policy  // nil: PeerPolicy
+	Quota       int64         // bytes of blobs, 0: no limit
+	OfferWithin time.Duration // what is kept is offered to new stewards so soon; 0: 5 s
+	BeforeWrite func() error  // its error is that of a write to the state folder, for tests; nil: none
 	// Renew makes a new certificate; nil: ask the coordinator.
 	Renew func(ctx context.Context, old *identity.Identity) (*identity.Identity, []byte, error)
 	Log   *slog.Logger
@@ -75,6 +76,8 @@ type Node struct {
 	gossip   *gossip.Gossip
 	address  netip.AddrPort
 	wakes    chan gossip.Wake
+	moved    chan struct{} // the pool changed
+	mends    chan struct{} // one for each report that is mended
 	disk     *durable.Disk
 	drains   drains
 	clocks   clocks
@@ -97,9 +100,11 @@ type Node struct {
 // New opens the state folder and joins nothing yet. It takes over o.Network. The hooks are set before any is
 // called.
 func New(o Options, hooks Hooks) (*Node, error) {
+	o.OfferWithin = cmp.Or(o.OfferWithin, offerWithin)
 	n := &Node{
 		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
-		wakes: make(chan gossip.Wake, 64), serving: make(chan struct{}, 1),
+		wakes: make(chan gossip.Wake, 64),
+		moved: make(chan struct{}, 1), mends: make(chan struct{}, maxMends), serving: make(chan struct{}, 1),
 	}
 	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
@@ -182,6 +187,7 @@ func (n *Node) listen(id *identity.Identity) error {
 		Packets: n.o.Network.Packets, Streams: n.listener.Gossip(), Dial: n.Dialer.Stream,
 		VerifyVoucher: n.verifyVoucher, Log: n.o.Log.With("component", "gossip"),
 		OnChange: func() {
+			n.changed()
 			if n.hooks.OnMembers != nil {
 				n.hooks.OnMembers()
 			}

@@ -307,19 +307,21 @@ func TestRefusedForNowIsOfferedAgain(t *testing.T) {
 		add(a, offer, bare) // its own report needs no receipts, b wants one
 		add(b, offer)
 		shard := jobs.ShardID{Job: job}
-		r := &round{node: a, placed: map[jobs.ShardID]*placement{}, failed: map[jobs.AgentID]bool{}}
-		r.spreadShard(p.t.Context(), shard)
-		time.Sleep(settleTime)
-		r.spreadShard(p.t.Context(), shard)
-		if r.placed[shard].offered || len(r.failed) > 0 {
-			t.Errorf("after a refusal for now it counts as offered: %+v", r)
+		s := newSpreader(a)
+		offers := func() bool {
+			s.visit(p.t.Context(), s.errands(false))
+			s.work.Wait()
+			return s.given[shard][b.ID()]
 		}
-		receipt := record.Receipt{Holder: b.ID(), Blob: pack, Job: job}
-		bare.Receipts = []record.Envelope{record.Sign(record.TypeReceipt, receipt.Encode(), b.Identity().Key)}
-		add(b, bare)
-		r.spreadShard(p.t.Context(), shard)
-		if !r.placed[shard].offered {
-			t.Error("nothing is left to offer, but it does not count as offered")
+		if offers() {
+			t.Error("after a refusal for now it counts as given")
+		}
+		p.must(a.Blobs.Put(job, pack, bytes.NewReader([]byte("pack"))))
+		if !offers() || len(b.Store.IDs(records.Scope{Shard: shard, Reports: true})) != 1 || !b.Blobs.Holds(job, pack.Digest) {
+			t.Error("a report whose pack is here was not mended")
+		}
+		if kept, err := a.Store.Get(bare.Envelope.ID()); err != nil || len(kept.Receipts) != 1 {
+			t.Errorf("its new receipt is not kept: %v, %v", kept.Receipts, err)
 		}
 	})
 }
@@ -345,12 +347,21 @@ func TestHungPeers(t *testing.T) {
 		}
 		a.woken(gossip.Wake{From: b.ID(), Job: job})
 		p.within(time.Second, "the job that b knows is here", func() bool { return a.Store.Keeps(job) })
-		r := &round{node: a, failed: map[jobs.AgentID]bool{}}
-		r.sync(p.t.Context(), hung, records.Scope{}, records.Both)
-		begun := time.Now()
-		if r.sync(p.t.Context(), hung, records.Scope{}, records.Both) || time.Since(begun) > 0 {
-			t.Errorf("a second try within the round took %s", time.Since(begun))
+		s, all := newSpreader(a), errand{dir: records.Both}
+		busy := func(id jobs.AgentID) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.busy[id]
 		}
+		other, _ := a.Member(b.ID())
+		s.visit(p.t.Context(), map[peer.Member][]errand{hung: {all}, other: {all}})
+		p.within(time.Second, "the visit to b is over", func() bool { return !busy(b.ID()) })
+		if !busy(hung.ID) {
+			t.Error("c answers: this tests nothing")
+		}
+		s.visit(p.t.Context(), map[peer.Member][]errand{hung: {all}, other: {all}})
+		p.within(time.Second, "the second visit to b is over", func() bool { return !busy(b.ID()) })
+		s.work.Wait()
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"idlegrid/agent/peer"
@@ -12,111 +13,209 @@ import (
 	"idlegrid/jobs"
 )
 
-// keepSpreading compares records: what all know with one random peer, reports with the shard's stewards.
+// spreader compares records: what all know with one random peer, reports with their shard's stewards. It does so
+// about once a minute, and soon after the pool changed with stewards that are new to a shard: they listen for a
+// while before they lend, and what they do not hear of until then is run again.
+type spreader struct {
+	node  *Node
+	work  sync.WaitGroup // visits
+	slots chan struct{}  // one for each visit at once
+
+	mu     sync.Mutex // guards everything below
+	busy   map[jobs.AgentID]bool
+	missed bool // somebody was busy who should have been visited
+	given  map[jobs.ShardID]map[jobs.AgentID]bool
+}
+
+// errand is what one visit compares.
+type errand struct {
+	scope records.Scope
+	dir   records.Direction
+}
+
+func newSpreader(n *Node) *spreader {
+	return &spreader{
+		node: n, slots: make(chan struct{}, maxVisits), busy: map[jobs.AgentID]bool{},
+		given: map[jobs.ShardID]map[jobs.AgentID]bool{},
+	}
+}
+
 func (n *Node) keepSpreading(ctx context.Context) {
-	placed := map[jobs.ShardID]*placement{}
-	joined := false
-	every(ctx, func() time.Duration {
-		others := n.others()
-		if len(others) == 0 {
-			return lookEvery
+	s := newSpreader(n)
+	defer s.work.Wait()
+	round, soon := time.NewTimer(0), time.NewTimer(0)
+	defer round.Stop()
+	defer soon.Stop()
+	due, joined := true, false // due: soon will fire
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.moved:
+			if !due {
+				due = true
+				soon.Reset(n.o.OfferWithin/2 + rand.N(n.o.OfferWithin/2))
+			}
+		case <-soon.C:
+			due = false
+			n.see()
+			s.visit(ctx, s.errands(false))
+		case <-round.C:
+			wait := s.round(ctx)
+			if wait == spreadEvery && !joined {
+				wait, joined = settleTime, true
+			}
+			round.Reset(jitter(wait))
 		}
-		r := round{node: n, placed: placed, failed: map[jobs.AgentID]bool{}}
-		r.sync(ctx, others[rand.IntN(len(others))], records.Scope{}, records.Both)
-		shards := n.Store.OwnShards()
-		maps.DeleteFunc(placed, func(s jobs.ShardID, _ *placement) bool { return !slices.Contains(shards, s) })
-		for _, shard := range shards {
-			if ctx.Err() == nil {
-				r.spreadShard(ctx, shard)
+	}
+}
+
+// round compares everything and returns when to do it again.
+func (s *spreader) round(ctx context.Context) time.Duration {
+	others := s.node.others()
+	if len(others) == 0 {
+		return lookEvery
+	}
+	errands := s.errands(true)
+	one := others[rand.IntN(len(others))]
+	errands[one] = slices.Insert(errands[one], 0, errand{dir: records.Both})
+	s.visit(ctx, errands)
+	return spreadEvery
+}
+
+// errands returns what to compare with whom. A steward compares its shards' reports with the others, anyone else
+// offers what it has until they have it all. Without all only those are visited who are new to a shard.
+func (s *spreader) errands(all bool) map[peer.Member][]errand {
+	n := s.node
+	members, shards := n.Members(), n.Store.OwnShards()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.given, func(shard jobs.ShardID, _ map[jobs.AgentID]bool) bool { return !slices.Contains(shards, shard) })
+	out := map[peer.Member][]errand{}
+	for _, shard := range shards {
+		stewards := peer.Stewards(shard, members)
+		given := map[jobs.AgentID]bool{} // of the present stewards only: who comes back may have lost its disk
+		self := false
+		for _, m := range stewards {
+			given[m.ID] = s.given[shard][m.ID]
+			self = self || m.ID == n.ID()
+		}
+		s.given[shard] = given
+		e := errand{records.Scope{Shard: shard, Reports: true}, records.Offering}
+		if self {
+			e.dir = records.Both
+		}
+		for _, m := range stewards {
+			if m.ID != n.ID() && (!given[m.ID] || self && all) {
+				out[m] = append(out[m], e)
 			}
 		}
-		if !joined {
-			joined = true
-			return settleTime
+	}
+	return out
+}
+
+// visit calls on peers, on all at the same time, so that one that hangs holds up nothing that is for the others.
+func (s *spreader) visit(ctx context.Context, errands map[peer.Member][]errand) {
+	for m, list := range errands {
+		s.mu.Lock()
+		busy := s.busy[m.ID]
+		s.busy[m.ID], s.missed = true, s.missed || busy
+		s.mu.Unlock()
+		if busy {
+			continue
 		}
-		return jitter(spreadEvery)
-	})
+		s.work.Go(func() {
+			select {
+			case s.slots <- struct{}{}:
+				s.call(ctx, m, list)
+				<-s.slots
+			case <-ctx.Done():
+			}
+			s.left(m.ID)
+		})
+	}
 }
 
-// placement is who stewarded a shard when its reports were last offered.
-type placement struct {
-	stewards []jobs.AgentID
-	since    time.Time
-	offered  bool
+// left ends a visit. Whoever was to be visited meanwhile is now.
+func (s *spreader) left(id jobs.AgentID) {
+	s.mu.Lock()
+	missed := s.missed
+	s.missed = false
+	delete(s.busy, id)
+	s.mu.Unlock()
+	if missed {
+		s.node.changed()
+	}
 }
 
-// round is one turn of keepSpreading. Who failed once is left alone until the next, so that one peer that hangs
-// does not hold up what is for the others.
-type round struct {
-	node   *Node
-	placed map[jobs.ShardID]*placement
-	failed map[jobs.AgentID]bool
-}
-
-// spreadShard compares a shard's reports: a steward with the others at each turn; anyone else offers what it
-// has when the stewards changed, and have stayed the same for a while.
-func (r *round) spreadShard(ctx context.Context, shard jobs.ShardID) {
-	n := r.node
-	now := time.Now()
-	stewards := peer.Stewards(shard, n.Members())
-	ids := make([]jobs.AgentID, 0, len(stewards))
-	for _, m := range stewards {
-		ids = append(ids, m.ID)
-	}
-	p := r.placed[shard]
-	if p == nil || !slices.Equal(p.stewards, ids) {
-		p = &placement{stewards: ids, since: now}
-		r.placed[shard] = p
-	}
-	self := slices.Contains(ids, n.ID())
-	if !self && (p.offered || now.Sub(p.since) < settleTime) {
-		return
-	}
-	direction := records.Offering
-	if self {
-		direction = records.Both
-	}
-	p.offered = true
-	for _, m := range stewards {
-		if m.ID != n.ID() {
-			p.offered = r.sync(ctx, m, records.Scope{Shard: shard, Reports: true}, direction) && p.offered
+// call does all errands with one peer, until one fails.
+func (s *spreader) call(ctx context.Context, with peer.Member, list []errand) {
+	for _, e := range list {
+		done, err := s.compare(ctx, with, e)
+		if err != nil {
+			s.node.log.Info("cannot compare records", "peer", with.ID, "err", err)
+			return
 		}
+		s.mu.Lock()
+		if given := s.given[e.scope.Shard]; e.scope.Reports && given != nil {
+			if _, steward := given[with.ID]; steward {
+				given[with.ID] = done
+			}
+		}
+		s.mu.Unlock()
 	}
 }
 
-// sync compares one scope with one peer and reports whether that is done: it worked, and the peer refused nothing
-// that it may take later.
-func (r *round) sync(ctx context.Context, with peer.Member, scope records.Scope, dir records.Direction) bool {
-	if r.failed[with.ID] {
-		return false
+// compare does one errand and reports whether the peer refused nothing that it may take later. What it refused for
+// now is offered once more after what can make it take that was done.
+func (s *spreader) compare(ctx context.Context, with peer.Member, e errand) (done bool, err error) {
+	again, err := s.node.sync(ctx, with, e)
+	if err != nil || len(again) == 0 || !e.scope.Reports {
+		return len(again) == 0, err
 	}
+	if _, err := s.node.sync(ctx, with, errand{dir: records.Offering}); err != nil { // manifests that it lacks
+		return false, err
+	}
+	s.node.mendAll(ctx, again)
+	again, err = s.node.sync(ctx, with, e)
+	return len(again) == 0, err
+}
+
+// sync compares one scope with one peer and returns what the peer refused for now.
+func (n *Node) sync(ctx context.Context, with peer.Member, e errand) ([]jobs.Digest, error) {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
-	n := r.node
 	conn, err := n.Dialer.Conn(with.Address, with.ID)
-	var again []jobs.Digest
-	if err == nil {
-		var refused []records.Refusal
-		refused, err = n.Store.Sync(ctx, withClock{conn, n, with.ID}, scope, dir)
-		again = notFinal(refused)
-	}
-	if len(again) > 0 {
-		call(n.hooks.OnRefused, again)
-	}
 	if err != nil {
-		r.failed[with.ID] = true
-		n.log.Info("cannot compare records", "peer", with.ID, "err", err)
+		return nil, err
 	}
-	return err == nil && len(again) == 0
-}
-
-// notFinal returns what was refused for now only.
-func notFinal(list []records.Refusal) []jobs.Digest {
+	refused, err := n.Store.Sync(ctx, withClock{conn, n, with.ID}, e.scope, e.dir)
 	var again []jobs.Digest
-	for _, r := range list {
+	for _, r := range refused {
 		if !r.Final {
 			again = append(again, r.ID)
 		}
 	}
-	return again
+	return again, err
+}
+
+// Learn takes over what a peer knows of a shard, and gives it what it lacks.
+func (n *Node) Learn(ctx context.Context, shard jobs.ShardID, from peer.Member) error {
+	_, err := n.sync(ctx, from, errand{records.Scope{Shard: shard, Reports: true}, records.Both})
+	return err
+}
+
+// changed tells the spreader that the pool changed.
+func (n *Node) changed() {
+	select {
+	case n.moved <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// see notes who may hold blobs now.
+func (n *Node) see() {
+	if err := n.Store.See(time.Now()); err != nil {
+		n.log.Info("cannot write down who was here", "err", err)
+	}
 }

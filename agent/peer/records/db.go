@@ -34,6 +34,7 @@ var (
 	bucketRecords = []byte("records") // key → grid.v1.Record without chains
 	bucketChains  = []byte("chains")  // key ID → grid.v1.Chain
 	bucketMeta    = []byte("meta")    // small values of this peer's own
+	bucketSeen    = []byte("seen")    // agent ID → when it could hold blobs last, in Unix seconds
 )
 
 // key is where a record lies: job, kind, shard (big endian), ID.
@@ -67,7 +68,7 @@ func openDB(path string) (*bbolt.DB, error) {
 	}
 	db.MaxBatchDelay = batchDelay
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketRecords, bucketChains, bucketMeta} {
+		for _, name := range [][]byte{bucketRecords, bucketChains, bucketMeta, bucketSeen} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

@@ -38,3 +38,13 @@ func (s *Store) Ledgers(job jobs.JobID) int {
 	defer s.mu.Unlock()
 	return len(s.jobs[job].ledgers)
 }
+
+// MaxSeen is how many agents are remembered that may hold blobs.
+const MaxSeen = maxSeen
+
+// Seen returns how many are.
+func (s *Store) Seen() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.holders.last)
+}

@@ -78,6 +78,7 @@ type Store struct {
 	scopes  map[Scope]*scopeIDs
 	used    map[account]uint64
 	ended   map[jobs.JobID]ended
+	holders holders
 	closed  bool
 }
 
@@ -139,10 +140,11 @@ func open(o Options) (*Store, error) {
 		jobs: map[jobs.JobID]*liveJob{}, authors: map[jobs.KeyID]author{},
 		index: map[jobs.Digest]key{}, scopes: map[Scope]*scopeIDs{},
 		used: map[account]uint64{}, ended: map[jobs.JobID]ended{},
+		holders: holders{last: map[jobs.AgentID]time.Time{}},
 	}
 	if s.boot, err = nextBoot(db); err == nil {
 		failpoint.Hit("records.loading")
-		err = s.load(time.Now())
+		err = errors.Join(db.View(s.loadSeen), s.load(time.Now()))
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -51,6 +51,7 @@ type lender struct {
 	lent    map[uint64]jobs.AgentID
 	lessees map[jobs.AgentID]*lessee
 
+	learner
 	woke   time.Time // when others were last woken for what waits
 	waking bool      // they will be
 }
@@ -72,6 +73,7 @@ func newLender(m *manifest.Manifest, shard uint32, opens time.Time, ttl time.Dur
 	return &lender{
 		m: m, ttl: ttl, opens: opens, claims: opens.Add(ttl), cursor: first,
 		waiting: map[uint64]wait{}, lent: map[uint64]jobs.AgentID{}, lessees: map[jobs.AgentID]*lessee{},
+		learner: learner{heard: map[jobs.AgentID]time.Time{}},
 	}
 }
 
@@ -86,7 +88,7 @@ func (l *lender) exchange(a Ask, led *ledger.Ledger, now time.Time) (lend, drop 
 	who.seen = now
 	claimed, drop := l.settle(a, who, led, now)
 	maps.DeleteFunc(l.waiting, func(b uint64, _ wait) bool { return !isOpen(led, b, now) })
-	if a.Slots > 0 && !now.Before(l.opens) {
+	if a.Slots > 0 && l.wait(now) <= 0 {
 		lend = l.lend(a, who, claimed, led, now)
 	}
 	return lend, drop

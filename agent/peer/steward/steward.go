@@ -36,7 +36,9 @@ type Options struct {
 	Members func() []peer.Member
 	Wake    func(to []jobs.AgentID, job jobs.JobID)
 	Lease   Lease // zero: the defaults
-	Log     *slog.Logger
+	// Learn takes over what another steward of a shard knows of it.
+	Learn func(ctx context.Context, shard jobs.ShardID, from peer.Member) error
+	Log   *slog.Logger
 }
 
 // Steward lends the shards that placement gives to this agent. It answers Steward calls.
@@ -47,12 +49,35 @@ type Steward struct {
 
 	mu     sync.Mutex // guards the lenders; taken before the store's own lock
 	shards map[jobs.ShardID]*lender
+	closed bool
+
+	life  context.Context // ends with Close
+	end   context.CancelFunc
+	tasks sync.WaitGroup
 }
 
 // New returns a steward with nothing lent.
 func New(o Options) *Steward {
 	o.Lease = o.Lease.OrDefault()
-	return &Steward{o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}}
+	s := &Steward{o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// Close ends what the steward does by itself and waits for it. Twice is harmless.
+func (s *Steward) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.end()
+	s.tasks.Wait()
+}
+
+// spawn runs f in a goroutine that Close waits for. The caller holds the lock.
+func (s *Steward) spawn(f func()) {
+	if !s.closed {
+		s.tasks.Go(f)
+	}
 }
 
 // Seeded opens the lending of a job that the coordinator has just handed over, and wakes idle members if
@@ -61,7 +86,7 @@ func (s *Steward) Seeded(job jobs.JobID) {
 	s.mu.Lock()
 	for shard, l := range s.shards {
 		if shard.Job == job {
-			l.opens = time.Time{}
+			l.opens, l.until = time.Time{}, time.Time{}
 		}
 	}
 	s.mu.Unlock()
@@ -98,8 +123,12 @@ func (s *Steward) wakeForWaiting(shard jobs.ShardID, l *lender, now time.Time) {
 		return
 	}
 	l.waking = true
-	// Nobody waits for this timer. After the agent stopped it finds no member that can be reached.
-	time.AfterFunc(l.woke.Add(wakePeriod).Sub(now), func() {
+	s.spawn(func() {
+		select {
+		case <-s.life.Done():
+			return
+		case <-time.After(l.woke.Add(wakePeriod).Sub(now)):
+		}
 		s.mu.Lock()
 		l.waking = false
 		waits := len(l.waiting) > 0 && s.shards[shard] == l
@@ -213,13 +242,14 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 	}
 	reply := &gridv1.ExchangeReply{AgainMs: uint32(s.o.Lease.Period.Milliseconds())}
 	members := s.o.Members()
-	if !s.stewards(scope.Shard, members) {
+	at := place{scope.Shard, peer.Stewards(scope.Shard, members)}
+	if !at.keptBy(s.o.Self) {
 		s.forget(scope.Shard)
 		reply.NotSteward = true
 		return reply, nil
 	}
 	ask.Others = othersWork(members, who)
-	err = s.lend(job, scope.Shard, ask, reply)
+	err = s.lend(job, at, ask, reply)
 	failpoint.Hit("steward.lent")
 	return reply, err
 }
@@ -231,40 +261,56 @@ func (s *Steward) forget(shard jobs.ShardID) {
 	delete(s.shards, shard)
 }
 
-func (s *Steward) stewards(shard jobs.ShardID, members []peer.Member) bool {
-	for _, m := range peer.Stewards(shard, members) {
-		if m.ID == s.o.Self {
-			return true
-		}
-	}
-	return false
+// place is a shard and who stewards it now.
+type place struct {
+	shard    jobs.ShardID
+	stewards []peer.Member
+}
+
+func (p place) keptBy(id jobs.AgentID) bool {
+	return slices.ContainsFunc(p.stewards, func(m peer.Member) bool { return m.ID == id })
 }
 
 // lend runs the exchange on the shard's lender and writes what comes of it into the reply.
-func (s *Steward) lend(job records.Job, shard jobs.ShardID, ask Ask, reply *gridv1.ExchangeReply) error {
+func (s *Steward) lend(job records.Job, at place, ask Ask, reply *gridv1.ExchangeReply) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.shards[shard]
-	if l == nil {
-		opens := now.Add(s.o.Lease.Period)
-		if now.Sub(job.Fresh) < s.o.Lease.Period {
-			opens = now
-		}
-		l = newLender(job.Manifest, shard.Shard, opens, s.o.Lease.TTL)
-		s.shards[shard] = l
-	}
-	err := s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
+	l := s.lender(job, at, now)
+	s.learn(at, l, now)
+	err := s.o.Store.WithLedger(at.shard, func(led *ledger.Ledger) {
 		lend, drop := l.exchange(ask, led, now)
 		reply.Lend, reply.Drop = runsToProto(lend), runsToProto(drop)
 		reply.Open = led.Counts(now).Open
 	})
-	if wait := l.opens.Sub(now); wait > 0 {
+	if wait := l.wait(now); wait > 0 {
 		reply.AgainMs = uint32(wait.Milliseconds()) + 1
 		return err
 	}
-	s.wakeForWaiting(shard, l, now)
+	s.wakeForWaiting(at.shard, l, now)
 	return err
+}
+
+// lender returns the shard's lender. One that is new listens first, unless the coordinator has just handed the job
+// over: then there is nothing to hear. The caller holds the lock.
+func (s *Steward) lender(job records.Job, at place, now time.Time) *lender {
+	l := s.shards[at.shard]
+	if l != nil {
+		return l
+	}
+	opens := now.Add(s.o.Lease.Period)
+	fresh := now.Sub(job.Fresh) < s.o.Lease.Period
+	if fresh {
+		opens = now
+	}
+	l = newLender(job.Manifest, at.shard.Shard, opens, s.o.Lease.TTL)
+	for _, m := range at.stewards {
+		if fresh {
+			l.heard[m.ID] = time.Time{}
+		}
+	}
+	s.shards[at.shard] = l
+	return l
 }
 
 // othersWork reports whether an agent other than who offers cores.

@@ -247,7 +247,7 @@ func (b *bench) jobOf(stewarded bool) records.Job {
 	b.t.Helper()
 	for {
 		j := b.job(true, 100, 1)
-		if b.stewards(shardOf(j, 0), b.members()) == stewarded {
+		if b.keeps(shardOf(j, 0)) == stewarded {
 			return j
 		}
 	}
