@@ -91,12 +91,7 @@ func TestAgentKilled(t *testing.T) {
 // keeps it.
 func (g *grid) untilWorked(id jobs.JobID, a *daemon) {
 	g.t.Helper()
-	author := jobs.AgentID{}
-	for _, m := range g.members(a) {
-		if m.Address == a.addresses().Grid {
-			author = m.ID
-		}
-	}
+	author := g.idOf(a)
 	g.until(a.name+" has worked", func() bool {
 		for _, other := range g.agents {
 			if other == a {

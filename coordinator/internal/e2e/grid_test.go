@@ -232,6 +232,7 @@ func (d *daemon) launch() {
 func (d *daemon) addresses() (a struct {
 	Grid    string
 	Metrics string
+	ID      string
 	PID     int
 },
 ) {

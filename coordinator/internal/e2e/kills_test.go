@@ -139,14 +139,9 @@ type streamed struct {
 func newKiller(g *grid, points []string, random *rand.Rand) *killer {
 	k := &killer{
 		g: g, random: random, points: points, victim: g.agents[len(g.agents)-1], pool: g.members(g.agents[0]),
-		own: map[jobs.Digest]bool{}, intact: map[string]bool{},
+		scribe: newScribe(g), own: map[jobs.Digest]bool{}, intact: map[string]bool{},
 	}
-	for _, m := range k.pool {
-		if m.Address == k.victim.addresses().Grid {
-			k.id = m.ID
-		}
-	}
-	k.scribe = newScribe(g)
+	k.id = g.idOf(k.victim)
 	k.victim.env = []string{"IDLEGRID_FAILPOINT=" + g.path("armed")}
 	return k
 }

@@ -73,6 +73,16 @@ func (g *grid) members(of *daemon) (members []peer.Member) {
 	return members
 }
 
+// idOf returns the ID of an agent that runs.
+func (g *grid) idOf(a *daemon) jobs.AgentID {
+	g.t.Helper()
+	id, err := jobs.ParseKeyID(a.addresses().ID)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return id
+}
+
 // awaitEligible waits until the coordinator and all agents know n agents that may keep records.
 func (g *grid) awaitEligible(n int) {
 	g.t.Helper()
