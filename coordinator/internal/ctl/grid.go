@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -44,6 +45,9 @@ func (a *app) openGrid(ctx context.Context) (g *grid, err error) {
 	if err := g.login(a); err != nil {
 		return g, err
 	}
+	if err := g.revive(ctx); err != nil {
+		return g, err
+	}
 	if err := g.findPeers(ctx); err != nil {
 		return g, err
 	}
@@ -72,7 +76,32 @@ func (g *grid) login(a *app) error {
 	if g.known, err = node.LoadGrid(g.config); err != nil {
 		return err
 	}
+	g.dial()
+	return nil
+}
+
+func (g *grid) dial() {
 	g.dialer = rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return g.id }, Root: g.id.Root})
+}
+
+// revive renews a certificate that has ended, such as after a long holiday: nobody but the coordinator talks to
+// its holder.
+func (g *grid) revive(ctx context.Context) error {
+	ended := g.id.Caller().NotAfter
+	if time.Now().Before(ended) {
+		return nil
+	}
+	id, _, err := node.Renew(ctx, g.dialer, g.id, g.known.Coordinators)
+	if err == nil {
+		err = id.Save(g.config)
+	}
+	if err != nil {
+		return jobs.WithHint(fmt.Errorf("the certificate of this login ended at %s, and cannot be renewed now: %w", minute(ended), err),
+			"the coordinator renews it when it runs; what you submitted goes on meanwhile")
+	}
+	g.id = id
+	g.dialer.Close() // Its connections are still those of the old certificate.
+	g.dial()
 	return nil
 }
 
