@@ -13,7 +13,7 @@ func (g *Gossip) config() *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.name
 	d := &delegate{g: g, verifier: newVerifier(g.opts.VerifyVoucher)}
-	c.Delegate, c.Events, c.Alive, c.Merge = d, d, d, d
+	c.Delegate, c.Events, c.Alive, c.Merge, c.Conflict = d, d, d, d, d
 	c.Transport = newTransport(g)
 	c.Logger = log.New(&logWriter{log: g.log}, "", 0)
 

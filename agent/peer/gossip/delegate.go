@@ -18,6 +18,8 @@ const (
 	// maxNames is how many live names one agent may have. A machine that crashes and starts again and again
 	// has one more each time until the pool finds the old ones dead; one that floods the pool stops here.
 	maxNames = 16
+	// warnEvery spaces warnings of one kind.
+	warnEvery = time.Minute
 	// maxKnown bounds the verified metas that are remembered: a few for each member of a full pool.
 	maxKnown = 4096
 )
@@ -103,7 +105,7 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 		return // cannot be: NotifyAlive read the same bytes
 	}
 	if s.member.ID == d.g.id && s.boot > d.g.opts.Boot {
-		d.g.log.Warn("another agent runs with this machine's identity and a higher boot counter", "address", s.member.Address)
+		d.warnOfTwin(s.member.Address)
 	}
 	d.g.roster.put(s)
 	signal(d.g.changed)
@@ -117,6 +119,36 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	if id, boot, err := parseName(n.Name); err == nil {
 		d.g.roster.drop(id, boot)
 		signal(d.g.changed)
+	}
+}
+
+// NotifyConflict is told of claims that a live name is at another address. One about this member's own name, with
+// its signature, comes from a copy of its state folder that was started as often.
+func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	if existing.Name != d.g.name {
+		return
+	}
+	if _, err := d.verifier.verify(other); err != nil {
+		d.g.stats.refused.Add(1)
+		return
+	}
+	if addr, err := addressOf(other); err == nil {
+		d.warnOfTwin(addr.String())
+	}
+}
+
+// warnOfTwin says, now and then, that this machine's identity is used twice: the pool shows only one of the two.
+func (d *delegate) warnOfTwin(address string) {
+	now := time.Now()
+	d.g.mu.Lock()
+	again := now.Sub(d.g.twinned) < warnEvery
+	if !again {
+		d.g.twinned = now
+	}
+	d.g.mu.Unlock()
+	if !again {
+		d.g.log.Warn("another agent runs with this machine's identity: a copy of its state folder?", "address", address,
+			"hint", "empty the copy's state folder and join with a token of its own")
 	}
 }
 

@@ -104,6 +104,8 @@ type Gossip struct {
 	state State      // what Update made of it
 	meta  []byte     // what is announced
 	ended bool
+
+	twinned time.Time // when it was last said that another runs with this identity
 	work  sync.WaitGroup
 }
 

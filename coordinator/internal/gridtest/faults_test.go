@@ -85,9 +85,8 @@ func TestP1AllStewardsStopAndReturn(t *testing.T) {
 				if len(stewards) != 3 || len(acknowledged) == 0 {
 					t.Fatalf("%d stewards, %d reports acknowledged", len(stewards), len(acknowledged))
 				}
-				started := g.Started()
-				time.Sleep(2 * time.Minute)
-				if g.Started() == started {
+				time.Sleep(time.Minute)
+				if ranSince(j, g.On(), 30*time.Second) == 0 {
 					t.Error("nothing ran while the stewards were off")
 				}
 				for _, m := range stewards {
@@ -225,7 +224,18 @@ func TestClone(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				halfway(t, j)
 				j.Await(10 * time.Minute)
-				t.Logf("the original ran %d units, the clone %d, of 400", j.RanOn(m), j.RanOn(clone))
+				if j.RanOn(m)+j.RanOn(clone) == 0 {
+					t.Error("neither of the two ran anything")
+				}
+				runs := 0
+				for unit := range j.Manifest.Units {
+					runs += len(j.Ran(unit))
+				}
+				t.Logf("the original ran %d units, the clone %d, of 400; %d runs, %s", j.RanOn(m), j.RanOn(clone), runs, time.Since(j.Manifest.Created))
+				const warning = "another agent runs with this machine's identity"
+				if m.Logged(warning)+clone.Logged(warning) == 0 {
+					t.Error("neither of the two says that there are two")
+				}
 				g.Eventually(converge, "ledgers are equal", j.LedgersEqual)
 				j.Complete()
 			})

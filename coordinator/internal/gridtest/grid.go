@@ -76,7 +76,7 @@ func New(t testing.TB) *Grid {
 	if os.Getenv("GRID_LOG") != "" {
 		g.log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	g.Coordinator = &Machine{grid: g, IP: "10.0.1.1", State: t.TempDir()}
+	g.Coordinator = g.machine("10.0.1.1", t.TempDir())
 	dir := g.open(g.Coordinator)
 	g.must(coordinator.Init(dir))
 	g.must(dir.Close())
@@ -96,7 +96,7 @@ func (g *Grid) end() {
 // Add makes a machine of an agent that has enrolled and is off.
 func (g *Grid) Add(class peer.Class) *Machine {
 	g.T.Helper()
-	m := &Machine{grid: g, IP: fmt.Sprintf("10.0.0.%d", len(g.Agents)+1), State: g.T.TempDir()}
+	m := g.machine(fmt.Sprintf("10.0.0.%d", len(g.Agents)+1), g.T.TempDir())
 	g.Agents = append(g.Agents, m)
 	m.Enrol(identity.Grant{Role: peer.Agent, Class: class})
 	return m

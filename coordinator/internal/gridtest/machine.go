@@ -28,6 +28,7 @@ type Machine struct {
 	State string
 
 	grid  *Grid
+	heard heard
 	agent *agent.Agent // nil: it is off, or the coordinator
 	node  *node.Node   // nil: it is off
 	end   func() error
@@ -38,6 +39,10 @@ type daemon interface {
 	Node() *node.Node
 	Run(ctx context.Context) error
 	Close() error
+}
+
+func (g *Grid) machine(ip, state string) *Machine {
+	return &Machine{grid: g, IP: ip, State: state, heard: heard{next: g.log.Handler(), log: &log{}}}
 }
 
 // On reports whether the machine is on.
@@ -102,7 +107,8 @@ func (m *Machine) Start() {
 	if m.On() {
 		g.T.Fatalf("%s is on", m.IP)
 	}
-	network, log := g.network(m.IP), g.log.With("machine", m.IP)
+	network := g.network(m.IP)
+	log := slog.New(&m.heard).With("machine", m.IP)
 	d, err := m.open(network, log)
 	g.must(err)
 	m.node = d.Node()
@@ -191,7 +197,7 @@ func (m *Machine) Move() {
 func (m *Machine) Clone() *Machine {
 	g := m.grid
 	g.T.Helper()
-	c := &Machine{grid: g, IP: g.freeIP(), State: m.image()}
+	c := g.machine(g.freeIP(), m.image())
 	g.Agents = append(g.Agents, c)
 	return c
 }
