@@ -51,7 +51,9 @@ func (h *heard) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (h *heard) WithAttrs(attrs []slog.Attr) slog.Handler { return &heard{h.next.WithAttrs(attrs), h.log} }
+func (h *heard) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &heard{h.next.WithAttrs(attrs), h.log}
+}
 
 // WithGroup implements slog.Handler.
 func (h *heard) WithGroup(name string) slog.Handler { return &heard{h.next.WithGroup(name), h.log} }

@@ -60,13 +60,18 @@ func (g *Grid) Submit(units uint64, change ...func(*manifest.Manifest)) *Job {
 // Submit has the coordinator admit and seed a job of one-unit bundles that lives for a day, unless it is
 // changed. The error of a coordinator that refuses it fails the test.
 func (u *User) Submit(units uint64, change ...func(*manifest.Manifest)) *Job {
+	u.grid.T.Helper()
+	u.grid.jobs++
+	return u.SubmitProgram(fmt.Appendf(nil, "program %d", u.grid.jobs), units, change...)
+}
+
+// SubmitProgram is Submit with a program of the test's own, which no other job has.
+func (u *User) SubmitProgram(program []byte, units uint64, change ...func(*manifest.Manifest)) *Job {
 	g := u.grid
 	g.T.Helper()
-	g.jobs++
-	program := fmt.Appendf(nil, "program %d", g.jobs)
 	now := time.Now().Truncate(time.Second)
 	m := &manifest.Manifest{
-		Name: fmt.Sprint("job-", g.jobs), Submitter: u.Identity.ID(), Runtime: manifest.RuntimeWasm,
+		Name: "job", Submitter: u.Identity.ID(), Runtime: manifest.RuntimeWasm,
 		Program: jobs.Blob{Digest: jobs.DigestOf(program), Size: int64(len(program))}, Args: []string{"${unit}"},
 		Units: units, Bundle: 1, Quorum: 1, Memory: 64 << 20, Timeout: time.Hour, Retries: 1, SuccessCodes: []uint32{0},
 		Created: now, Expires: now.Add(24 * time.Hour), MinVersion: manifest.Version,
