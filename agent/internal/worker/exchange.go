@@ -34,7 +34,8 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 	to := stewards[s.skip%len(stewards)]
 	req := w.request(s, wants)
 	told := s.changed
-	s.asking, s.wanting, s.changed, s.lender = true, wants, false, to.ID
+	s.asking, s.wanting, s.changed = true, wants, false
+	s.spokenTo(to.ID, now)
 	w.spawn(func() event {
 		failpoint.Hit("worker.exchanging")
 		reply, err := w.call(ctx, s.id, to, req)
@@ -114,7 +115,7 @@ func (w *Worker) unanswered(ctx context.Context, s *shard, err error, now time.T
 // who lend the same shard lend units twice.
 func (w *Worker) turnFrom(s *shard, now time.Time) {
 	s.skip++
-	s.skipUntil = now.Add(w.o.Lease.TTL)
+	s.skipUntil = later(s.skipUntil, now.Add(w.o.Lease.TTL))
 }
 
 // answered takes a steward's reply. Its numbers are checked as any peer's are.
@@ -137,6 +138,7 @@ func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, no
 	} else if wanted {
 		s.askAt = now.Add(s.pause(reply))
 	}
+	w.doubt(s, reply, now)
 }
 
 // pause returns how long to ask for nothing after a steward had nothing.

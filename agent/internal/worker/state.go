@@ -77,6 +77,7 @@ type shard struct {
 	skip      int       // stewards passed over because they do not answer
 	skipUntil time.Time
 	lender    jobs.AgentID // spoken to last
+	standing  standing
 }
 
 // bundle is a bundle that this agent holds.

@@ -106,7 +106,7 @@ type Gossip struct {
 	ended bool
 
 	twinned time.Time // when it was last said that another runs with this identity
-	work  sync.WaitGroup
+	work    sync.WaitGroup
 }
 
 // New makes the peer a member of a pool of its own and starts listening; Join makes it one of others' pool.

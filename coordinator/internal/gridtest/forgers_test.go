@@ -125,7 +125,9 @@ func TestForgedReports(t *testing.T) {
 	})
 }
 
-func sameSignature(a, b record.Signature) bool { return a.Signer() == b.Signer() && bytes.Equal(a.Sig, b.Sig) }
+func sameSignature(a, b record.Signature) bool {
+	return a.Signer() == b.Signer() && bytes.Equal(a.Sig, b.Sig)
+}
 
 // theirs returns a report that an agent made.
 func theirs(t *testing.T, g *gridtest.Grid, j *gridtest.Job) records.Offer {

@@ -10,6 +10,7 @@ import (
 	"idlegrid/agent/peer/identity"
 	"idlegrid/coordinator/internal/gridtest"
 	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -181,8 +182,12 @@ func TestBadStewards(t *testing.T) {
 		},
 		"lends what is not there": func(context.Context, *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
 			return &gridv1.ExchangeReply{AgainMs: 15000, Open: 100, Lend: []*gridv1.Run{
-				{First: 1 << 40, Count: 1}, {First: 99, Count: 2}, {Count: 1<<32 - 1}, {First: 1<<64 - 1, Count: 2},
-				{First: 5, Count: 1, Units: []uint64{4, 6, 1 << 63}}, {First: 7, Count: 1, Attempt: 1<<32 - 1},
+				{First: 1 << 40, Count: 1},
+				{First: 99, Count: 2},
+				{Count: 1<<32 - 1},
+				{First: 1<<64 - 1, Count: 2},
+				{First: 5, Count: 1, Units: []uint64{4, 6, 1 << 63}},
+				{First: 7, Count: 1, Attempt: 1<<32 - 1},
 			}}, nil
 		},
 		"lends all to all": func(context.Context, *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
@@ -197,8 +202,11 @@ func TestBadStewards(t *testing.T) {
 					return gridtest.Services{Steward: bad, Records: bad}
 				})
 				g.Work(gridtest.Takes(time.Second))
-				j := g.Submit(100, v.FirstSteward)
-				took := j.Await(10 * time.Minute)
+				j := g.Submit(100, func(m *manifest.Manifest) {
+					m.Timeout = 5 * time.Minute
+					v.FirstSteward(m)
+				})
+				took := j.Await(time.Hour)
 				t.Logf("took %s, %d runs", took, g.Started())
 				if bad.asked.Load() == 0 {
 					t.Error("nobody asked the villain")

@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"math"
+	"time"
+
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// emptyBeforeNext is how often in a row a steward may say that nothing is open before another is asked.
+	emptyBeforeNext = 3
+	// barrenMargin is for leases that were just lent when a shard stopped moving: they last up to ten minutes.
+	barrenMargin = 15 * time.Minute
+	// barrenMost bounds how long a shard may stand still, for bundles of many long units.
+	barrenMost = 24 * time.Hour
+	// doubtFor is how long a steward is passed over that keeps a shard from getting on.
+	doubtFor = time.Hour
+)
+
+// standing is what shows that a shard gets on, as far as its present steward lets see.
+type standing struct {
+	moved time.Time // when a unit ended here, or fewer were open than ever before by this steward's word
+	least uint64    // fewest units open by its word
+}
+
+// spokenTo starts anew with another steward.
+func (s *shard) spokenTo(id jobs.AgentID, now time.Time) {
+	if s.lender != id {
+		s.lender, s.standing = id, standing{moved: now, least: math.MaxUint64}
+	}
+}
+
+// doubt turns from a steward whose word keeps the shard from getting on: it goes on saying that nothing is open,
+// or nothing of what it says is open ends, neither here nor elsewhere, for longer than units take. It lies, or
+// its records are not those of the others. Nobody can tell that from a steward whose word is true; to pass over
+// one of those costs at most that some units run twice.
+func (w *Worker) doubt(s *shard, reply *gridv1.ExchangeReply, now time.Time) {
+	if open := reply.GetOpen(); open < s.standing.least {
+		s.standing = standing{moved: now, least: open}
+	}
+	claims := reply.GetOpen() == 0 && s.empty > 0 && s.empty%emptyBeforeNext == 0
+	barren := reply.GetOpen() > 0 && now.Sub(s.standing.moved) > s.longest()+barrenMargin
+	if !claims && !barren {
+		return
+	}
+	if barren {
+		w.log.Warn("nothing comes of what a steward lends, asking another", "shard", s.id, "steward", s.lender, "since", s.standing.moved)
+	}
+	s.skip++
+	s.skipUntil = now.Add(doubtFor)
+}
+
+// longest is how long the units of a bundle may take.
+func (s *shard) longest() time.Duration {
+	m := s.job.Manifest
+	if m.Timeout > barrenMost/time.Duration(m.Bundle) {
+		return barrenMost
+	}
+	return m.Timeout * time.Duration(m.Bundle)
+}
