@@ -37,6 +37,7 @@ type Options struct {
 	State     string // the state folder; it has joined a grid
 	Network   node.Network
 	Advertise string        // IP:port; empty: where it listens
+	Join      []string      // host:port of peers to join by, beside those it knows
 	Cores     int           // units at once, at least 1
 	Quota     int64         // bytes of blobs that are kept at most; 0: no limit
 	Lease     steward.Lease // zero: the defaults; the same on all agents of a pool
@@ -75,7 +76,7 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
 	}
 	a.node, err = node.New(node.Options{
-		State: o.State, Network: o.Network, Advertise: o.Advertise, Cores: cores, Quota: o.Quota,
+		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: cores, Quota: o.Quota,
 		BeforeWrite: o.BeforeWrite, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,

@@ -7,10 +7,9 @@ package coordinator
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,7 +21,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/records"
@@ -44,41 +42,38 @@ func Init(dir *os.Root) error {
 	if err != nil {
 		return err
 	}
-	id, voucher, err := selfIssue(authority, key)
-	if err != nil {
-		return err
-	}
-	secret := make([]byte, 32)
-	if _, err := rand.Read(secret); err != nil {
-		return err
-	}
-	return errors.Join(
-		node.SaveGrid(dir, node.Grid{GossipKeys: [][]byte{secret}, Voucher: voucher}),
-		admission.WriteConfig(dir),
-		id.Save(dir),
-	)
+	return errors.Join(admission.WriteConfig(dir), certify(dir, authority, key, node.Grid{}))
 }
 
-// Token mints a one-time token. The addresses are where newcomers find the coordinator.
+// Token mints a one-time token. The addresses are where newcomers find the coordinator. A folder with only a
+// backup's keys is completed first, so that the token counts as made after that.
 func Token(dir *os.Root, spec identity.TokenSpec) (string, error) {
-	authority, err := identity.Open(dir)
+	authority, err := openAuthority(dir)
 	if err != nil {
+		return "", err
+	}
+	if err := restore(dir, authority, slog.New(slog.DiscardHandler)); err != nil {
 		return "", err
 	}
 	return authority.Mint(spec)
 }
 
-func selfIssue(a *identity.Authority, key ed25519.PrivateKey) (*identity.Identity, []byte, error) {
-	csr, err := identity.Request(key)
+// Reissue replaces the issuing key, which needs root-key.pem in the folder, and gives the coordinator a certificate
+// by the new one.
+func Reissue(dir *os.Root) error {
+	key, err := identity.LoadKey(dir)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	chain, voucher, err := admission.Issue(a, csr, identity.Grant{Role: peer.Coordinator})
+	grid, err := node.LoadGrid(dir)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	id, err := identity.New(key, chain, a.Root())
-	return id, voucher, err
+	authority, err := identity.Reissue(dir)
+	if err != nil {
+		return err
+	}
+	return certify(dir, authority, key, grid)
 }
 
 // Options say how a coordinator is made.
@@ -86,6 +81,7 @@ type Options struct {
 	State     string // the state folder, made by Init
 	Network   node.Network
 	Advertise string       // IP:port; empty: where it listens
+	Join      []string     // host:port of peers to join by, beside those it knows
 	Metrics   net.Listener // plain HTTP for Prometheus; nil: none
 	Log       *slog.Logger
 }
@@ -117,13 +113,19 @@ func (c *Coordinator) open() error {
 	if c.dir, err = os.OpenRoot(c.o.State); err != nil {
 		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "open state folder: %w", err), "make a grid first: gridcoordinator init")
 	}
-	authority, err := identity.Open(c.dir)
+	authority, err := openAuthority(c.dir)
 	if err != nil {
+		return err
+	}
+	if err := restore(c.dir, authority, c.log); err != nil {
 		return err
 	}
 	config, err := admission.LoadConfig(c.dir)
 	if err != nil {
 		return err
+	}
+	if _, err := c.dir.Stat(admission.ConfigFile); errors.Is(err, fs.ErrNotExist) {
+		c.log.Warn("no limits file: what is admitted is as after gridcoordinator init", "file", admission.ConfigFile)
 	}
 	policy := &latePolicy{}
 	c.handed = true // node.New closes the network if it fails
@@ -139,7 +141,8 @@ func (c *Coordinator) open() error {
 	})
 	c.admit, err = admission.New(admission.Options{
 		Config: config, Authority: authority, Identity: c.node.Identity, Store: c.node.Store, Blobs: c.node.Blobs,
-		Members: c.node.Members, GossipKeys: c.node.Grid().GossipKeys, Seed: c.seeder.Seed, Log: c.o.Log,
+		Members: c.node.Members, GossipKeys: c.node.Grid().GossipKeys, TokensSince: c.node.Grid().TokensSince,
+		Seed: c.seeder.Seed, Log: c.o.Log,
 	})
 	if err != nil {
 		return err
@@ -160,7 +163,7 @@ func (c *Coordinator) open() error {
 
 func (c *Coordinator) nodeOptions(authority *identity.Authority, config admission.Config, policy *latePolicy) node.Options {
 	o := node.Options{
-		State: c.o.State, Network: c.o.Network, Advertise: c.o.Advertise,
+		State: c.o.State, Network: c.o.Network, Advertise: c.o.Advertise, Join: c.o.Join,
 		Accept: identity.Accept{Anonymous: true, Expired: true}, Policy: policy, Quota: config.MaxDiskMiB << 20, Log: c.o.Log,
 		Renew: func(_ context.Context, old *identity.Identity) (*identity.Identity, []byte, error) {
 			return selfIssue(authority, old.Key)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -97,6 +98,19 @@ func LogFlags(cmd *cobra.Command) func() (*slog.Logger, error) {
 // StateFlag adds --state with the system's folder for a daemon's state as its default.
 func StateFlag(cmd *cobra.Command, name string) *string {
 	return cmd.Flags().String("state", filepath.Join(stateRoot(), name), "state folder")
+}
+
+// JoinFlag adds --join and returns a function that checks what was said.
+func JoinFlag(cmd *cobra.Command) func() ([]string, error) {
+	join := cmd.Flags().StringSlice("join", nil, "host:port of a peer to find the grid by, beside those it knows; may be repeated")
+	return func() ([]string, error) {
+		for _, address := range *join {
+			if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+				return nil, jobs.Errorf(jobs.Invalid, "--join %.300q: expected host:port", address)
+			}
+		}
+		return *join, nil
+	}
 }
 
 // stateRoot is where services keep their state on this system.

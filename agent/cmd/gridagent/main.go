@@ -78,7 +78,7 @@ func newRun() *cobra.Command {
 		Example: "  gridagent run --cores 4",
 		Args:    cobra.NoArgs,
 	}
-	state, log := program.StateFlag(cmd, "agent"), program.LogFlags(cmd)
+	state, log, join := program.StateFlag(cmd, "agent"), program.LogFlags(cmd), program.JoinFlag(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
 	cmd.Flags().StringVar(&f.advertise, "advertise", "", "IP:port that others reach this agent at (default: where it listens)")
 	cmd.Flags().IntVar(&f.diskGiB, "disk-gib", 20, "GiB of disk for programs, inputs and results, at most")
@@ -102,6 +102,10 @@ func newRun() *cobra.Command {
 		if err := f.lease.Validate(); err != nil {
 			return err
 		}
+		peers, err := join()
+		if err != nil {
+			return err
+		}
 		f.state = *state
 		class, err := node.ClassOf(f.state)
 		if err != nil {
@@ -117,7 +121,7 @@ func newRun() *cobra.Command {
 			return err
 		}
 		a, err := agent.New(agent.Options{
-			State: f.state, Network: network, Advertise: f.advertise, Cores: f.cores, Quota: int64(f.diskGiB) << 30,
+			State: f.state, Network: network, Advertise: f.advertise, Join: peers, Cores: f.cores, Quota: int64(f.diskGiB) << 30,
 			Lease: f.lease, Runner: pool, Runtime: executor.Runtime(), Log: logger,
 		})
 		if err != nil {

@@ -35,7 +35,7 @@ const (
 // EnsureKey returns the key in a state folder, and makes one where there is none. A machine keeps its key
 // from before it asks for a certificate: asking again after a crash is then asking for the same.
 func EnsureKey(dir *os.Root) (key ed25519.PrivateKey, made bool, err error) {
-	key, err = loadKey(dir)
+	key, err = LoadKey(dir)
 	if jobs.KindOf(err) != jobs.NotFound {
 		return key, false, err
 	}
@@ -89,7 +89,7 @@ func Load(dir *os.Root) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := loadKey(dir)
+	key, err := LoadKey(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,8 @@ func Load(dir *os.Root) (*Identity, error) {
 	return id, nil
 }
 
-func loadKey(dir *os.Root) (ed25519.PrivateKey, error) {
+// LoadKey returns the key in a state folder; without one the error is of kind jobs.NotFound.
+func LoadKey(dir *os.Root) (ed25519.PrivateKey, error) {
 	text, err := readFile(dir, keyFile, true)
 	if err != nil {
 		return nil, err

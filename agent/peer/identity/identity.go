@@ -17,7 +17,9 @@ package identity
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"time"
 
 	"idlegrid/agent/peer"
@@ -84,6 +86,12 @@ func (id *Identity) Issuer() ed25519.PublicKey { return id.issuer }
 
 // RenewAt returns when half of the certificate's life is over.
 func (id *Identity) RenewAt() time.Time { return id.renew }
+
+// GossipKey derives a grid's gossip key from its coordinator's own key, so that a backup of the keys has it too.
+// It is that key and not the issuing one because Reissue replaces the latter.
+func GossipKey(coordinator ed25519.PrivateKey) ([]byte, error) {
+	return hkdf.Key(sha256.New, coordinator.Seed(), nil, "idlegrid gossip key v1", 32)
+}
 
 // NewKey makes a key.
 func NewKey() (ed25519.PrivateKey, error) {

@@ -41,6 +41,7 @@ type TokenSpec struct {
 type Token struct {
 	ID string // random; names the token in logs and among those used
 	Grant
+	Minted    time.Time // by the clock of where it was made, in seconds
 	Expires   time.Time
 	Addresses []string
 	Root      jobs.Digest // of the grid's root certificate: the newcomer trusts no other
@@ -54,6 +55,7 @@ type tokenPayload struct {
 	Role      string   `json:"r"`
 	Class     string   `json:"c,omitempty"`
 	Owner     string   `json:"o,omitempty"`
+	Minted    int64    `json:"m"` // seconds since 1970
 	Expires   int64    `json:"e"` // seconds since 1970
 	Addresses []string `json:"a"`
 	Root      string   `json:"p"`
@@ -73,9 +75,10 @@ func (a *Authority) Mint(spec TokenSpec) (string, error) {
 	if err := checkAddresses(spec.Addresses); err != nil {
 		return "", err
 	}
+	now := time.Now()
 	payload, err := json.Marshal(tokenPayload{
 		ID: rand.Text(), Role: spec.Role.String(), Class: spec.Class.String(), Owner: spec.Owner,
-		Expires: time.Now().Add(spec.TTL).Unix(), Addresses: spec.Addresses, Root: jobs.DigestOf(a.root).String(),
+		Minted: now.Unix(), Expires: now.Add(spec.TTL).Unix(), Addresses: spec.Addresses, Root: jobs.DigestOf(a.root).String(),
 	})
 	if err != nil {
 		return "", err
@@ -149,7 +152,8 @@ func (t *Token) read() error {
 	if t.Root, err = jobs.ParseDigest(p.Root); err != nil || len(p.ID) == 0 || len(p.ID) > 64 {
 		return garbled("a part of it is missing or changed")
 	}
-	t.ID, t.Owner, t.Addresses, t.Expires = p.ID, p.Owner, p.Addresses, time.Unix(p.Expires, 0)
+	t.ID, t.Owner, t.Addresses = p.ID, p.Owner, p.Addresses
+	t.Minted, t.Expires = time.Unix(p.Minted, 0), time.Unix(p.Expires, 0)
 	if t.check() != nil || checkAddresses(t.Addresses) != nil {
 		return garbled("a part of it is missing or changed")
 	}

@@ -31,6 +31,9 @@ type Grid struct {
 	Voucher      []byte    `json:"voucher"`
 	VoucherEnds  time.Time `json:"voucher_ends,omitzero"` // zero: with the certificate
 	Coordinators []string  `json:"coordinators"`          // host:port
+	// TokensSince is, at a coordinator that was restored from its keys, when: it does not know which tokens were
+	// used before.
+	TokensSince time.Time `json:"tokens_since,omitzero"`
 }
 
 // Addresses say where a running peer listens.

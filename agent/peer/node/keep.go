@@ -67,14 +67,14 @@ func every(ctx context.Context, f func() time.Duration) {
 // jitter spreads d by a tenth either way, so that a pool that starts at 8:30 does not act in step.
 func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5) }
 
-// knownPeers lists addresses to join by: the coordinator's and those seen last.
+// knownPeers lists addresses to join by: those that it was told, the coordinator's and those seen last.
 func (n *Node) knownPeers() ([]string, error) {
 	peers, err := LoadPeers(n.dir)
 	if err != nil {
 		return nil, err
 	}
-	known := slices.Clone(n.grid.Load().Coordinators)
-	for _, p := range peers {
+	known := slices.Clone(n.o.Join)
+	for _, p := range slices.Concat(n.grid.Load().Coordinators, peers) {
 		if !slices.Contains(known, p) {
 			known = append(known, p)
 		}
@@ -83,8 +83,9 @@ func (n *Node) knownPeers() ([]string, error) {
 }
 
 // keepJoined joins the pool and keeps the addresses of those that it sees. Once a minute it tries one that it
-// does not see: two parts of the pool that were cut off for so long that each forgot the other find each other
-// again in no other way, and so does a coordinator that was off.
+// does not see, and those of a coordinator that it does not: two parts of the pool that were cut off for so long
+// that each forgot the other find each other again in no other way, and so does a coordinator that was off and has
+// lost its disk.
 func (n *Node) keepJoined(ctx context.Context) {
 	var again time.Time // not to be tried before
 	every(ctx, func() time.Duration {
@@ -92,7 +93,7 @@ func (n *Node) keepJoined(ctx context.Context) {
 		unseen := n.unseen(others)
 		switch {
 		case len(others) > 0:
-			n.join(ctx, unseen[:min(len(unseen), 1)])
+			n.join(ctx, n.missed(others, unseen))
 		case !time.Now().Before(again):
 			n.join(ctx, unseen)
 			again = time.Now().Add(jitter(rejoinEvery))
@@ -104,6 +105,20 @@ func (n *Node) keepJoined(ctx context.Context) {
 		return jitter(time.Minute)
 	})
 	n.savePeers(n.others())
+}
+
+// missed picks from the known addresses at which no member is what to try in a pool that goes on without them.
+func (n *Node) missed(others []peer.Member, unseen []string) []string {
+	missed := unseen[:min(len(unseen), 1)]
+	if slices.ContainsFunc(others, func(m peer.Member) bool { return m.Role == peer.Coordinator }) {
+		return missed
+	}
+	for _, a := range unseen[len(missed):] {
+		if slices.Contains(n.grid.Load().Coordinators, a) {
+			missed = append(missed, a)
+		}
+	}
+	return missed
 }
 
 // unseen returns the known addresses at which no member is, in random order.

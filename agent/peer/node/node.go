@@ -51,8 +51,9 @@ type Hooks struct {
 type Options struct {
 	State       string // the state folder; it has joined a grid
 	Network     Network
-	Advertise   string // IP:port; empty: where it listens
-	Metrics     string // host:port of the metrics page for addresses.json, or empty
+	Advertise   string   // IP:port; empty: where it listens
+	Join        []string // host:port of peers to join by, beside those it knows
+	Metrics     string   // host:port of the metrics page for addresses.json, or empty
 	Accept      identity.Accept
 	Cores       int           // offered in gossip
 	Policy      blobs.Policy  // nil: PeerPolicy
@@ -84,6 +85,7 @@ type Node struct {
 	started  time.Time
 	// unreachable is what the last peer said that could not dial back; nil: one could.
 	unreachable atomic.Pointer[string]
+	issuers     issuers
 
 	Server *grpc.Server // register services before Serve
 	Dialer *rpc.Dialer
@@ -128,7 +130,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.id.Store(id)
-	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial})
+	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial, Met: n.met})
 	n.Store, err = records.Open(records.Options{
 		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
 		Disk: n.disk, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
@@ -180,7 +182,7 @@ func (n *Node) listen(id *identity.Identity) error {
 	if n.address, err = advertised(n.o.Network, n.o.Advertise, peers); err != nil {
 		return err
 	}
-	n.listener = rpc.Listen(n.o.Network.Listener, rpc.ListenOptions{Identity: n.Identity, Accept: n.o.Accept, Log: n.o.Log})
+	n.listener = rpc.Listen(n.o.Network.Listener, rpc.ListenOptions{Identity: n.Identity, Accept: n.o.Accept, Met: n.met, Log: n.o.Log})
 	n.gossip, err = gossip.New(gossip.Options{
 		Key: id.Key, Boot: n.Store.Boot(), Advertise: n.address, Secrets: n.grid.Load().GossipKeys,
 		State:   gossip.State{Voucher: n.voucher(), Cores: n.o.Cores},
@@ -231,8 +233,7 @@ func (n *Node) voucher() gossip.Voucher {
 func endOf(id *identity.Identity) time.Time { return id.Caller().NotAfter.Truncate(time.Second) }
 
 func (n *Node) verifyVoucher(pub ed25519.PublicKey, role peer.Role, class peer.Class, notAfter time.Time, sig []byte) error {
-	return identity.VerifyVoucher(identity.Voucher{Key: pub, Role: role, Class: class, NotAfter: notAfter}, sig,
-		[]ed25519.PublicKey{n.Identity().Issuer()}, notAfter)
+	return identity.VerifyVoucher(identity.Voucher{Key: pub, Role: role, Class: class, NotAfter: notAfter}, sig, n.issuerKeys(), notAfter)
 }
 
 // Identity returns who this peer is now; renewal changes it.

@@ -95,16 +95,18 @@ func InUse(path string) (bool, error) {
 	return false, db.Close()
 }
 
-// nextBoot counts how often this state folder was opened. It makes member names and report counters new
-// after each start.
-func nextBoot(db *bbolt.DB) (uint64, error) {
+// nextBoot counts the starts of this peer, each higher than the one before. It makes member names and report
+// counters new after each start. It is the time in seconds where that is more than one higher than the last, so
+// that a peer whose folder was lost, or put back from a backup, counts on from where it was. Seconds fit into the
+// upper half of a report counter until 2106.
+func nextBoot(db *bbolt.DB, now time.Time) (uint64, error) {
 	var boot uint64
 	err := db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketMeta)
 		if old := b.Get([]byte("boot")); len(old) == 8 {
 			boot = binary.BigEndian.Uint64(old)
 		}
-		boot++
+		boot = max(boot+1, uint64(max(0, now.Unix())))
 		return b.Put([]byte("boot"), binary.BigEndian.AppendUint64(nil, boot))
 	})
 	if err != nil {

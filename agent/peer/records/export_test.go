@@ -1,6 +1,14 @@
 package records
 
-import "idlegrid/jobs"
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"idlegrid/jobs"
+)
 
 // For tests of what has no other way in.
 var (
@@ -17,6 +25,21 @@ const (
 	KeepEnded   = keepEnded
 	KeepRunning = keepRunning
 )
+
+// SetBoot writes the number of the last start into a file.
+func SetBoot(t *testing.T, path string, boot uint64) {
+	t.Helper()
+	db, err := openDB(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put([]byte("boot"), binary.BigEndian.AppendUint64(nil, boot))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Used returns how much an author's account of a shard holds, and how many accounts there are.
 func (s *Store) Used(shard jobs.ShardID, author jobs.KeyID) (used uint64, accounts int) {

@@ -142,7 +142,7 @@ func open(o Options) (*Store, error) {
 		used: map[account]uint64{}, ended: map[jobs.JobID]ended{},
 		holders: holders{last: map[jobs.AgentID]time.Time{}},
 	}
-	if s.boot, err = nextBoot(db); err == nil {
+	if s.boot, err = nextBoot(db, time.Now()); err == nil {
 		failpoint.Hit("records.loading")
 		err = errors.Join(db.View(s.loadSeen), s.load(time.Now()))
 	}
@@ -164,7 +164,7 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
-// Boot returns how often this state folder was opened, this time included.
+// Boot returns the number of this start of the peer: higher than that of any before.
 func (s *Store) Boot() uint64 { return s.boot }
 
 // DB is the peer's one bbolt file, for the small values of other rooms: each has a bucket of its own.

@@ -35,6 +35,8 @@ type DialOptions struct {
 	Pin  jobs.Digest
 	// Dial makes connections; nil means TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Met is told of each handshake in which the peer proved who it is. It must not block; nil means nobody.
+	Met func(tls.ConnectionState)
 }
 
 // Dialer keeps one connection to each peer that was called lately, and makes gossip streams. It is safe for
@@ -210,7 +212,17 @@ func (d *Dialer) conf(t target) *tls.Config {
 	if d.o.Identity != nil {
 		id = d.o.Identity()
 	}
-	return identity.ClientTLS(id, d.o.Root, t.expect)
+	conf := identity.ClientTLS(id, d.o.Root, t.expect)
+	if verify := conf.VerifyConnection; d.o.Met != nil {
+		conf.VerifyConnection = func(state tls.ConnectionState) error {
+			err := verify(state)
+			if err == nil {
+				d.o.Met(state)
+			}
+			return err
+		}
+	}
+	return conf
 }
 
 // unreachable says that the peer could not be reached; the hint of the reason stays.

@@ -33,7 +33,10 @@ const (
 type ListenOptions struct {
 	Identity func() *identity.Identity // the current one; asked at each handshake
 	Accept   identity.Accept           // whom to let in beside valid certificates
-	Log      *slog.Logger
+	// Met is told of each handshake of an agent or coordinator with a valid certificate. It must not block; nil
+	// means nobody.
+	Met func(tls.ConnectionState)
+	Log *slog.Logger
 }
 
 // Listener owns a TCP listener and shares its connections out. Close joins all its goroutines.
@@ -163,6 +166,9 @@ func (l *Listener) handshake(ctx context.Context, raw net.Conn) (*secured, chan<
 	caller, err := l.o.Accept.Caller(state, l.o.Identity().Root)
 	if err != nil {
 		return nil, nil, err
+	}
+	if l.o.Met != nil && mayGossip(caller) {
+		l.o.Met(state)
 	}
 	var to chan<- net.Conn
 	var caps []limit

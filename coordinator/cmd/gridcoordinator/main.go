@@ -23,7 +23,7 @@ func main() {
 		Use:   "gridcoordinator",
 		Short: "Enrol machines, admit and seed jobs, report throughput",
 	}
-	root.AddCommand(newInit(), newRun(), newToken())
+	root.AddCommand(newInit(), newRun(), newToken(), newReissue())
 	os.Exit(program.Main(root))
 }
 
@@ -31,8 +31,9 @@ func newInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a new grid: its keys, certificates and limits file",
-		Long: "Make a new grid in the state folder. Back up *.pem and grid.json of it: with them the coordinator can be\n" +
-			"put back. root-key.pem may be moved away: only a new issuing key needs it.",
+		Long: "Make a new grid in the state folder. Back up key.pem, issuing.pem and root.pem of it: in an empty folder\n" +
+			"gridcoordinator run puts the coordinator back from these three. Move root-key.pem to a safe place: only\n" +
+			"gridcoordinator reissue needs it.",
 		Example: "  gridcoordinator init --state /var/lib/idlegrid/coordinator",
 		Args:    cobra.NoArgs,
 	}
@@ -58,7 +59,7 @@ func newRun() *cobra.Command {
 		Example: "  gridcoordinator run --listen :7745 --metrics 127.0.0.1:9745",
 		Args:    cobra.NoArgs,
 	}
-	state, log := program.StateFlag(cmd, "coordinator"), program.LogFlags(cmd)
+	state, log, join := program.StateFlag(cmd, "coordinator"), program.LogFlags(cmd), program.JoinFlag(cmd)
 	listen := cmd.Flags().String("listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
 	advertise := cmd.Flags().String("advertise", "", "IP:port that others reach the coordinator at (default: where it listens)")
 	metrics := cmd.Flags().String("metrics", "", "host:port of the page for Prometheus, plain HTTP (default: none)")
@@ -68,6 +69,9 @@ func newRun() *cobra.Command {
 			return err
 		}
 		o := coordinator.Options{State: *state, Advertise: *advertise, Log: logger}
+		if o.Join, err = join(); err != nil {
+			return err
+		}
 		if _, err := os.Stat(*state); err != nil {
 			return jobs.WithHint(jobs.Errorf(jobs.NotFound, "state folder: %w", err), "make a grid first: gridcoordinator init --state %s", *state)
 		}
@@ -86,6 +90,40 @@ func newRun() *cobra.Command {
 		return errors.Join(c.Run(cmd.Context()), c.Close())
 	}
 	return cmd
+}
+
+func newReissue() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reissue",
+		Short: "Replace the issuing key: before it ends, or when somebody else has it",
+		Long: "Make a new issuing key and certificate, signed by the root's key, and a certificate of the coordinator by it.\n" +
+			"root-key.pem must be in the state folder for the time of this command. Machines and people keep their\n" +
+			"certificates until they renew them; tokens that were not used are void. Back up issuing.pem again.",
+		Example: "  gridcoordinator reissue --state /var/lib/idlegrid/coordinator",
+		Args:    cobra.NoArgs,
+	}
+	state := program.StateFlag(cmd, "coordinator")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		dir, err := openState(*state)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(coordinator.Reissue(dir), dir.Close()); err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), "made a new issuing key; back up issuing.pem, move root-key.pem away, and restart the coordinator if it runs")
+		return nil
+	}
+	return cmd
+}
+
+// openState opens the folder of a coordinator that exists.
+func openState(path string) (*os.Root, error) {
+	dir, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, jobs.WithHint(jobs.Errorf(jobs.NotFound, "state folder: %w", err), "run this where the coordinator's state folder is, or name it with --state")
+	}
+	return dir, nil
 }
 
 type tokenFlags struct {
@@ -114,9 +152,9 @@ func newToken() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		dir, err := os.OpenRoot(*state)
+		dir, err := openState(*state)
 		if err != nil {
-			return jobs.WithHint(jobs.Errorf(jobs.NotFound, "state folder: %w", err), "run this where the coordinator's state folder is")
+			return err
 		}
 		text, err := f.mint(dir, spec)
 		if err := errors.Join(err, dir.Close()); err != nil {
@@ -151,7 +189,8 @@ func (f *tokenFlags) mint(dir *os.Root, spec identity.TokenSpec) (string, error)
 	if len(spec.Addresses) == 0 {
 		a, err := node.LoadAddresses(dir)
 		if err != nil {
-			return "", jobs.WithHint(err, "start the coordinator first, or name where newcomers find it with --address host:port")
+			return "", jobs.WithHint(jobs.Errorf(jobs.KindOf(err), "the coordinator does not run, and where newcomers will find it was not said: %w", err),
+				"start it with gridcoordinator run, or name where it will listen with --address host:port")
 		}
 		spec.Addresses = []string{a.Grid}
 	}

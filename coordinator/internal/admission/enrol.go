@@ -27,6 +27,8 @@ type Options struct {
 	Blobs      blobs.Store
 	Members    func() []peer.Member
 	GossipKeys [][]byte
+	// TokensSince is when the list of used tokens began to be kept: none of before is taken. Zero: with the grid.
+	TokensSince time.Time
 	// Seed hands a job to agents and returns to how many; fresh: it was admitted just now.
 	Seed func(ctx context.Context, job jobs.JobID, fresh bool) int
 	Log  *slog.Logger
@@ -95,6 +97,10 @@ func (s *Service) roomForAgent() error {
 
 // redeem notes a token as used, once, and forgets those that have expired.
 func (s *Service) redeem(t identity.Token, now time.Time) error {
+	if t.Minted.Before(s.o.TokensSince) {
+		return jobs.WithHint(jobs.Errorf(jobs.Denied, "this token is older than the coordinator's disk, which was restored on %s: "+
+			"whether it was used is not known", s.o.TokensSince.Format(time.DateTime)), "ask the operator for a new one: `gridcoordinator token`")
+	}
 	return s.o.Store.DB().Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketTokens)
 		if b.Get([]byte(t.ID)) != nil {

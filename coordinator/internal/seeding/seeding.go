@@ -181,7 +181,7 @@ func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int
 	if !slices.ContainsFunc(members, peer.Member.Eligible) {
 		return 0, nil
 	}
-	all, err := s.blobsOf(job)
+	all, err := s.blobsOf(job, fresh)
 	if err != nil {
 		return 0, err
 	}
@@ -207,11 +207,20 @@ func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int
 	return s.push(ctx, job, stewards, fresh)
 }
 
-// blobsOf lists all blobs of a job, the files of its input list included.
-func (s *Seeder) blobsOf(job records.Job) ([]jobs.Blob, error) {
+// blobsOf lists the blobs of a job that are to be handed over, the files of its input list included: all, or those
+// that are here, where this coordinator has lost its disk and knows the job from the pool, which has its blobs.
+func (s *Seeder) blobsOf(job records.Job, fresh bool) ([]jobs.Blob, error) {
+	all, err := s.named(job, fresh)
+	if fresh {
+		return all, err
+	}
+	return slices.DeleteFunc(all, func(b jobs.Blob) bool { return !s.o.Blobs.Holds(job.ID, b.Digest) }), err
+}
+
+func (s *Seeder) named(job records.Job, fresh bool) ([]jobs.Blob, error) {
 	all := job.Manifest.Blobs()
 	in := job.Manifest.Inputs
-	if in.IsZero() {
+	if in.IsZero() || !fresh && !s.o.Blobs.Holds(job.ID, in.Digest) {
 		return all, nil
 	}
 	r, _, err := s.o.Blobs.Open(in.Digest)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -206,7 +207,14 @@ func TestRun(t *testing.T) {
 		s := newScene(t, 2)
 		agents := s.Agents()
 		s.SetAgents(nil)
-		known := s.Admit("known", nil)
+		known, lost := s.Admit("known", nil), s.withInputs(t)
+		program := []byte("program")
+		if err := s.blobs.Put(known.ID, known.Manifest.Program, bytes.NewReader(program)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.blobs.Forget(lost.ID); err != nil { // as with the disk
+			t.Fatal(err)
+		}
 		stop := s.start()
 		synctest.Wait()
 		s.seed(t, s.Admit("new", func(m *manifest.Manifest) { m.Program.Size = 8 }), 0)
@@ -223,8 +231,15 @@ func TestRun(t *testing.T) {
 		if blob < 0 || fresh < blob || len(s.pushed["fresh"]) != 2 || !slices.Contains(s.steps, "blob 7 to 2, 2 needed") {
 			t.Errorf("steps %q, fresh to %d agents", s.steps, len(s.pushed["fresh"]))
 		}
-		if n := s.seeder.Seed(t.Context(), known.ID, false); n != 2 {
-			t.Errorf("the known job was handed over to %d", n)
+		for _, id := range []jobs.JobID{known.ID, lost.ID} {
+			if n := s.seeder.Seed(t.Context(), id, false); n != 2 {
+				t.Errorf("a job that was known was handed over to %d", n)
+			}
+		}
+		for _, step := range s.steps {
+			if strings.Contains(step, "blob") && !strings.Contains(step, "blob 7") && !strings.Contains(step, "blob 8") {
+				t.Errorf("%s, which is not here", step)
+			}
 		}
 	})
 }
