@@ -26,6 +26,7 @@ const recordsFile = "records.db" // in a state folder
 type Machine struct {
 	IP    string
 	State string
+	Join  []string // addresses that it is told to join by
 
 	grid  *Grid
 	heard heard
@@ -123,7 +124,7 @@ func (m *Machine) Start() {
 
 func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	if m == m.grid.Coordinator {
-		return coordinator.New(coordinator.Options{State: m.State, Network: network, Log: log})
+		return coordinator.New(coordinator.Options{State: m.State, Network: network, Join: m.Join, Log: log})
 	}
 	var err error
 	m.agent, err = agent.New(agent.Options{
