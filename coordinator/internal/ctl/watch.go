@@ -24,10 +24,11 @@ func newWatchCommand(a *app) *cobra.Command {
 		Use:   "watch [JOB...]",
 		Short: "Watch jobs until they are done",
 		Long: "watch shows how far jobs are, all of yours if none is named, until no unit of them is open: on a terminal as\n" +
-			"a table that is drawn anew, else, and with -o json, a line whenever something changed. It ends with exit\n" +
-			"code 0 if every unit was accepted, with 3 if not, and with 124 by --timeout. Ctrl-C ends the watching\n" +
-			"with exit code 0; the jobs go on.",
-		Example: "  gridctl watch tour",
+			"a table that is drawn anew, else a line whenever something changed. So does -o json, and -o yaml with a\n" +
+			"document each; -o name gives the ID of each job that is over. It ends with exit code 0 if every unit was\n" +
+			"accepted, with 3 if not, and with 124 by --timeout. Ctrl-C ends the watching with exit code 0; the jobs\n" +
+			"go on.",
+		Example: "  gridctl watch tour\n  gridctl watch -o name | xargs -n1 gridctl results",
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.watch(cmd.Context(), args, timeout) },
 	}
 	addTimeout(cmd, &timeout)
@@ -39,10 +40,7 @@ func (a *app) watch(ctx context.Context, names []string, timeout time.Duration) 
 	if err := checkTimeout(timeout); err != nil {
 		return err
 	}
-	show, end, err := a.watcher()
-	if err != nil {
-		return err
-	}
+	show, end := a.watcher()
 	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
 	defer func() { err = because(ctx, err) }()
@@ -82,22 +80,44 @@ func (a *app) unwatched(ctx context.Context, err error) error {
 }
 
 // watcher returns how the state of jobs is shown, and what ends the showing.
-func (a *app) watcher() (show func([]jobStatus) error, end func() error, err error) {
+func (a *app) watcher() (show func([]jobStatus) error, end func() error) {
 	none := func() error { return nil }
 	switch {
 	case a.format == formatJSON:
-		return changes(json.NewEncoder(a.stdout).Encode), none, nil
-	case a.isDocument():
-		return nil, nil, jobs.Errorf(jobs.Invalid, "-o %s: watch has %s and %s", a.format, formatTable, formatJSON)
+		return changes(json.NewEncoder(a.stdout).Encode), none
+	case a.format == formatYAML:
+		return changes(func(v any) error {
+			_, err := fmt.Fprintln(a.stdout, "---")
+			return errors.Join(err, showYAML(a.stdout, v))
+		}), none
+	case a.format == formatName:
+		return namesOfOver(a.stdout), none
 	case isTerminal(a.stdout):
 		s := newScreen(a.stdout)
-		return s.show, s.end, nil
+		return s.show, s.end
 	}
 	w := a.stdout
 	return changes(func(v any) error {
 		_, err := fmt.Fprintln(w, v.(*jobStatus))
 		return err
-	}), none, nil
+	}), none
+}
+
+// namesOfOver returns a function that writes the ID of each job once it is over.
+func namesOfOver(w io.Writer) func([]jobStatus) error {
+	written := map[jobs.JobID]bool{}
+	return func(all []jobStatus) error {
+		for _, s := range all {
+			if !s.over() || written[s.id] {
+				continue
+			}
+			written[s.id] = true
+			if _, err := fmt.Fprintln(w, s.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // changes returns a function that hands on the states which are not what they were.
