@@ -1,10 +1,13 @@
 package e2e_test
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"idlegrid/agent/peer"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 )
@@ -74,15 +77,24 @@ func (g *grid) allReports(id jobs.JobID) map[jobs.Digest]*record.Report {
 	return all
 }
 
-// TestAgentKilled kills one of three agents while it works.
+// TestAgentKilled kills one of three agents halfway through a job, while it holds units that another lent it.
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
 	g := newGrid(t, always, always, always)
 	job := g.job("killed", 40, 200e6, "")
 	g.must("gridctl", "run", job, "-d", "local")
 	id := g.submit(job)
-	g.untilWorked(id, g.agents[0])
-	g.agents[0].kill()
+	stewards := peer.Stewards(jobs.ShardID{Job: id}, g.members(g.agents[0]))
+	first, victim := g.agent(stewards[0].ID), g.agent(stewards[2].ID)
+	holds := func() bool {
+		return slices.ContainsFunc(g.summary(first, id).GetLessees(), func(l []byte) bool { return bytes.Equal(l, stewards[2].ID[:]) })
+	}
+	g.untilWorked(id, victim)
+	g.until("the victim holds units", holds)
+	victim.kill()
+	if s := g.summary(first, id); !victim.wasKilled() || !holds() || s.GetOpen() == 0 || s.GetAccepted() == 0 {
+		t.Errorf("at the kill the victim held no units, or the job was not halfway: %v", s)
+	}
 	g.must("gridctl", "results", id.String(), "--wait", "-d", "results")
 	g.sameUnits("results", "local")
 }
@@ -119,6 +131,9 @@ func TestPowerCut(t *testing.T) {
 	kept := g.allReports(id)
 	for _, a := range g.agents {
 		a.kill()
+	}
+	if rows := g.units("before"); !slices.ContainsFunc(rows, func(r row) bool { return r.Status == "open" }) {
+		t.Error("the job was done before the power cut")
 	}
 	for _, a := range g.agents {
 		a.start()

@@ -160,6 +160,13 @@ func watchMemory(g *grid, a *daemon) *memory {
 // look reads what the system says of a process and its children.
 func (m *memory) look(pid int) {
 	m.agent = max(m.agent, peakOf(pid))
+	for _, child := range childrenOf(pid) {
+		m.child = max(m.child, peakOf(child))
+	}
+}
+
+// childrenOf returns the children of a process; Linux tells of them.
+func childrenOf(pid int) (children []int) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		panic(err) // a bad pattern
@@ -171,10 +178,11 @@ func (m *memory) look(pid int) {
 		}
 		for _, child := range strings.Fields(string(text)) {
 			if n, err := strconv.Atoi(child); err == nil {
-				m.child = max(m.child, peakOf(n))
+				children = append(children, n)
 			}
 		}
 	}
+	return children
 }
 
 // peakOf returns the most memory that a process had so far, in MiB; 0 when it has ended.

@@ -83,6 +83,18 @@ func (g *grid) idOf(a *daemon) jobs.AgentID {
 	return id
 }
 
+// agent returns the agent with an ID, which runs.
+func (g *grid) agent(id jobs.AgentID) *daemon {
+	g.t.Helper()
+	for _, a := range g.agents {
+		if g.idOf(a) == id {
+			return a
+		}
+	}
+	g.t.Fatalf("no agent %s runs", id)
+	return nil
+}
+
 // awaitEligible waits until the coordinator and all agents know n agents that may keep records.
 func (g *grid) awaitEligible(n int) {
 	g.t.Helper()
