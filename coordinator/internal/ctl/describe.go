@@ -14,8 +14,12 @@ import (
 	"idlegrid/jobs/manifest"
 )
 
-// maxShards bounds the shards that describe shows one by one.
-const maxShards = 64
+const (
+	// maxShards bounds the shards that describe shows one by one.
+	maxShards = 64
+	// inputsTimeout bounds the search for the list of inputs, which after a job's end nobody may have.
+	inputsTimeout = 10 * time.Second
+)
 
 func newDescribeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -165,6 +169,8 @@ func (v *manifestView) addInputs(ctx context.Context, g *grid, job records.Job) 
 	if list.Size > manifest.MaxInputList {
 		return jobs.Errorf(jobs.Invalid, "their list has %d bytes, expected at most %d", list.Size, manifest.MaxInputList)
 	}
+	ctx, cancel := context.WithTimeout(ctx, inputsTimeout)
+	defer cancel()
 	if err := g.fetchBlob(ctx, job.ID, list, ledger.ReportRef{}); err != nil {
 		return err
 	}
