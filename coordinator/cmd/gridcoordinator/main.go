@@ -18,13 +18,16 @@ import (
 	"idlegrid/jobs"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+// run runs a command and returns the exit code.
+func run() int {
 	root := &cobra.Command{
 		Use:   "gridcoordinator",
 		Short: "Enrol machines, admit and seed jobs, report throughput",
 	}
 	root.AddCommand(newInit(), newRun(), newToken(), newReissue())
-	os.Exit(program.Main(root))
+	return program.Main(root)
 }
 
 func newInit() *cobra.Command {
