@@ -137,6 +137,9 @@ func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, no
 		s.empty = 0
 	} else if wanted {
 		s.askAt = now.Add(s.pause(reply))
+		if s.wokenAt.After(s.askedAt) {
+			s.askAt = earlier(s.askAt, s.wokenAt) // the answer may be older than the wake
+		}
 	}
 	w.doubt(s, reply, now)
 }

@@ -84,13 +84,23 @@ func (w *Worker) flushDue(now time.Time) bool {
 	return len(w.finished) > 0 && w.flushes < maxFlushes && !now.Before(w.flushTime())
 }
 
-// flushTime is when what is finished shall be packed.
+// flushTime is when what is finished shall be packed: at once where nothing is at hand that could go with it.
 func (w *Worker) flushTime() time.Time {
 	at := w.oldest.Add(flushAfter)
-	if len(w.finished) >= flushParts || w.bytes >= flushBytes {
+	if len(w.finished) >= flushParts || w.bytes >= flushBytes || w.outOfWork() {
 		at = w.oldest
 	}
 	return later(at, w.flushRest)
+}
+
+// outOfWork reports whether nothing runs, waits for a slot, or is on its way from a steward.
+func (w *Worker) outOfWork() bool {
+	for _, s := range w.shards {
+		if len(s.queue) > 0 || s.asking && s.wanting {
+			return false
+		}
+	}
+	return len(w.running) == 0
 }
 
 // take removes finished parts of one shard, at most a report's worth.

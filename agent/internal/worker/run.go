@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"idlegrid/agent/executor"
@@ -143,39 +144,91 @@ func (w *Worker) fetch(ctx context.Context, job jobs.JobID, b jobs.Blob) (string
 	return w.o.Dir.Path(b.Digest)
 }
 
-// start runs one unit in a slot.
-func (w *Worker) start(ctx context.Context, t task, p *program, now time.Time) {
+// start runs units of one shard in a slot.
+func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.Time) {
 	if p.failure.Failed() {
-		w.endedWith(t, executor.Result{Failure: p.failure}, now)
+		for _, t := range tasks {
+			none := record.Outcome{}
+			w.endedWith(t, result{Result: executor.Result{Failure: p.failure}, outcome: none.Encode()}, now)
+		}
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // stop cancels it, with a cause
-	r := &run{task: t, program: p, since: now, cancel: cancel}
-	w.running[r] = struct{}{}
-	job, m, ready := t.bundle.shard.id.Job, t.bundle.shard.job.Manifest, p.ready
-	args, env := m.Command(t.unit)
-	unit := &executor.Unit{
-		Args: args, Env: env, Seed: manifest.Seed(p.identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
+	r := &run{shard: tasks[0].bundle.shard, program: p, since: now, cancel: cancel, todo: make(chan task, len(tasks))}
+	r.current.Store(&tasks[0])
+	for _, t := range tasks {
+		r.todo <- t
 	}
+	close(r.todo)
+	w.running[r] = struct{}{}
+	ready, identity := p.ready, p.identity
 	w.spawn(func() event {
 		defer cancel(nil)
-		result, err := w.o.Runner.Run(ctx, ready, unit)
+		ran := w.work(ctx, r, ready, identity)
 		stopped := ctx.Err() != nil
 		return func(now time.Time) {
 			delete(w.running, r)
-			switch {
-			case t.bundle.dropped:
-			case err == nil:
-				if p.unit == 0 {
-					w.log.Debug("first unit ended", "job", job)
-				}
-				p.measure(result.Times.Wall)
-				w.endedWith(t, result, now)
-			case !stopped:
-				w.fault(job, "cannot run a unit", err, now)
-			}
+			w.ran(r, ran, stopped, now)
 		}
 	})
+}
+
+// result is what became of a unit.
+type result struct {
+	task
+	executor.Result
+	outcome []byte // encoded
+	err     error  // it was not run, or not to its end
+}
+
+// work runs a slot's units, until one cannot be run, they take long or leave
+// much, or the job is over.
+func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, identity jobs.Digest) (ran []result) {
+	m := r.shard.job.Manifest
+	size, began := 0, time.Now()
+	for t := range r.todo {
+		r.current.Store(&t)
+		args, env := m.Command(t.unit)
+		got := result{task: t}
+		got.Result, got.err = w.o.Runner.Run(ctx, ready, &executor.Unit{
+			Args: args, Env: env, Seed: manifest.Seed(identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
+		})
+		if got.err == nil {
+			got.outcome = got.Outcome.Encode()
+			got.Outcome = record.Outcome{} // its bytes are in outcome
+		}
+		ran = append(ran, got)
+		size += len(got.outcome)
+		if got.err != nil || size >= flushBytes || time.Since(began) >= sliceLong || w.o.Runnable(r.shard.id.Job) != nil {
+			break
+		}
+	}
+	return ran
+}
+
+// ran takes what became of a slot's units. Those that were not run wait for a slot again.
+func (w *Worker) ran(r *run, ran []result, stopped bool, now time.Time) {
+	left := r.left()
+	var fault error
+	for _, got := range ran {
+		switch {
+		case got.bundle.dropped:
+		case got.err == nil:
+			if r.program.unit == 0 {
+				w.log.Debug("first unit ended", "job", r.shard.id.Job)
+			}
+			r.program.measure(got.Times.Wall)
+			w.endedWith(got.task, got, now)
+		case stopped:
+			left = slices.Insert(left, 0, got.task) // another unit was to be stopped, and had just ended
+		default:
+			fault = got.err
+		}
+	}
+	w.requeue(r.shard, left)
+	if fault != nil {
+		w.fault(r.shard.id.Job, "cannot run a unit", fault, now)
+	}
 }
 
 // measure takes a unit's time into the moving average, which is never zero then.
@@ -186,11 +239,10 @@ func (p *program) measure(wall time.Duration) {
 	p.unit = max(time.Microsecond, p.unit+(wall-p.unit)/8)
 }
 
-func (w *Worker) endedWith(t task, r executor.Result, now time.Time) {
-	outcome := r.Outcome.Encode()
+func (w *Worker) endedWith(t task, r result, now time.Time) {
 	w.ended(t.bundle, record.UnitReport{
-		Unit: t.unit, Outcome: jobs.DigestOf(outcome), Failure: r.Failure, Times: r.Times,
-	}, outcome, now)
+		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times,
+	}, r.outcome, now)
 	if r.Failure.Failed() {
 		w.log.Info("unit failed", "unit", jobs.UnitID{Job: t.bundle.shard.id.Job, Unit: t.unit}, "failure", firstLine(r.Failure.String()))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"idlegrid/agent/executor"
@@ -66,6 +67,7 @@ type shard struct {
 	wanting   bool // it asks for work
 	askedAt   time.Time
 	askAt     time.Time // ask for work not before, unless woken
+	wokenAt   time.Time // when a wake last let it ask, or will
 	restUntil time.Time // ask for work not before, even if woken: this agent failed
 	fault     string    // how
 	retryAt   time.Time // say nothing before: the last exchange failed
@@ -107,12 +109,22 @@ type task struct {
 	unit   uint64
 }
 
-// run is a unit in a slot.
+// run is a unit in a slot, or a few short ones, one after the other.
 type run struct {
-	task
+	shard   *shard
 	program *program
 	since   time.Time
 	cancel  context.CancelCauseFunc
+	todo    chan task            // not begun; closed, so that the slot and the worker take from it until it is empty
+	current atomic.Pointer[task] // begun last
+}
+
+// left takes what is not begun.
+func (r *run) left() (tasks []task) {
+	for t := range r.todo {
+		tasks = append(tasks, t)
+	}
+	return tasks
 }
 
 // program is what a job needs on this agent before a unit can start.
@@ -238,10 +250,17 @@ func (s *state) drop(sh *shard, number uint64) {
 	s.cancelDropped(errDropped)
 }
 
-// cancelDropped stops the units whose bundles are no longer held.
+// requeue puts units that a slot did not run before those that wait, unless they are no longer held.
+func (s *state) requeue(sh *shard, tasks []task) {
+	tasks = slices.DeleteFunc(tasks, func(t task) bool { return t.bundle.dropped })
+	sh.queue = append(tasks, sh.queue...)
+}
+
+// cancelDropped stops the units whose bundles are no longer held, and lets none of them begin.
 func (s *state) cancelDropped(cause error) {
 	for r := range s.running {
-		if r.bundle.dropped {
+		s.requeue(r.shard, r.left())
+		if r.current.Load().bundle.dropped {
 			r.cancel(cause)
 		}
 	}

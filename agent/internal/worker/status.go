@@ -64,7 +64,7 @@ func (w *Worker) SetLeaving(ctx context.Context, leaving bool) error {
 func (w *Worker) status(now time.Time) Status {
 	s := Status{Slots: w.o.Slots, Unkept: w.backlog}
 	for r := range w.running {
-		s.Running = append(s.Running, Running{Job: r.bundle.shard.job, Unit: r.unit, Since: r.since})
+		s.Running = append(s.Running, Running{Job: r.shard.job, Unit: r.current.Load().unit, Since: r.since})
 	}
 	slices.SortFunc(s.Running, func(a, b Running) int { return a.Since.Compare(b.Since) })
 	for _, sh := range w.shards {

@@ -13,8 +13,8 @@ const (
 	// maxBacklog bounds the bytes that wait to be packed or kept; above it no unit starts.
 	maxBacklog = 256 << 20
 	// lowWater is how much work is left when the worker asks for more, so that slots never wait for an
-	// answer.
-	lowWater = time.Second
+	// answer. At the end of a job it is how much longer than others an agent may work, so it is short.
+	lowWater = 250 * time.Millisecond
 	// patience is how long the worker waits for one steward before it asks for another shard's work.
 	patience = time.Second
 	// askEvery spaces questions to a steward that has nothing, and askEmpty those to one that says that
@@ -22,10 +22,16 @@ const (
 	askEvery = 15 * time.Second
 	askEmpty = 2 * time.Minute
 	// minAsk spaces exchanges for one shard, tellAfter those that only tell what is no longer held, and
-	// wakeEvery those that follow wakes.
+	// wakeEvery those that follow wakes: the first is followed at once, for a job may be opened for lending
+	// just after an agent asked in vain.
 	minAsk    = 20 * time.Millisecond
 	tellAfter = 200 * time.Millisecond
 	wakeEvery = 500 * time.Millisecond
+	// sliceWork is how much work of short units a slot takes at once, sliceUnits how many of them at most, and
+	// after sliceLong it begins no other of them.
+	sliceWork  = 10 * time.Millisecond
+	sliceUnits = 100
+	sliceLong  = 100 * time.Millisecond
 	// refreshEvery is how often the worker looks for live jobs at most, unless it is woken.
 	refreshEvery = time.Second
 	// maxHeld bounds the bundles held of one shard, well below what a steward takes for a lie.
@@ -40,6 +46,7 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 		w.refresh(now)
 	}
 	w.checkStore(now)
+	w.takeBack(now)
 	w.startUnits(ctx, now)
 	if w.backlog >= maxBacklog {
 		w.finishAll(now) // no unit starts that could end their bundles
@@ -79,12 +86,15 @@ func (w *Worker) refresh(now time.Time) {
 }
 
 // woken lets the worker look at a job at once.
-func (w *Worker) woken(job jobs.JobID) {
+func (w *Worker) woken(job jobs.JobID, now time.Time) {
 	w.refreshAt = time.Time{}
 	for id, s := range w.shards {
-		if id.Job == job {
-			s.empty = 0
-			s.askAt = earlier(s.askAt, s.askedAt.Add(wakeEvery))
+		if id.Job != job {
+			continue
+		}
+		s.empty = 0
+		if at := later(now, s.wokenAt.Add(wakeEvery)); at.Before(s.askAt) || s.asking && !s.wokenAt.After(s.askedAt) {
+			s.askAt, s.wokenAt = at, at
 		}
 	}
 }
@@ -97,9 +107,28 @@ func (w *Worker) startUnits(ctx context.Context, now time.Time) {
 		}
 		p := w.prepare(ctx, s)
 		for w.mayStart(s, now) && len(w.running) < w.o.Slots && len(s.queue) > 0 && w.backlog < maxBacklog {
-			t := s.queue[0]
-			s.queue = s.queue[1:]
-			w.start(ctx, t, p, now)
+			n := w.together(len(s.queue), p)
+			tasks := s.queue[:n]
+			s.queue = s.queue[n:]
+			w.start(ctx, tasks, p, now)
+		}
+	}
+}
+
+// together returns how many units of a queue a slot takes at once. Short ones share the way to the slot and back,
+// which costs more than they do.
+func (w *Worker) together(queued int, p *program) int {
+	if p.unit == 0 {
+		return 1
+	}
+	return max(1, min(int(sliceWork/max(p.unit, sliceWork/sliceUnits)), queued/(2*w.o.Slots)))
+}
+
+// takeBack lets other slots have the units that wait behind one that turns out to be long.
+func (w *Worker) takeBack(now time.Time) {
+	for r := range w.running {
+		if now.Sub(r.since) >= sliceLong {
+			w.requeue(r.shard, r.left())
 		}
 	}
 }
@@ -188,7 +217,7 @@ func (w *Worker) supply(now time.Time) time.Duration {
 	soonest := forever
 	for r := range w.running {
 		if r.program.unit > 0 {
-			soonest = min(soonest, max(0, r.program.unit-now.Sub(r.since)))
+			soonest = min(soonest, max(0, time.Duration(1+len(r.todo))*r.program.unit-now.Sub(r.since)))
 		}
 	}
 	if soonest == forever || work == forever {
@@ -224,6 +253,11 @@ func (w *Worker) nextLook(now time.Time) time.Duration {
 	}
 	if supply := w.supply(now); !hungry && supply >= lowWater && supply-lowWater < askEvery {
 		next = earlier(next, now.Add(supply-lowWater+1))
+	}
+	for r := range w.running {
+		if len(r.todo) > 0 {
+			next = earlier(next, r.since.Add(sliceLong))
+		}
 	}
 	if len(w.finished) > 0 && w.flushes < maxFlushes {
 		next = earlier(next, w.flushTime())

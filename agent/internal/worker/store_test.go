@@ -59,7 +59,7 @@ func TestNothingCanBeStored(t *testing.T) {
 			d.lend(1, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			for range 2 { // the running one
-				u := d.s.queue[0]
+				u := d.s.queue[:1]
 				d.s.queue = d.s.queue[1:]
 				d.start(ctx, u, d.programs[d.s.id.Job], d.now)
 			}

@@ -119,7 +119,7 @@ func (w *Worker) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-timer.C:
 		case job := <-w.wakes:
-			w.woken(job)
+			w.woken(job, time.Now())
 		case e := <-w.events:
 			e(time.Now())
 		}
@@ -140,7 +140,7 @@ func (w *Worker) drain(ctx context.Context) {
 		case e := <-w.events:
 			e(time.Now())
 		case job := <-w.wakes:
-			w.woken(job)
+			w.woken(job, time.Now())
 		default:
 			return
 		}

@@ -219,7 +219,7 @@ func TestFaultRests(t *testing.T) {
 	d := newDesk(10, 1)
 	d.lend(0, 4)
 	d.fault(d.s.id.Job, "test", errors.New("disk"), d.now)
-	d.woken(d.s.id.Job)
+	d.woken(d.s.id.Job, d.now)
 	if due := d.workDue(d.s, d.now); due.Before(d.now.Add(restAfterFault)) {
 		t.Errorf("asks again after %s", due.Sub(d.now))
 	}
