@@ -203,3 +203,30 @@ func (l *Ledger) openFailures(bundle uint64) func(yield func(*entry) bool) {
 		}
 	}
 }
+
+// Try is what one report says of a unit.
+type Try struct {
+	Outcome jobs.Digest  // of a failed unit, of what it wrote; may be zero
+	Failure jobs.Failure // zero: the unit succeeded
+	From    ReportRef
+}
+
+// Tries returns all that was reported of a unit, in the order of attempts.
+func (l *Ledger) Tries(unit uint64) []Try {
+	i, ok := l.terms.index(unit)
+	if !ok {
+		return nil
+	}
+	var tries []Try
+	for _, e := range l.bundles[i].of(unit) {
+		if e.report.author.revoked {
+			continue
+		}
+		t := Try{Outcome: e.outcome, From: e.ref()}
+		if e.failure != nil {
+			t.Failure = *e.failure
+		}
+		tries = append(tries, t)
+	}
+	return tries
+}

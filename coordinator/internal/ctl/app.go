@@ -67,7 +67,7 @@ func newRoot(a *app) *cobra.Command {
 	addGroups(root, []group{
 		{"Jobs on the grid", []*cobra.Command{
 			newSubmitCommand(a), newStatusCommand(a), newDescribeCommand(a), newWatchCommand(a), newWaitCommand(a),
-			newResultsCommand(a), newCancelCommand(a),
+			newResultsCommand(a), newLogsCommand(a), newCancelCommand(a),
 		}},
 		{"Jobs on this machine", []*cobra.Command{newValidateCommand(a), newRunCommand(a)}},
 		{"The grid", []*cobra.Command{newLoginCommand(a), newContextCommand(a), newNodesCommand(a)}},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,9 +11,6 @@ import (
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 )
-
-// cancelTimeout bounds the telling of the agents about one job.
-const cancelTimeout = time.Minute
 
 func newCancelCommand(a *app) *cobra.Command {
 	var yes bool
@@ -77,8 +73,6 @@ func (a *app) cancelJob(ctx context.Context, g *grid, job records.Job, s jobStat
 			return nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
-	defer cancel()
 	t, err := g.tell(ctx, job, record.TypeCancel, (&record.Cancel{Job: job.ID}).Encode())
 	if err != nil {
 		return jobs.WithHint(fmt.Errorf("cancel %s: %w", name, err), "say it again: gridctl cancel %s", job.ID.Short())

@@ -25,9 +25,9 @@ func TestGridScripts(t *testing.T) {
 	testscript.Run(t, gridParams(t, ctl.NewGrid(t), testscript.Params{Dir: filepath.Join("testdata", "grid")}))
 }
 
-// TestCoordinatorOff runs the scripts that stop the coordinator: each has a grid of its own.
-func TestCoordinatorOff(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("testdata", "off", "*.txtar"))
+// TestScriptsWithAGridEach runs the scripts that change the grid, such as by stopping the coordinator.
+func TestScriptsWithAGridEach(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "alone", "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
@@ -52,6 +52,7 @@ func gridParams(t *testing.T, grid *ctl.OneGrid, p testscript.Params) testscript
 	p.RequireExplicitExec, p.RequireUniqueNames = true, true
 	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
 		"setenv": setenv, "coordinator": coordinatorCommand(grid), "deadpeers": deadPeers,
+		"forget": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(grid.Forget()) },
 	}
 	p.Setup = func(env *testscript.Env) error {
 		env.Setenv("WASM", dir)
@@ -123,9 +124,9 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-// slow is a program that counts to 1.5 thousand million, for about a second.
+// slow is a program that counts to 300 million, for a tenth of a second or more.
 const slow = wasmHead + "\x03\x02\x01\x00" + wasmMemory + "\x07\x13\x02\x06_start\x00\x00\x06memory\x02\x00" +
-	"\x0a\x1d\x01\x1b\x01\x01\x7e\x42\x80\xde\xa0\xcb\x05\x21\x00\x03\x40\x20\x00\x42\x01\x7d\x22\x00\x42\x00\x52\x0d\x00\x0b\x0b"
+	"\x0a\x1d\x01\x1b\x01\x01\x7e\x42\x80\xc6\x86\x8f\x01\x21\x00\x03\x40\x20\x00\x42\x01\x7d\x22\x00\x42\x00\x52\x0d\x00\x0b\x0b"
 
 // speaker makes a program that writes both texts, of less than 64 bytes together, and then goes on with code.
 func speaker(stdout, stderr, code string) string {

@@ -204,6 +204,20 @@ func (g *OneGrid) addAgent(name string, pool *executor.Pool) *agent.Agent {
 	return a
 }
 
+// Forget takes all blobs away from all agents, as time does from jobs that have ended.
+func (g *OneGrid) Forget() error {
+	blobs, err := filepath.Glob(filepath.Join(g.dir, "agent*", "blobs", "*"))
+	if err == nil && len(blobs) == 0 {
+		err = errors.New("the agents have no blobs")
+	}
+	for _, name := range blobs {
+		if info, statErr := os.Stat(name); statErr == nil && info.Mode().IsRegular() {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return err
+}
+
 // Token mints a token of the grid.
 func (g *OneGrid) Token(grant identity.Grant, life time.Duration) string {
 	g.t.Helper()

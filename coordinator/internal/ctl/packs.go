@@ -49,7 +49,11 @@ func (g *grid) fetchPacks(ctx context.Context, job records.Job, folder *results.
 		have, whole := folder.Verified(n)
 		switch {
 		case u.From.Pack.IsZero():
-			folder.Note(results.Row{Unit: n, Status: u.Status})
+			row := results.Row{Unit: n, Status: u.Status}
+			if u.Status == ledger.Dead {
+				row.Reason = "it did not get done before the job ended"
+			}
+			folder.Note(row)
 		case whole && have == u.Outcome && !u.Failure.Failed():
 			folder.Note(results.Row{Unit: n, Status: u.Status, Digest: have})
 		default:
@@ -68,18 +72,15 @@ func (g *grid) fetchPacks(ctx context.Context, job records.Job, folder *results.
 
 // pack gets one pack and writes the wanted units of it.
 func (f *fetcher) pack(ctx context.Context, blob jobs.Blob, wanted []uint64) error {
-	if blob.Size < 0 || blob.Size > maxPack {
-		return f.skip(ctx, jobs.Errorf(jobs.Invalid, "pack of %d bytes, expected at most %d", blob.Size, maxPack), wanted)
-	}
-	if err := f.g.fetchBlob(ctx, f.job.ID, blob, f.units[wanted[0]].From); err != nil {
-		return f.skip(ctx, fmt.Errorf("fetch its pack: %w", err), wanted)
+	if err := f.g.copyPack(ctx, f.job.ID, f.units[wanted[0]].From); err != nil {
+		return f.skip(ctx, err, wanted)
 	}
 	weight := min(blob.Size, packMemory)
 	if err := f.memory.Acquire(ctx, weight); err != nil {
 		return err
 	}
 	defer f.memory.Release(weight)
-	pack, err := f.read(blob)
+	pack, err := f.g.readPack(blob)
 	if err != nil {
 		return f.skip(ctx, err, wanted)
 	}
@@ -93,13 +94,32 @@ func (f *fetcher) pack(ctx context.Context, blob jobs.Blob, wanted []uint64) err
 	return nil
 }
 
-// read opens a pack that was fetched.
-func (f *fetcher) read(blob jobs.Blob) (*record.Pack, error) {
-	data, err := f.g.readBlob(blob)
+// copyPack brings a report's pack here.
+func (g *grid) copyPack(ctx context.Context, job jobs.JobID, report ledger.ReportRef) error {
+	if size := report.Pack.Size; size < 0 || size > maxPack {
+		return jobs.Errorf(jobs.Invalid, "pack of %d bytes, expected at most %d", size, maxPack)
+	}
+	if err := g.fetchBlob(ctx, job, report.Pack, report); err != nil {
+		return fmt.Errorf("fetch its pack: %w", err)
+	}
+	return nil
+}
+
+// readPack opens a pack that was brought here, and removes the working copy.
+func (g *grid) readPack(blob jobs.Blob) (*record.Pack, error) {
+	data, err := g.readBlob(blob)
 	if err != nil {
 		return nil, err
 	}
 	return record.DecodePack(data)
+}
+
+// fetchPack is both.
+func (g *grid) fetchPack(ctx context.Context, job jobs.JobID, report ledger.ReportRef) (*record.Pack, error) {
+	if err := g.copyPack(ctx, job, report); err != nil {
+		return nil, err
+	}
+	return g.readPack(report.Pack)
 }
 
 // readBlob returns a blob that was fetched, and removes the working copy.

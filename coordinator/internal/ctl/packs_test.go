@@ -119,7 +119,7 @@ func TestBadPacksCostOnlyThemselves(t *testing.T) {
 	}
 	var out bytes.Buffer
 	a := &app{stderr: &out}
-	err := a.missingUnits(rows, resultsOptions{dir: "dir"}, p.job)
+	err := a.missingUnits(rows, resultsOptions{dir: "dir"}, p.job, "")
 	if exitCode(err) != exitIncomplete || !strings.HasPrefix(jobs.HintOf(err), "run it again") {
 		t.Errorf("%v with hint %q", err, jobs.HintOf(err))
 	}

@@ -23,20 +23,21 @@ type resultsOptions struct {
 	timeout time.Duration
 	partial bool
 	wait    bool
+	seal    sealing
 }
 
 func (o *resultsOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.dir, "dir", "d", "", "folder for the results (default NAME-results)")
-	f.DurationVar(&o.timeout, "timeout", 0, "end after this time, such as 90s, with exit code 124 (default never)")
+	addTimeout(cmd, &o.timeout)
 	f.BoolVar(&o.partial, "partial", false, "combine even if units are missing or failed")
 }
 
 func (o *resultsOptions) check() error {
-	if o.timeout < 0 {
-		return jobs.Errorf(jobs.Invalid, "--timeout %s: expected more than 0", o.timeout)
+	if o.partial && o.seal == sealNow {
+		return jobs.Errorf(jobs.Invalid, "--seal and --partial exclude each other: only a complete job is sealed")
 	}
-	return nil
+	return checkTimeout(o.timeout)
 }
 
 // again is the command that gets the job's results into the same folder.
@@ -53,17 +54,24 @@ func defaultDir(m *manifest.Manifest) string { return m.Name + "-results" }
 
 func newResultsCommand(a *app) *cobra.Command {
 	var o resultsOptions
+	var seal bool
 	cmd := &cobra.Command{
 		Use:   "results JOB",
 		Short: "Get a job's results from the agents that keep them",
 		Long: "results fetches what is finished of a job into a folder, and combines it when all units are accepted; what\n" +
 			"was combined is printed. Run again it fetches only what is missing. An incomplete job gives exit code 3,\n" +
-			"and everything that there is.",
-		Example: "  gridctl results tour -d results",
+			"and everything that there is.\n\n" +
+			"With --seal it tells the agents, once every unit is accepted and written and verified here, that they may\n" +
+			"forget the job; they do an hour later. On a terminal it asks whether to.",
+		Example: "  gridctl results tour -d results\n  gridctl results tour --wait --seal",
 		Args:    exactly("JOB"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.results(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.seal = sealingOf(cmd, seal, sealAsk)
+			return a.results(cmd.Context(), args[0], o)
+		},
 	}
 	o.flags(cmd)
+	cmd.Flags().BoolVar(&seal, sealFlag, false, "seal the job when all of it is here (default: ask on a terminal)")
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "wait until the job is done")
 	return cmd
 }
@@ -120,7 +128,7 @@ func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOpti
 	if err := errors.Join(fetchErr, folder.Save(), g.rule(ctx, job, units)); err != nil {
 		return jobs.WithHint(err, "run it again to go on: only what is missing is fetched")
 	}
-	incomplete := a.missingUnits(folder.Rows(), o, job)
+	incomplete := a.missingUnits(folder.Rows(), o, job, g.ended(job.ID, job.Manifest.Expires))
 	if job.Manifest.Combine != nil && incomplete != nil && !o.partial {
 		a.say("not combined: with --partial it would be, of what there is")
 	}
@@ -129,11 +137,16 @@ func (a *app) fetch(ctx context.Context, g *grid, job records.Job, o resultsOpti
 			return err
 		}
 	}
-	return incomplete
+	if incomplete != nil {
+		a.notSealed(g, job, o)
+		return incomplete
+	}
+	return a.seal(ctx, g, job, folder, o)
 }
 
-// missingUnits lists the units that are not accepted, and returns the error that they are.
-func (a *app) missingUnits(rows []results.Row, o resultsOptions, job records.Job) error {
+// missingUnits lists the units that are not accepted, and returns the error that they are. ended is the state of a
+// job that ended as a whole.
+func (a *app) missingUnits(rows []results.Row, o resultsOptions, job records.Job, ended string) error {
 	var failed, open, unwritten int
 	for _, row := range rows {
 		switch row.Status {
@@ -161,6 +174,12 @@ func (a *app) missingUnits(rows []results.Row, o resultsOptions, job records.Job
 	a.say("%d of %s accepted, results in %s", len(rows)-failed-open, count(len(rows), "unit"), o.dir)
 	err := jobs.Errorf(jobs.Internal, "job %s is not complete: %d of %s failed, %d open", job.ID.Short(), failed, count(len(rows), "unit"), open)
 	switch {
+	case ended != "" && unwritten > 0:
+		err = jobs.Errorf(jobs.Internal, "job %s is %s, and an hour later agents forget what it gave: %s cannot be fetched",
+			job.ID.Short(), ended, count(unwritten, "unit"))
+	case ended != "":
+		err = jobs.Errorf(jobs.Internal, "job %s is %s: %d of %s accepted", job.ID.Short(), ended,
+			len(rows)-failed-open, count(len(rows), "unit"))
 	case unwritten > 0:
 		err = jobs.WithHint(err, "run it again to go on: only what is missing is fetched")
 	case open > 0:
@@ -181,7 +200,7 @@ func (g *grid) units(ctx context.Context, job records.Job) ([]ledger.Unit, error
 		err := g.store.WithLedger(shard, func(l *ledger.Ledger) {
 			first, n := l.Units()
 			for u := first; u < first+n; u++ {
-				units = append(units, l.Unit(u, now))
+				units = append(units, beforeEnd(l.Unit(u, now)))
 			}
 		})
 		if err != nil {
@@ -189,6 +208,22 @@ func (g *grid) units(ctx context.Context, job records.Job) ([]ledger.Unit, error
 		}
 	}
 	return units, nil
+}
+
+// beforeEnd returns a unit as it was before its job ended as a whole, as far as there is more to say than that it
+// is dead.
+func beforeEnd(u ledger.Unit) ledger.Unit {
+	got := !u.From.Pack.IsZero() && !u.Failure.Failed()
+	switch {
+	case u.Status != ledger.Sealed && u.Status != ledger.Dead:
+	case got:
+		u.Status = ledger.Accepted
+	case u.Status == ledger.Sealed && u.Failure.Failed():
+		u.Status = ledger.Failed
+	case u.Status == ledger.Sealed:
+		u.Status = ledger.Open
+	}
+	return u
 }
 
 // rule makes what the submitter is about to see stay: where two runs of a unit gave different outcomes, the
@@ -200,7 +235,7 @@ func (g *grid) rule(ctx context.Context, job records.Job, units []ledger.Unit) e
 			ruled = append(ruled, record.RuledUnit{Unit: uint64(i), Outcome: u.Outcome})
 		}
 	}
-	if len(ruled) == 0 || job.Manifest.Submitter != g.id.ID() {
+	if len(ruled) == 0 || job.Manifest.Submitter != g.id.ID() || g.ended(job.ID, job.Manifest.Expires) != "" {
 		return nil
 	}
 	for part := range slices.Chunk(ruled, record.MaxRulingUnits) {
@@ -216,6 +251,9 @@ func (g *grid) rule(ctx context.Context, job records.Job, units []ledger.Unit) e
 func (a *app) combineFetched(ctx context.Context, g *grid, job records.Job, folder *results.Folder) (err error) {
 	c := job.Manifest.Combine
 	if err := g.fetchBlob(ctx, job.ID, c.Program, ledger.ReportRef{}); err != nil {
+		if r, ok := folder.ReadCombined(); ok && g.ended(job.ID, job.Manifest.Expires) == stateSealed {
+			return a.showCombined(folder, r) // The program is forgotten, and what it made of these units is here.
+		}
 		return fmt.Errorf("fetch the combine program: %w", err)
 	}
 	path, err := g.blobs.Path(c.Program.Digest)

@@ -254,6 +254,11 @@ func (a *app) combine(ctx context.Context, pool results.Pool, folder *results.Fo
 	if err != nil {
 		return err
 	}
+	return a.showCombined(folder, r)
+}
+
+// showCombined prints what was made of the results.
+func (a *app) showCombined(folder *results.Folder, r *results.Result) error {
 	if a.isDocument() {
 		r.Outcome.Stdout = nil
 	}

@@ -116,6 +116,6 @@ func (a *app) note(s jobStatus) {
 	}
 	if s.Failed > 0 {
 		a.say("%s failed", count(s.Failed, "unit"))
-		a.hint(fmt.Sprintf("gridctl results %s --partial", s.id.Short()))
+		a.hint(fmt.Sprintf("gridctl logs %s --failed", s.id.Short()))
 	}
 }

@@ -34,17 +34,20 @@ type submitOptions struct {
 
 func newSubmitCommand(a *app) *cobra.Command {
 	var o submitOptions
+	var seal bool
 	cmd := &cobra.Command{
 		Use:   "submit job.yaml",
 		Short: "Submit a job to the grid",
 		Long: "submit checks a job, uploads its program and inputs, signs it and hands it to the coordinator. It prints\n" +
-			"the job's ID. With --wait it follows the job and gets its results. With --dry-run it checks what can be\n" +
-			"checked here, shows what would be submitted, and asks nobody.\n\n" +
+			"the job's ID. With --wait it follows the job and gets its results; when all of them are here it seals the job,\n" +
+			"so that the agents forget it an hour later, unless --seal=false. With --dry-run it checks what can be checked\n" +
+			"here, shows what would be submitted, and asks nobody.\n\n" +
 			"The machines that run a job can read its program and data.",
 		Example: "  gridctl submit tour/job.yaml --wait -d results\n" +
 			"  gridctl submit tour/job.yaml --dry-run\n" +
 			"  generate-job | gridctl submit -f -",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.results.seal = sealingOf(cmd, seal, sealSoon)
 			if err := o.check(cmd); err != nil {
 				return err
 			}
@@ -56,6 +59,7 @@ func newSubmitCommand(a *app) *cobra.Command {
 	}
 	fileFlag(cmd, &o.job)
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "follow the job and get its results")
+	cmd.Flags().BoolVar(&seal, sealFlag, true, "with --wait: seal the job when all its results are here")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would be submitted, and submit nothing")
 	o.results.flags(cmd)
 	a.outputFlag(cmd)
@@ -68,8 +72,11 @@ func (o *submitOptions) check(cmd *cobra.Command) error {
 		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "--dry-run submits nothing, so that there is nothing to --wait for"),
 			"give one of them")
 	}
-	if !o.wait && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("timeout") || o.results.partial) {
+	if !o.wait && (cmd.Flags().Changed("dir") || cmd.Flags().Changed(timeoutFlag) || o.results.partial) {
 		return jobs.Errorf(jobs.Invalid, "-d, --timeout and --partial go with --wait")
+	}
+	if !o.wait && cmd.Flags().Changed(sealFlag) {
+		return jobs.Errorf(jobs.Invalid, "--seal goes with --wait")
 	}
 	return nil
 }

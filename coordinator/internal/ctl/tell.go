@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -16,6 +17,8 @@ import (
 )
 
 const (
+	// tellTimeout bounds the telling of the agents about one job.
+	tellTimeout = time.Minute
 	// leastTold is how many agents are told of a cancel or seal at least; the others hear of it from them.
 	leastTold = 3
 	// parallelTold bounds the peers that are told at the same time.
@@ -34,6 +37,8 @@ type told struct {
 // tell gives a cancel or seal to the job's stewards, to more agents if those are few, and to the coordinator if
 // it is there. It is an error if fewer agents keep it than make a fact durable.
 func (g *grid) tell(ctx context.Context, job records.Job, typ string, payload []byte) (told, error) {
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
 	env := record.Sign(typ, payload, g.id.Key)
 	offer := records.Offer{Record: records.Record{Envelope: env}, Chains: [][][]byte{g.id.Chain}}
 	first, others := g.audience(job)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/record"
 )
 
@@ -31,6 +32,24 @@ func (f *Folder) Verified(unit uint64) (jobs.Digest, bool) {
 	outcome.ExitCode = meta.ExitCode
 	digest := outcome.Digest()
 	return digest, digest.String() == meta.Digest
+}
+
+// ReadCombined returns what is in combined/, if it is whole and did not fail.
+func (f *Folder) ReadCombined() (*Result, bool) {
+	text, err := f.readFile(path.Join(combinedFolder, metaFile), maxMeta)
+	if err != nil {
+		return nil, false
+	}
+	var meta Meta
+	if json.Unmarshal(text, &meta) != nil || meta.Failure != nil {
+		return nil, false
+	}
+	outcome, err := f.readOutcome(combinedFolder)
+	if err != nil || outcome.Check() != nil {
+		return nil, false
+	}
+	outcome.ExitCode = meta.ExitCode
+	return &Result{Status: ledger.Accepted, Outcome: outcome}, outcome.Digest().String() == meta.Digest
 }
 
 // readOutcome reads back all of an outcome but its exit code.
