@@ -53,7 +53,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 				w.turnFrom(s, at)
 				s.retryAt = at.Add(time.Second)
 			default:
-				s.answered, s.failures = now, 0
+				s.answered, s.failures = now.Round(0), 0
 				w.answered(s, reply, wants, at)
 			}
 		}

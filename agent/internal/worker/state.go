@@ -71,12 +71,14 @@ type shard struct {
 	restUntil time.Time // ask for work not before, even if woken: this agent failed
 	fault     string    // how
 	retryAt   time.Time // say nothing before: the last exchange failed
-	answered  time.Time // when the last exchange was started that a steward answered
-	empty     int       // answers in a row that nothing is open
-	open      uint64    // units that were open then, as the steward counts
-	failures  int       // exchanges in a row that failed
-	silence   string    // why the last of them did
-	skip      int       // stewards passed over because they do not answer
+	// answered is when the last exchange was started that a steward answered, by the wall clock alone: the other
+	// stands still while a PC sleeps, which may be for days.
+	answered  time.Time
+	empty     int    // answers in a row that nothing is open
+	open      uint64 // units that were open then, as the steward counts
+	failures  int    // exchanges in a row that failed
+	silence   string // why the last of them did
+	skip      int    // stewards passed over because they do not answer
 	skipUntil time.Time
 	lender    jobs.AgentID // spoken to last
 	standing  standing

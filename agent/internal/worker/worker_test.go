@@ -49,6 +49,33 @@ func (stuck) Run(ctx context.Context, _ *executor.Program, _ *executor.Unit) (ex
 	return executor.Result{}, context.Cause(ctx)
 }
 
+// kind is a steward that has nothing.
+type kind struct{}
+
+func (kind) Local(*gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+	return &gridv1.ExchangeReply{}, nil
+}
+
+// TestP5AnswersAgeWhileAPCSleeps: how old a steward's last answer is goes by the wall clock, and no unit starts once it
+// is older than a lease lives.
+func TestP5AnswersAgeWhileAPCSleeps(t *testing.T) {
+	d := newDesk(10, 1)
+	d.o.Steward, d.o.Lease = kind{}, steward.Lease{}.OrDefault()
+	d.o.Members = func() []peer.Member {
+		return []peer.Member{{ID: d.o.Self, Role: peer.Agent, Class: peer.AlwaysOn, Reachable: true}}
+	}
+	d.exchange(t.Context(), d.s, true, d.now)
+	(<-d.events)(d.now)
+	if d.s.answered.IsZero() || d.s.answered != d.now.Round(0) {
+		t.Errorf("answered %v, expected the wall clock's %v", d.s.answered, d.now.Round(0))
+	}
+	for later, want := range map[time.Duration]bool{0: true, d.o.Lease.TTL: true, d.o.Lease.TTL + 1: false, 10 * time.Minute: false} {
+		if got := d.mayStart(d.s, d.now.Add(later).Round(0)); got != want {
+			t.Errorf("%s after the answer a unit may start: %v", later, got)
+		}
+	}
+}
+
 func (d *desk) lend(first uint64, count uint32, units ...uint64) int {
 	return d.lent(d.s, &gridv1.Run{First: first, Count: count, Units: units}, maxHeld)
 }

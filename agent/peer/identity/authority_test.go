@@ -3,6 +3,7 @@ package identity_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/hex"
 	"io/fs"
 	"runtime"
 	"strings"
@@ -214,4 +215,14 @@ func TestGrantSurvivesTheCertificate(t *testing.T) {
 			t.Fatalf("the key is another: %s", c.ID)
 		}
 	})
+}
+
+// The gossip key of a grid must stay the same for as long as the grid: a coordinator that is put back from its keys
+// would find nobody with another.
+func TestGossipKeyStays(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	got := must[[]byte](t)(identity.GossipKey(key))
+	if want := "86955597c75fe11c9501c3671b987cd2326adf26addb50a2c1fc0a5c93a66c15"; hex.EncodeToString(got) != want {
+		t.Errorf("the gossip key is %x, expected %s", got, want)
+	}
 }

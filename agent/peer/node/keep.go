@@ -21,6 +21,8 @@ import (
 const (
 	// spreadEvery is how often records are compared with one random peer and with co-stewards.
 	spreadEvery = time.Minute
+	// askFirst is with how many a peer that has just started compares.
+	askFirst = 3
 	// settleTime is when records are compared for the second time after joining, and how long a peer must be alone
 	// to count as reachable.
 	settleTime = 30 * time.Second

@@ -13,8 +13,8 @@ import (
 	"idlegrid/jobs"
 )
 
-// spreader compares records: what all know with one random peer, reports with their shard's stewards. It does so
-// about once a minute, and soon after the pool changed with stewards that are new to a shard: they listen for a
+// spreader compares records: what all know with one random peer, or a few after a start, reports with their shard's
+// stewards. It does so about once a minute, and soon after the pool changed with stewards that are new to a shard: they listen for a
 // while before they lend, and what they do not hear of until then is run again.
 type spreader struct {
 	node  *Node
@@ -61,7 +61,7 @@ func (n *Node) keepSpreading(ctx context.Context) {
 			n.see()
 			s.visit(ctx, s.errands(false))
 		case <-round.C:
-			wait := s.round(ctx)
+			wait := s.round(ctx, !joined)
 			if wait == spreadEvery && !joined {
 				wait, joined = settleTime, true
 			}
@@ -70,15 +70,22 @@ func (n *Node) keepSpreading(ctx context.Context) {
 	}
 }
 
-// round compares everything and returns when to do it again.
-func (s *spreader) round(ctx context.Context) time.Duration {
+// round compares everything and returns when to do it again. The first one asks several peers what all know: one
+// that was away itself might not know of a cancel.
+func (s *spreader) round(ctx context.Context, first bool) time.Duration {
 	others := s.node.others()
 	if len(others) == 0 {
 		return lookEvery
 	}
 	errands := s.errands(true)
-	one := others[rand.IntN(len(others))]
-	errands[one] = slices.Insert(errands[one], 0, errand{dir: records.Both})
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	most := 1
+	if first {
+		most = askFirst
+	}
+	for _, m := range others[:min(len(others), most)] {
+		errands[m] = slices.Insert(errands[m], 0, errand{dir: records.Both})
+	}
 	s.visit(ctx, errands)
 	return spreadEvery
 }
