@@ -38,12 +38,11 @@ func newDescribeCommand(a *app) *cobra.Command {
 // describeView is a job as describe has it.
 type describeView struct {
 	jobStatus
-	Submitter string        `json:"submitter"`
-	Manifest  manifestView  `json:"manifest"`
-	Shards    []shardView   `json:"shards"` // the first maxShards
-	Workers   []workerView  `json:"workers"`
-	Failures  []failureView `json:"failures"` // the first maxListed
-	Problems  []string      `json:"problems"` // what could not be found out
+	Manifest manifestView  `json:"manifest"`
+	Shards   []shardView   `json:"shards"` // the first maxShards
+	Workers  []workerView  `json:"workers"`
+	Failures []failureView `json:"failures"` // the first maxListed
+	Problems []string      `json:"problems"` // what could not be found out
 
 	mine bool // the submitter is who asks
 }
@@ -119,7 +118,7 @@ func (a *app) describe(ctx context.Context, name string) (err error) {
 func (g *grid) describe(ctx context.Context, job records.Job) *describeView {
 	m := job.Manifest
 	v := &describeView{
-		jobStatus: g.jobStatus(ctx, job), Submitter: m.Submitter.String(), mine: m.Submitter == g.id.ID(),
+		jobStatus: g.jobStatus(ctx, job), mine: m.Submitter == g.id.ID(),
 		Manifest: newManifestView(m), Failures: []failureView{}, Problems: []string{},
 	}
 	g.settle(ctx, job, &v.jobStatus)

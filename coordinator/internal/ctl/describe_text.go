@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // maxNamed bounds the inputs that describe names in text.
@@ -40,7 +41,7 @@ func (v *describeView) jobRows() [][]string {
 		{"units", v.progressText()},
 	}
 	if v.CPU > 0 {
-		rows = append(rows, []string{"CPU", cpuText(v.CPU) + " of work that counts"})
+		rows = append(rows, []string{"CPU", seconds(v.CPU).Round(time.Millisecond).String() + " of work that counts"})
 	}
 	return rows
 }

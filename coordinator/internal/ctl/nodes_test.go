@@ -41,8 +41,7 @@ func TestNodes(t *testing.T) {
 func TestDescribeWithoutAnswers(t *testing.T) {
 	silent := stewardView{short: "aabbccdd", Class: "laptop"}
 	v := &describeView{
-		jobStatus: jobStatus{Units: 5, State: "unknown"},
-		Submitter: jobs.KeyID{1}.String(),
+		jobStatus: jobStatus{Units: 5, State: stateUnknown, Submitter: jobs.KeyID{1}.String()},
 		Manifest:  manifestView{Shards: maxShards + 2, Bundle: 1},
 		Shards:    []shardView{{Shard: 0, Stewards: []stewardView{silent}}, {Shard: 1}},
 		Workers:   []workerView{{ID: jobs.KeyID{2}.String()}},

@@ -35,21 +35,22 @@ const (
 
 // jobStatus is what the stewards say of a job, all shards together.
 type jobStatus struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	State    string    `json:"state"` // one of the states above
-	Units    uint64    `json:"units"`
-	Open     uint64    `json:"open"`
-	Accepted uint64    `json:"accepted"`
-	Failed   uint64    `json:"failed"`
-	Conflict uint64    `json:"conflict"`
-	Differs  uint64    `json:"differs"`
-	Lent     uint64    `json:"lent"`
-	Agents   int       `json:"agents"`
-	CPU      float64   `json:"useful_cpu_seconds"`
-	Keepers  int       `json:"stewards"`
-	Created  time.Time `json:"created"`
-	Expires  time.Time `json:"expires"`
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	State     string    `json:"state"` // one of the states above
+	Units     uint64    `json:"units"`
+	Open      uint64    `json:"open"`
+	Accepted  uint64    `json:"accepted"`
+	Failed    uint64    `json:"failed"`
+	Conflict  uint64    `json:"conflict"`
+	Differs   uint64    `json:"differs"`
+	Lent      uint64    `json:"lent"`
+	Agents    int       `json:"agents"`
+	CPU       float64   `json:"useful_cpu_seconds"`
+	Keepers   int       `json:"stewards"`
+	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires"`
+	Submitter string    `json:"submitter"` // key ID; an operator sees the jobs of all
 
 	id      jobs.JobID
 	agreed  bool // that nothing is open: by all shards' stewards, see standing
@@ -97,7 +98,7 @@ func (g *grid) jobStatus(ctx context.Context, job records.Job) jobStatus {
 	m := job.Manifest
 	s := jobStatus{
 		id: job.ID, ID: job.ID.String(), Name: m.Name, State: stateUnknown,
-		Units: m.Units, Created: m.Created, Expires: m.Expires,
+		Units: m.Units, Created: m.Created, Expires: m.Expires, Submitter: m.Submitter.String(),
 	}
 	shards := make([]standing, m.Shards())
 	var group errgroup.Group

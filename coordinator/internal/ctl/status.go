@@ -65,7 +65,7 @@ func (a *app) status(ctx context.Context, args []string) (err error) {
 func statusData(all []jobStatus) data {
 	d := data{value: all, narrow: 8, rows: [][]string{{
 		"ID", "NAME", "STATE", "DONE", "FAILED", "AGENTS", "CPU", "KEPT UNTIL",
-		"OPEN", "RUNNING", "CONFLICT", "DIFFERS", "STEWARDS", "CREATED",
+		"OPEN", "RUNNING", "CONFLICT", "DIFFERS", "STEWARDS", "CREATED", "SUBMITTER",
 	}}}
 	for _, s := range all {
 		d.rows = append(d.rows, s.row())
@@ -78,7 +78,7 @@ func (s *jobStatus) row() []string {
 	return []string{
 		s.id.Short(), s.Name, s.State, s.doneText(), fmt.Sprint(s.Failed), fmt.Sprint(s.Agents),
 		cpuText(s.CPU), day(s.Expires),
-		fmt.Sprint(s.Open), fmt.Sprint(s.Lent), fmt.Sprint(s.Conflict), fmt.Sprint(s.Differs), fmt.Sprint(s.Keepers), minute(s.Created),
+		fmt.Sprint(s.Open), fmt.Sprint(s.Lent), fmt.Sprint(s.Conflict), fmt.Sprint(s.Differs), fmt.Sprint(s.Keepers), minute(s.Created), s.Submitter[:8],
 	}
 }
 
