@@ -96,6 +96,7 @@ type Coordinator struct {
 	seeder  *seeding.Seeder
 	gather  *throughput.Gatherer
 	metrics *http.Server // nil: none
+	issuer  time.Time    // when the issuing certificate ends
 	handed  bool         // the network belongs to the node
 }
 
@@ -120,6 +121,7 @@ func (c *Coordinator) open() error {
 	if err := restore(c.dir, authority, c.log); err != nil {
 		return err
 	}
+	c.issuer = authority.Ends()
 	config, err := admission.LoadConfig(c.dir)
 	if err != nil {
 		return err
@@ -149,6 +151,7 @@ func (c *Coordinator) open() error {
 	}
 	policy.service = c.admit
 	gridv1.RegisterCoordinatorServer(c.node.Server, c.admit)
+	gridv1.RegisterControlServer(c.node.Server, &control{coordinator: c})
 	registry := prometheus.NewRegistry()
 	c.gather = throughput.New(throughput.Options{
 		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: registry, Log: c.o.Log,

@@ -3,6 +3,7 @@ package program
 import (
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -118,7 +119,7 @@ func (p Peer) Foot(s *Sheet, now time.Time) {
 		quota = " of " + Bytes(p.Disk.Quota)
 	}
 	s.Line("blobs", "%d, %s%s", p.Disk.Blobs, Bytes(p.Disk.Bytes), quota)
-	p.Certified(s, now)
+	s.Line("certificate", "%s", p.Certificate.text(now))
 	s.Line("clock", "%s", p.Clock.text())
 }
 
@@ -238,22 +239,26 @@ func For(d time.Duration) string {
 	}
 }
 
-// PeerFrom returns whose state folder it is of a peer that does not run.
-func PeerFrom(state string) (Peer, error) {
+// ShowStopped shows whose state folder it is of a peer that does not run, and returns why that ends the program
+// with the exit code for it.
+func ShowStopped(to io.Writer, state, format string, why error) error {
 	id, err := node.WhoIs(state)
 	if err != nil {
-		return Peer{}, err
+		return err
 	}
 	c := id.Caller()
-	return Peer{
+	p := Peer{
 		ID: c.ID.String(), Role: c.Role.String(), Class: c.Class.String(), Grid: jobs.DigestOf(id.Root).String(),
 		Certificate: Certificate{c.NotAfter, id.RenewAt()},
-	}, nil
-}
-
-// Certified adds how long the certificate lasts.
-func (p Peer) Certified(s *Sheet, now time.Time) {
-	s.Line("certificate", "%s", p.Certificate.text(now))
+	}
+	s := &Sheet{}
+	p.Head(s, time.Now())
+	s.Line("state", "not running")
+	s.Line("certificate", "%s", p.Certificate.text(time.Now()))
+	if err := Show(to, format, p, s); err != nil {
+		return err
+	}
+	return NotRunning(why)
 }
 
 // OwnerOr names a submitter: by its owner, or by its ID where the certificate names none.

@@ -124,6 +124,12 @@ func clean(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
+// Brief is one line of a text for people, of at most so many bytes of valid UTF-8.
+func Brief(text string, most int) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return strings.ToValidUTF8(line[:min(len(line), most)], "?")
+}
+
 // Count returns such as "1 unit" and "2 units".
 func Count[N int | uint32 | uint64](n N, noun string) string {
 	if n != 1 {

@@ -45,18 +45,7 @@ func newStatus() *cobra.Command {
 
 // notRunning shows whose folder it is, and that nothing runs.
 func notRunning(to io.Writer, state, format string) error {
-	p, err := program.PeerFrom(state)
-	if err != nil {
-		return err
-	}
-	s := &program.Sheet{}
-	p.Head(s, time.Now())
-	s.Line("state", "not running")
-	p.Certified(s, time.Now())
-	if err := program.Show(to, format, p, s); err != nil {
-		return err
-	}
-	return program.NotRunning(jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the agent does not run"),
+	return program.ShowStopped(to, state, format, jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the agent does not run"),
 		"start it with: gridagent run --state %s", state))
 }
 

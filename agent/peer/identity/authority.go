@@ -170,6 +170,9 @@ func newAuthority(root, issuing []byte, key ed25519.PrivateKey) (*Authority, err
 // Root returns the root's certificate in DER.
 func (a *Authority) Root() []byte { return a.root }
 
+// Ends returns when the issuing certificate ends, and with it all that it has signed.
+func (a *Authority) Ends() time.Time { return a.cert.NotAfter }
+
 // Issuer returns the public key that vouchers are verified with.
 func (a *Authority) Issuer() ed25519.PublicKey { return a.key.Public().(ed25519.PublicKey) }
 

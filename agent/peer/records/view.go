@@ -38,6 +38,16 @@ func (s *Store) Runnable(id jobs.JobID) error {
 	return nil
 }
 
+// Over says how a live job ended before its time.
+func (s *Store) Over(id jobs.JobID) (cancelled, sealed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[id]; j != nil {
+		return j.dead, j.sealed
+	}
+	return false, false
+}
+
 // Jobs returns the live jobs, oldest first. With runnable, only those that are neither cancelled nor sealed.
 func (s *Store) Jobs(runnable bool) []Job {
 	now := time.Now()

@@ -26,7 +26,7 @@ func run() int {
 		Use:   "gridcoordinator",
 		Short: "Enrol machines, admit and seed jobs, report throughput",
 	}
-	root.AddCommand(newInit(), newRun(), newToken(), newReissue())
+	root.AddCommand(newInit(), newRun(), newStatus(), newToken(), newReissue())
 	return program.Main(root)
 }
 

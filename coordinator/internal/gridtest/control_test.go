@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"idlegrid/agent/executor"
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/node"
 	"idlegrid/coordinator/internal/gridtest"
 	"idlegrid/jobs"
@@ -130,6 +132,41 @@ func TestStatusOfAFolder(t *testing.T) {
 		}
 		if _, err := node.AskStatus(g.T.Context(), t.TempDir()); jobs.KindOf(err) != jobs.NotFound || jobs.HintOf(err) == "" {
 			t.Errorf("nobody joined: %v", err)
+		}
+	})
+}
+
+// TestCoordinatorStatus holds what a coordinator says of jobs before and after it could hand them over.
+func TestCoordinatorStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gridtest.New(t)
+		j := g.Submit(20)
+		time.Sleep(10 * time.Second)
+		s := statusOf(t, g.Coordinator).GetCoordinator()
+		if len(s.GetJobs()) != 1 || len(s.GetOwners()) != 1 || s.GetOwners()[0].GetOwner() != "alice" || s.GetIssuerEndsMs() == 0 {
+			t.Fatalf("status %v", s)
+		}
+		if w := s.GetJobs()[0]; w.GetSeeded() != 0 || w.GetState() != "unknown" || w.GetBlobsWaiting() != 1 || w.GetWhy() == "" {
+			t.Errorf("without agents the job is %v", w)
+		}
+		if p := s.GetProblems(); !slices.Equal(p, []string{"no agent can be reached: jobs wait until one can"}) {
+			t.Errorf("problems %q", p)
+		}
+		for range 2 {
+			g.Add(peer.AlwaysOn).Start()
+		}
+		g.AwaitPool(2)
+		j.Await(time.Minute)
+		time.Sleep(30 * time.Second)
+		s = statusOf(t, g.Coordinator).GetCoordinator()
+		if w := s.GetJobs()[0]; w.GetSeeded() != 2 || w.GetState() != "done" || w.GetAccepted() != 20 || w.GetBlobsWaiting() != 0 || w.GetWhy() != "" {
+			t.Errorf("done, but the job is %v", w)
+		}
+		if p := s.GetProblems(); len(p) != 0 {
+			t.Errorf("problems %q", p)
+		}
+		if err := leave(t, g.Coordinator, g.Coordinator, time.Minute, true); jobs.KindOf(err) != jobs.Unsupported {
+			t.Errorf("a coordinator leaves: %v", err)
 		}
 	})
 }

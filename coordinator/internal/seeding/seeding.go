@@ -59,6 +59,29 @@ type handOver struct {
 	busy   bool
 	stop   context.CancelCauseFunc // while it is busy
 	agents int                     // that it was handed to; 0: not yet
+	waits  int                     // blobs that had no holders yet in the last attempt
+	why    error                   // what kept the last attempt from its end
+}
+
+// errNobody is why a job waits that nobody can take.
+var errNobody = errors.New("no agent is here that can be reached")
+
+// Progress is how far the hand-over of a job is.
+type Progress struct {
+	Agents int   // that it was handed to; 0: not yet
+	Waits  int   // blobs that have too few holders still
+	Why    error // what kept the last attempt from its end; nil: it is under way, or done
+}
+
+// Progress returns how far the hand-over of a job is.
+func (s *Seeder) Progress(id jobs.JobID) Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.state[id]
+	if h == nil {
+		return Progress{}
+	}
+	return Progress{Agents: h.agents, Waits: h.waits, Why: h.why}
 }
 
 // errEnded is the cause with which a hand-over stops whose job was cancelled or sealed.
@@ -119,20 +142,24 @@ func (s *Seeder) seed(ctx context.Context, job records.Job, fresh bool) int {
 	if h == nil {
 		return agents
 	}
+	waits := 0
 	err := s.o.Store.Runnable(job.ID) // who ends it from here on finds it busy
 	if err != nil {
 		cancel(err)
 	}
 	select {
 	case s.slots <- struct{}{}:
-		agents, err = s.handOver(ctx, job, fresh)
+		agents, waits, err = s.handOver(ctx, job, fresh)
 		<-s.slots
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h.busy = false
+	h.busy, h.waits, h.why = false, waits, err
+	if errors.Is(err, errNobody) {
+		return 0 // nothing to tell of, every two seconds
+	}
 	if err != nil {
 		s.log.Info("cannot hand a job over yet", "job", job.ID, "err", err)
 		return 0
@@ -173,17 +200,18 @@ func (s *Seeder) forget(live []records.Job) {
 	}
 }
 
-func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int, error) {
+// handOver returns to how many agents the job went, and how many of its blobs have too few holders still.
+func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (agents, waits int, err error) {
 	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
-	members := s.o.Members()
-	if !slices.ContainsFunc(members, peer.Member.Eligible) {
-		return 0, nil
+		return 0, 0, context.Cause(ctx)
 	}
 	all, err := s.blobsOf(job, fresh)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
+	}
+	members := s.o.Members()
+	if !slices.ContainsFunc(members, peer.Member.Eligible) {
+		return 0, len(all), errNobody
 	}
 	var stewards, targets []peer.Member
 	for shard := range job.Manifest.Shards() {
@@ -194,17 +222,18 @@ func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (int
 		targets = appendNew(targets, peer.Holders(b.Digest, members, 2*peer.Copies))
 	}
 	if _, err := s.push(ctx, job, targets, false); err != nil {
-		return 0, err
+		return 0, len(all), err
 	}
-	for _, b := range all {
+	for i, b := range all {
 		if _, err := s.o.Place(ctx, job.ID, b, members); err != nil {
-			return 0, err
+			return 0, len(all) - i, err
 		}
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return 0, len(all) - i, context.Cause(ctx)
 		}
 	}
-	return s.push(ctx, job, stewards, fresh)
+	agents, err = s.push(ctx, job, stewards, fresh)
+	return agents, 0, err
 }
 
 // blobsOf lists the blobs of a job that are to be handed over, the files of its input list included: all, or those

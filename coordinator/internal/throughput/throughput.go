@@ -86,6 +86,27 @@ func (g *Gatherer) gather(ctx context.Context) {
 	g.metrics.show(len(live), members, shards)
 }
 
+// Count is what stewards said last of a whole job.
+type Count struct {
+	Open, Accepted, Failed uint64
+	Known                  bool // of all shards
+}
+
+// Job returns what stewards said last of a job.
+func (g *Gatherer) Job(job records.Job) Count {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := Count{Known: true}
+	for n := range job.Manifest.Shards() {
+		s := g.last[jobs.ShardID{Job: job.ID, Shard: n}]
+		c.Known = c.Known && s != nil
+		c.Open += s.GetOpen()
+		c.Accepted += s.GetAccepted() + s.GetSealed()
+		c.Failed += s.GetFailed()
+	}
+	return c
+}
+
 func (g *Gatherer) ask(ctx context.Context, shard jobs.ShardID, members []peer.Member) *gridv1.SummaryReply {
 	for _, m := range peer.Stewards(shard, members) {
 		reply, err := g.askOne(ctx, shard, m)
