@@ -33,11 +33,12 @@ const (
 	killPatience = 5 * time.Second
 	// longestLife of an agent that is killed at a random moment, from its start or from when it listens.
 	longestLife = time.Second
-	// hitWithin is how long an armed fail point may stay unreached.
+	// hitWithin is how long the victim may take to come to a fail point or a report.
 	hitWithin = 30 * time.Second
 	// streamUnits is how many units the jobs of the stream have, and streamLow when another job is due.
 	streamUnits = 60
 	streamLow   = 40
+	recentJobs  = 4
 )
 
 // TestP12Kills kills an agent over and over, at every fail point and at random moments, while it runs units and
@@ -168,10 +169,10 @@ func (k *killer) feed() {
 	}
 }
 
-// open returns how many units are open of the jobs whose first steward stays.
+// open returns how many units are open of the last jobs whose first steward stays.
 func (k *killer) open() (n uint64) {
 	k.g.t.Helper()
-	for _, j := range k.jobs {
+	for _, j := range k.recent() {
 		if !j.byOwn {
 			n += k.g.summary(k.g.agents[0], j.id).GetOpen()
 		}
@@ -220,7 +221,10 @@ func (k *killer) life(n int) {
 			t.Fatalf("life %d: the victim was not killed, but ended: %s", n, k.victim.cmd.ProcessState)
 		}
 	}()
-	if point == "" || late {
+	switch {
+	case n%10 == 5:
+		k.await(fmt.Sprintf("life %d: a report of the victim's own", n), k.reported)
+	case point == "" || late:
 		if n%4 < 3 {
 			k.g.until("the victim listens or has ended", func() bool { return k.victim.listens() || k.victim.hasEnded() })
 		}
@@ -235,18 +239,46 @@ func (k *killer) life(n int) {
 		return
 	}
 	k.arm(point)
-	select {
-	case <-k.victim.ended:
-	case <-time.After(hitWithin):
-		t.Fatalf("life %d: fail point %s was not reached within %s", n, point, hitWithin)
-	}
+	k.await(fmt.Sprintf("life %d: fail point %s", n, point), k.victim.hasEnded)
 }
+
+// await waits for what the victim comes to while there is work.
+func (k *killer) await(what string, so func() bool) {
+	k.g.t.Helper()
+	end := time.Now().Add(hitWithin)
+	k.g.until(what, func() bool {
+		if so() {
+			return true
+		}
+		if time.Now().After(end) {
+			k.g.t.Fatalf("%s was not reached within %s", what, hitWithin)
+		}
+		k.feed()
+		return false
+	})
+}
+
+// reported tells whether another agent keeps a report of the victim's that was not there at its last death.
+func (k *killer) reported() bool {
+	k.g.t.Helper()
+	for _, j := range k.recent() {
+		for id, r := range k.g.reports(k.g.agents[0], j.id) {
+			if r.Author == k.id && !k.own[id] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// recent returns the last jobs of the stream: those before are about done.
+func (k *killer) recent() []streamed { return k.jobs[max(0, len(k.jobs)-recentJobs):] }
 
 // examine looks at what the victim's death left on its disk.
 func (k *killer) examine() {
 	t := k.g.t
 	t.Helper()
-	for _, j := range k.jobs[max(0, len(k.jobs)-3):] {
+	for _, j := range k.recent() {
 		for _, a := range k.g.agents[:len(k.g.agents)-1] {
 			for id, o := range k.scribe.gather(a, j.id) {
 				if o.report.Author == k.id {
