@@ -158,6 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	work.Go(func() { a.watchLessees(ctx) })
 	work.Go(func() { a.passEndsOn(ctx) })
+	work.Go(func() { a.steward.Watch(ctx, a.node.Woke) })
 	served := make(chan error, 1)
 	go func() {
 		served <- a.node.Serve(serving)

@@ -78,6 +78,7 @@ type Node struct {
 	address  netip.AddrPort
 	wakes    chan gossip.Wake
 	moved    chan struct{} // the pool changed
+	woke     chan struct{} // this machine has slept
 	mends    chan struct{} // one for each report that is mended
 	disk     *durable.Disk
 	drains   drains
@@ -106,7 +107,7 @@ func New(o Options, hooks Hooks) (*Node, error) {
 	n := &Node{
 		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
 		wakes: make(chan gossip.Wake, 64),
-		moved: make(chan struct{}, 1), mends: make(chan struct{}, maxMends), serving: make(chan struct{}, 1),
+		moved: make(chan struct{}, 1), woke: make(chan struct{}, 1), mends: make(chan struct{}, maxMends), serving: make(chan struct{}, 1),
 	}
 	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {

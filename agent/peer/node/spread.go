@@ -40,6 +40,14 @@ func newSpreader(n *Node) *spreader {
 	}
 }
 
+// Woke says that this machine has slept: what others said meanwhile is asked for at once.
+func (n *Node) Woke() {
+	select {
+	case n.woke <- struct{}{}:
+	default: // it will be anyway
+	}
+}
+
 func (n *Node) keepSpreading(ctx context.Context) {
 	s := newSpreader(n)
 	defer s.work.Wait()
@@ -56,6 +64,9 @@ func (n *Node) keepSpreading(ctx context.Context) {
 				due = true
 				soon.Reset(n.o.OfferWithin/2 + rand.N(n.o.OfferWithin/2))
 			}
+		case <-n.woke:
+			joined = false // what was said meanwhile is asked for as after a start
+			round.Reset(0)
 		case <-soon.C:
 			due = false
 			n.see()

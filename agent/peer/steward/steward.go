@@ -50,6 +50,8 @@ type Steward struct {
 	mu     sync.Mutex // guards the lenders; taken before the store's own lock
 	shards map[jobs.ShardID]*lender
 	closed bool
+	awake  time.Time // when Watch last looked, by the wall clock; zero: it did not
+	slept  bool      // since then
 
 	life  context.Context // ends with Close
 	end   context.CancelFunc
@@ -276,6 +278,7 @@ func (s *Steward) lend(job records.Job, at place, ask Ask, reply *gridv1.Exchang
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.beat(now)
 	l := s.lender(job, at, now)
 	s.learn(at, l, now)
 	err := s.o.Store.WithLedger(at.shard, func(led *ledger.Ledger) {
@@ -299,7 +302,7 @@ func (s *Steward) lender(job records.Job, at place, now time.Time) *lender {
 		return l
 	}
 	opens := now.Add(s.o.Lease.Period)
-	fresh := now.Sub(job.Fresh) < s.o.Lease.Period
+	fresh := now.Round(0).Sub(job.Fresh) < s.o.Lease.Period // by the wall clock: the machine may have slept
 	if fresh {
 		opens = now
 	}
