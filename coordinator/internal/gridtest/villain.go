@@ -88,8 +88,7 @@ func (v *Villain) register(s Services) {
 func (v *Villain) end() {
 	err := v.Gossip.Close()
 	v.server.Stop()
-	<-v.served
-	if err := errors.Join(err, v.listener.Close()); err != nil {
+	if err := errors.Join(err, <-v.served, v.listener.Close()); err != nil {
 		v.grid.T.Errorf("close the villain: %v", err)
 	}
 	v.Dialer.Close()

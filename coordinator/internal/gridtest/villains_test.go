@@ -2,6 +2,7 @@ package gridtest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
 	"testing"
@@ -40,7 +41,7 @@ func (b *badBlobs) Put(stream gridv1.Blobs_PutServer) error {
 	for err == nil {
 		_, err = stream.Recv()
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	b.received.Add(1)

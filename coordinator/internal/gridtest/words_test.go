@@ -87,7 +87,7 @@ func TestP5EndedBlobsGo(t *testing.T) {
 				j.Await(time.Minute)
 				other.Await(time.Minute)
 				push(t, g.User, g.Agents[0], word(j, typ, g.User))
-				all := append(g.Agents, g.Coordinator)
+				all := slices.Concat(g.Agents, []*gridtest.Machine{g.Coordinator})
 				time.Sleep(55 * time.Minute)
 				for _, m := range all {
 					if !holds(m, j) {
