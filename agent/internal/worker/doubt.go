@@ -48,8 +48,7 @@ func (w *Worker) doubt(s *shard, reply *gridv1.ExchangeReply, now time.Time) {
 	if barren {
 		w.log.Warn("nothing comes of what a steward lends, asking another", "shard", s.id, "steward", s.lender, "since", s.standing.moved)
 	}
-	s.skip++
-	s.skipUntil = now.Add(doubtFor)
+	s.turnFrom(s.lender, now.Add(doubtFor))
 }
 
 // longest is how long the units of a bundle may take.

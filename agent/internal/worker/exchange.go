@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"idlegrid/agent/peer"
@@ -28,10 +29,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 		s.retryAt = now.Add(time.Second)
 		return
 	}
-	if now.After(s.skipUntil) {
-		s.skip = 0
-	}
-	to := stewards[s.skip%len(stewards)]
+	to := s.choose(stewards, now)
 	req := w.request(s, wants)
 	told := s.changed
 	s.asking, s.wanting, s.changed = true, wants, false
@@ -50,7 +48,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 				w.unanswered(ctx, s, err, at)
 			case reply.GetNotSteward():
 				s.changed = s.changed || told
-				w.turnFrom(s, at)
+				s.turnFrom(to.ID, at.Add(w.o.Lease.Period/3)) // it may just not know yet
 				s.retryAt = at.Add(time.Second)
 			default:
 				s.answered, s.failures = now.Round(0), 0
@@ -106,16 +104,30 @@ func (w *Worker) unanswered(ctx context.Context, s *shard, err error, now time.T
 	w.log.Info("steward does not answer", "shard", s.id, "steward", s.lender, "err", err)
 	s.silence = brief(err)
 	if s.failures++; s.failures%failuresBeforeNext == 0 {
-		w.turnFrom(s, now)
+		s.turnFrom(s.lender, now.Add(w.o.Lease.TTL))
 	}
 	s.retryAt = now.Add(min(askEvery, time.Second<<min(s.failures/failuresBeforeNext, 4)))
 }
 
-// turnFrom passes over the present steward for as long as a lease lives. Then the first one is tried again: two
-// who lend the same shard lend units twice.
-func (w *Worker) turnFrom(s *shard, now time.Time) {
-	s.skip++
-	s.skipUntil = later(s.skipUntil, now.Add(w.o.Lease.TTL))
+// choose returns the first of a shard's stewards that is not passed over. All agents come to the same one, if they
+// reach it: two who lend the same shard lend units twice.
+func (s *shard) choose(stewards []peer.Member, now time.Time) peer.Member {
+	maps.DeleteFunc(s.skip, func(_ jobs.AgentID, until time.Time) bool { return now.After(until) })
+	for _, m := range stewards {
+		if _, skipped := s.skip[m.ID]; !skipped {
+			return m
+		}
+	}
+	clear(s.skip)
+	return stewards[0]
+}
+
+// turnFrom passes over a steward for a while. Then it is tried again.
+func (s *shard) turnFrom(id jobs.AgentID, until time.Time) {
+	if s.skip == nil {
+		s.skip = map[jobs.AgentID]time.Time{}
+	}
+	s.skip[id] = later(s.skip[id], until)
 }
 
 // answered takes a steward's reply. Its numbers are checked as any peer's are.

@@ -73,15 +73,14 @@ type shard struct {
 	retryAt   time.Time // say nothing before: the last exchange failed
 	// answered is when the last exchange was started that a steward answered, by the wall clock alone: the other
 	// stands still while a PC sleeps, which may be for days.
-	answered  time.Time
-	empty     int    // answers in a row that nothing is open
-	open      uint64 // units that were open then, as the steward counts
-	failures  int    // exchanges in a row that failed
-	silence   string // why the last of them did
-	skip      int    // stewards passed over because they do not answer
-	skipUntil time.Time
-	lender    jobs.AgentID // spoken to last
-	standing  standing
+	answered time.Time
+	empty    int                        // answers in a row that nothing is open
+	open     uint64                     // units that were open then, as the steward counts
+	failures int                        // exchanges in a row that failed
+	silence  string                     // why the last of them did
+	skip     map[jobs.AgentID]time.Time // stewards passed over because they do not answer, until when
+	lender   jobs.AgentID               // spoken to last
+	standing standing
 }
 
 // bundle is a bundle that this agent holds.

@@ -166,6 +166,40 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+// skipsWhoIsSilent holds that a worker turns to the next steward after two exchanges that failed, whatever place
+// in the order it has by then, and comes back to the first.
+func (d *desk) skipsWhoIsSilent(t *testing.T) {
+	t.Helper()
+	a, b, c := peer.Member{ID: jobs.AgentID{1}}, peer.Member{ID: jobs.AgentID{2}}, peer.Member{ID: jobs.AgentID{3}}
+	d.s.failures, d.s.skip = 0, nil
+	expect := func(when string, want peer.Member, stewards ...peer.Member) {
+		t.Helper()
+		if got := d.s.choose(stewards, d.now); got.ID != want.ID {
+			t.Errorf("%s it asks steward %d", when, got.ID[0])
+		}
+	}
+	fail := func(m peer.Member) {
+		d.s.lender = m.ID
+		d.unanswered(t.Context(), d.s, errors.New("test"), d.now)
+	}
+	fail(a)
+	expect("after one failure", a, a, b, c)
+	fail(a)
+	expect("after two failures", b, a, b, c)
+	expect("when the silent one is no steward any more", b, b, c)
+	expect("when it is the second", c, c, a, b)
+	fail(b)
+	fail(b)
+	expect("when two are silent", c, a, b, c)
+	fail(c)
+	fail(c)
+	expect("when all are silent", a, a, b, c)
+	fail(a)
+	fail(a)
+	d.now = d.now.Add(d.o.Lease.TTL + 1)
+	expect("after a while", a, a, b, c)
+}
+
 // TestSilentStewards holds that nobody who answers for good or not at all makes the worker spin.
 func TestSilentStewards(t *testing.T) {
 	d := newDesk(4, 4)
@@ -182,6 +216,7 @@ func TestSilentStewards(t *testing.T) {
 	if wait := d.s.retryAt.Sub(d.now); wait != askEvery {
 		t.Errorf("after 40 failures it waits %s", wait)
 	}
+	d.skipsWhoIsSilent(t)
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
 	failures := d.s.failures

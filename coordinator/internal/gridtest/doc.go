@@ -17,7 +17,7 @@
 //		})
 //	}
 //
-// The verbs are Start, Stop, Cut, Wipe, Move and Clone of a Machine; Partition and Heal of the Grid; Submit of a
+// The verbs are Start, Stop, Cut, Wipe, Fill, Move and Clone of a Machine; Partition and Heal of the Grid; Submit of a
 // User; Await and Cancel of a Job. What happened is asked of the records (Counts, LedgersEqual, Acknowledged,
 // Missing), of what ran (Ran, RanOn, Each), and of a submitter's own reader (Outcomes, Complete), which
 // asks two stewards, unites what they say and fetches packs, as gridctl does.

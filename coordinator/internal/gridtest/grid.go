@@ -16,6 +16,7 @@ import (
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/simnet"
+	"idlegrid/agent/peer/steward"
 	"idlegrid/coordinator"
 )
 
@@ -35,9 +36,10 @@ type Grid struct {
 	T           testing.TB
 	Net         *simnet.Network
 	Coordinator *Machine
-	Agents      []*Machine // in the order in which they were added, off or on
-	User        *User      // who submits unless another does
-	Rand        *rand.Rand // of the seed that the test prints
+	Agents      []*Machine    // in the order in which they were added, off or on
+	User        *User         // who submits unless another does
+	Lease       steward.Lease // of agents that start from now on
+	Rand        *rand.Rand    // of the seed that the test prints
 
 	log   *slog.Logger
 	users int

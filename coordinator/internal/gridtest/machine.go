@@ -30,6 +30,7 @@ type Machine struct {
 
 	grid  *Grid
 	heard heard
+	disk  disk
 	agent *agent.Agent // nil: it is off, or the coordinator
 	node  *node.Node   // nil: it is off
 	end   func() error
@@ -128,7 +129,8 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	}
 	var err error
 	m.agent, err = agent.New(agent.Options{
-		State: m.State, Network: network, Cores: Slots, Runner: &runner{m}, Runtime: "gridtest 1", Log: log,
+		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m}, Runtime: "gridtest 1",
+		BeforeWrite: m.beforeWrite, Log: log,
 	})
 	return m.agent, err
 }
