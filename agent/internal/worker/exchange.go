@@ -106,7 +106,7 @@ func (w *Worker) unanswered(ctx context.Context, s *shard, err error, now time.T
 	if s.failures++; s.failures%failuresBeforeNext == 0 {
 		s.turnFrom(s.lender, now.Add(w.o.Lease.TTL))
 	}
-	s.retryAt = now.Add(min(askEvery, time.Second<<min(s.failures/failuresBeforeNext, 4)))
+	s.retryAt = now.Add(min(askEvery, time.Second<<min(s.failures/(failuresBeforeNext*peer.Copies), 4)))
 }
 
 // choose returns the first of a shard's stewards that is not passed over. All agents come to the same one, if they

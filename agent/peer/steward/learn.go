@@ -51,8 +51,8 @@ func (l *lender) unheard(stewards []peer.Member, self jobs.AgentID, now time.Tim
 }
 
 // learn starts to compare a shard with stewards that the lender has not heard from. Meanwhile nothing is lent: of
-// a new lender for two periods at most, and else, where somebody became a steward of the shard or came back, for a
-// third of one. The caller holds the lock.
+// a new lender for a period, in which it listens anyway, and a third at most, and else, where somebody became a
+// steward of the shard or came back, for that third. The caller holds the lock.
 func (s *Steward) learn(at place, l *lender, now time.Time) {
 	ask, never := l.unheard(at.stewards, s.o.Self, now)
 	if l.busy || len(ask) == 0 {
@@ -60,7 +60,7 @@ func (s *Steward) learn(at place, l *lender, now time.Time) {
 	}
 	patience := s.o.Lease.Period / 3
 	if now.Before(l.opens) {
-		patience = 2 * s.o.Lease.Period
+		patience += s.o.Lease.Period
 	}
 	l.busy, l.until = true, now
 	if never {
