@@ -146,7 +146,9 @@ func (a *Agent) Steps() int64 {
 func (a *Agent) Address() string { return a.node.Address() }
 
 // Run works until ctx ends, or the agent was told to leave the grid: first units stop and what is finished is
-// journalled, then the agent says goodbye to the pool.
+// journalled, then the agent says goodbye to the pool. That takes at most five seconds, whoever hangs or is off:
+// two for the last packs and one for the last word to stewards (worker/stop.go), one for running calls and the
+// goodbye together (node.Serve), and what the disk takes for one pack.
 func (a *Agent) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()

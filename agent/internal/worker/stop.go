@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	// lastFlush and lastWord bound what a worker does after its context ended.
+	// lastFlush, lastPack and lastWord bound what a worker does after its context ended: how long holders have
+	// to answer, until when another pack is begun, and how long stewards have. The last two and one pack's time on
+	// the disk are all that a stop takes.
 	lastFlush = 1500 * time.Millisecond
+	lastPack  = 2 * time.Second
 	lastWord  = time.Second
 )
 
@@ -52,7 +55,12 @@ func (w *Worker) flushLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastFlush)
 	defer cancel()
 	w.finishAll(time.Now())
+	until := time.Now().Add(lastPack)
 	for len(w.finished) > 0 {
+		if !time.Now().Before(until) {
+			w.log.Warn("finished units are lost with this stop: the disk is too slow", "parts", len(w.finished))
+			return
+		}
 		batch := w.take()
 		report, err := w.pack(batch, w.nextCounter())
 		if err == nil {

@@ -33,7 +33,8 @@ const (
 	recordsFile = "records.db"
 	blobsFolder = "blobs"
 
-	// stopTimeout bounds a graceful stop: an agent, whose worker stops before, ends within five seconds.
+	// stopTimeout bounds how long running calls may go on at the end, and leaveTimeout the goodbye to the pool at
+	// the same time: an agent, whose worker stops before, ends within five seconds.
 	stopTimeout  = time.Second
 	leaveTimeout = time.Second
 )
@@ -310,9 +311,11 @@ func (n *Node) Serve(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	err = errors.Join(err, n.withdraw())
-	if leaveErr := n.gossip.Leave(leaveTimeout); leaveErr != nil {
-		n.log.Info("some peers will take this one for dead for a while", "err", leaveErr)
-	}
+	work.Go(func() {
+		if leaveErr := n.gossip.Leave(leaveTimeout); leaveErr != nil {
+			n.log.Info("some peers will take this one for dead for a while", "err", leaveErr)
+		}
+	})
 	n.stopServer()
 	work.Wait()
 	if serveErr := <-served; serveErr != nil && !errors.Is(serveErr, grpc.ErrServerStopped) {
