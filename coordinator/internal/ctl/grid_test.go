@@ -89,8 +89,7 @@ func TestCandidates(t *testing.T) {
 // TestInputChanged changes an input after it was hashed and before it is uploaded.
 func TestInputChanged(t *testing.T) {
 	oneGrid := NewGrid(t)
-	t.Setenv(configVariable, filepath.Join(t.TempDir(), "login"))
-	a := &app{stdout: t.Output(), stderr: t.Output()}
+	a := &app{stdout: t.Output(), stderr: t.Output(), config: filepath.Join(t.TempDir(), "login")}
 	if err := a.login(t.Context(), oneGrid.Token(identity.Grant{Role: peer.Submitter}, time.Hour)); err != nil {
 		t.Fatal(err)
 	}
