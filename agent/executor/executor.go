@@ -26,9 +26,9 @@ const (
 func Main() {
 	switch os.Getenv(marker) {
 	case markerLow:
-		child.Serve(os.Stdin, os.Stdout, host.Low)
+		child.Serve(host.Input(), os.Stdout, host.Low)
 	case markerIdle:
-		child.Serve(os.Stdin, os.Stdout, host.Idle)
+		child.Serve(host.Input(), os.Stdout, host.Idle)
 	}
 }
 
