@@ -3,6 +3,8 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -225,7 +227,12 @@ func (d *Dialer) conf(t target) *tls.Config {
 	return conf
 }
 
-// unreachable says that the peer could not be reached; the hint of the reason stays.
+// unreachable says that the peer could not be reached; the hint of the reason stays. Where the peer closed the
+// connection in the middle of the handshake the reason is told but not wrapped: whoever reads a stream takes io.EOF
+// for its good end.
 func unreachable(t target, err error) error {
+	if errors.Is(err, io.EOF) {
+		return jobs.Errorf(jobs.Unavailable, "reach %s: it closed the connection: %s", t.addr, err.Error())
+	}
 	return jobs.Errorf(jobs.Unavailable, "reach %s: %w", t.addr, err)
 }

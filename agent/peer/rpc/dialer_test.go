@@ -3,7 +3,9 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"idlegrid/agent/peer/identity/identitytest"
 	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
 )
 
 func TestAnHourOfIdle(t *testing.T) {
@@ -131,6 +134,35 @@ func TestNewcomerNeedsOnlyThePin(t *testing.T) {
 		if jobs.KindOf(err) != jobs.Unavailable || !strings.Contains(err.Error(), "not of the grid") || jobs.HintOf(err) == "" {
 			t.Errorf("%v", err)
 		}
+	})
+}
+
+// TestClosedInTheHandshake dials a peer that takes connections and closes them, as one does that is just killed. The
+// error is not io.EOF, which on a stream would say that all has come.
+func TestClosedInTheHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, identity.Accept{})
+		rude := m.net.listen("rude")
+		var work sync.WaitGroup
+		work.Go(func() {
+			for {
+				c, err := rude.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = c.Read(make([]byte, 1<<14)) // the client's first word
+				_ = c.Close()                      // whatever it says, the connection is gone
+			}
+		})
+		d := dialer(t, rpc.DialOptions{Pin: jobs.DigestOf(m.grid.Root()), Dial: m.net.from("a:1")})
+		_, err := gridv1.NewBlobsClient(connect(t, d, "rude", jobs.KeyID{})).Put(t.Context())
+		if jobs.KindOf(err) != jobs.Unavailable || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "it closed the connection") {
+			t.Errorf("a stream to a peer that closes connections: %v", err)
+		}
+		if err := rude.Close(); err != nil {
+			t.Error(err)
+		}
+		work.Wait()
 	})
 }
 
