@@ -12,8 +12,19 @@
 // lessee at the next exchange.
 //
 // A steward that is new to a shard listens for one exchange period before it lends, since another may have
-// lent meanwhile; with a job that the coordinator has just handed over nobody can have. Whoever failed a
-// bundle gets it again only when no other agent took it for ten seconds, or no other agent works.
+// lent meanwhile; with a job that the coordinator has just handed over nobody can have. The law of what is done
+// already: nothing is lent that a living peer within reach has a report of. Two things see to that:
+//
+//   - the steward compares the shard's records with each other steward that it has not heard from since that one
+//     became a steward, and lends nothing meanwhile: of a new lender for its listening and a third of a period more
+//     at most, else for that third, so that one who hangs or is gone holds up the lending for so long only;
+//   - whoever else keeps reports of the shard, their authors before all, offers them to a new steward within a
+//     third of a period from when it sees the change (node.Options.OfferWithin). Where all stewards are new, that
+//     is what saves the work: hence a period must be longer than word of a change takes to get round.
+//
+// What comes late all the same costs a unit that runs twice.
+//
+// Whoever failed a bundle gets it again only when no other agent took it for ten seconds, or no other agent works.
 //
 // An agent cannot keep a shard from the others by claiming it. Of what this lender did not lend it, it gets
 // leases only while the leases of another steward may live on, all its leases are at most MaxLease bundles, and
