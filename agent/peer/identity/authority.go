@@ -213,7 +213,7 @@ func (a *Authority) leafTemplate(g Grant, id jobs.KeyID, ttl time.Duration) (*x5
 	}
 	if !until.After(now) {
 		return nil, jobs.WithHint(jobs.Errorf(jobs.Expired, "the issuing certificate ended at %s", until),
-			"bring the root's key and issue the issuing certificate anew")
+			"bring root-key.pem back and run: gridcoordinator reissue")
 	}
 	t := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: id.String()},
