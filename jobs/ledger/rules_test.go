@@ -355,3 +355,34 @@ func TestUnitsBeyondTheShard(t *testing.T) {
 		t.Errorf("next open bundle %d", b)
 	}
 }
+
+// TestTries: every run of a unit that somebody reported, in the order of attempts, but for those of revoked agents.
+func TestTries(t *testing.T) {
+	l := ledger.New(terms(1, 3))
+	revoked := agent("revoked")
+	for _, s := range []said{
+		by("", reportOf("b", u0, 1, "x")),
+		by("", reportOf("a", u0, 0, "")),
+		by("", reportOf("revoked", u0, 2, "y")),
+		by("", reportOf("a", u0+1, 0, "z")),
+		{revoke: &revoked},
+		{seal: true},
+	} {
+		if err := s.tell(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tries := l.Tries(u0)
+	if len(tries) != 2 {
+		t.Fatalf("%d tries, expected 2: %+v", len(tries), tries)
+	}
+	if first := tries[0]; !first.Failure.Failed() || first.From.Author != agent("a") || first.From.Attempt != 0 {
+		t.Errorf("first %+v", first)
+	}
+	if second := tries[1]; second.Failure.Failed() || second.Outcome != outcome("x") || second.From.Author != agent("b") || second.From.Attempt != 1 {
+		t.Errorf("second %+v", second)
+	}
+	if n := len(l.Tries(firstUnit + nUnits)); n != 0 {
+		t.Errorf("a unit of another shard has %d tries", n)
+	}
+}

@@ -212,7 +212,7 @@ func pickJob(all []records.Job, name string) (records.Job, error) {
 		return records.Job{}, jobs.WithHint(err, "did you mean %s?", either(near))
 	}
 	return records.Job{}, jobs.WithHint(err,
-		"`gridctl status` lists your jobs; name one by six or more digits of its ID, or by its name")
+		"`gridctl status` lists your jobs; name one by six or more digits of its ID, or by its name; one that has expired is forgotten")
 }
 
 // ambiguous lists the jobs that may have been meant, the newest first.
