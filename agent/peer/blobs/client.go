@@ -248,9 +248,12 @@ func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b j
 	var stream gridv1.Blobs_PutClient
 	err := p.do(func() (err error) {
 		stream, err = gridv1.NewBlobsClient(conn).Put(ctx)
-		if err != nil {
-			return err
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err // it may wrap io.EOF, too
+	}
+	err = p.do(func() error {
 		return stream.Send(&gridv1.PutRequest{Header: &gridv1.PutHeader{Job: job[:], Blob: record.BlobToProto(b)}})
 	})
 	if err == nil {

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
@@ -344,5 +347,21 @@ func TestReplicateStalls(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// gone is a connection to a peer that ends before a stream is open.
+type gone struct{ grpc.ClientConnInterface }
+
+func (gone) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, jobs.Errorf(jobs.Unavailable, "error reading from server: %w", io.EOF)
+}
+
+// TestSendToAPeerThatEnds holds that the end of a connection is not taken for the end of a stream.
+func TestSendToAPeerThatEnds(t *testing.T) {
+	data := []byte("data")
+	b := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
+	if _, err := blobs.Send(t.Context(), blobs.Peer{Conn: gone{}}, jobs.JobID{1}, b, bytes.NewReader(data)); jobs.KindOf(err) != jobs.Unavailable {
+		t.Errorf("sent to a peer that ends: %v", err)
 	}
 }
