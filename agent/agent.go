@@ -122,7 +122,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 			return a.node.Dialer.Conn(address, id)
 		},
 		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
-		Runnable: a.node.Store.Runnable, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
+		Runnable: a.node.Store.Runnable, Ledger: a.node.Store.WithLedger, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
 	})
 }
 

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -21,8 +23,8 @@ const (
 
 // standing is what shows that a shard gets on, as far as its present steward lets see.
 type standing struct {
-	moved time.Time // when a unit ended here, or fewer were open than ever before by this steward's word
-	least uint64    // fewest units open by its word
+	moved time.Time // when fewer units were open, by its word, than ever before
+	least uint64    // so many
 }
 
 // spokenTo starts anew with another steward.
@@ -33,7 +35,7 @@ func (s *shard) spokenTo(id jobs.AgentID, now time.Time) {
 }
 
 // doubt turns from a steward whose word keeps the shard from getting on: it goes on saying that nothing is open,
-// or nothing of what it says is open ends, neither here nor elsewhere, for longer than units take. It lies, or
+// or nothing of what it says is open ends, here or elsewhere, for longer than units take. It lies, or
 // its records are not those of the others. Nobody can tell that from a steward whose word is true; to pass over
 // one of those costs at most that some units run twice.
 func (w *Worker) doubt(s *shard, reply *gridv1.ExchangeReply, now time.Time) {
@@ -49,6 +51,43 @@ func (w *Worker) doubt(s *shard, reply *gridv1.ExchangeReply, now time.Time) {
 		w.log.Warn("nothing comes of what a steward lends, asking another", "shard", s.id, "steward", s.lender, "since", s.standing.moved)
 	}
 	s.turnFrom(s.lender, now.Add(doubtFor))
+}
+
+// passOver takes those units out of the queue, from one place on, that this agent's own records say are done: its
+// reports of them would only use up what it may report. It returns of how many bundles nothing is left; they are
+// not held.
+func (w *Worker) passOver(s *shard, from int) int {
+	gone := 0
+	err := w.o.Ledger(s.id, func(l *ledger.Ledger) {
+		now := time.Now()
+		open := map[*bundle][]uint64{}
+		rest := slices.DeleteFunc(s.queue[from:], func(t task) bool {
+			units, ok := open[t.bundle]
+			if !ok {
+				units = l.OpenUnits(t.bundle.number, now)
+				open[t.bundle] = units
+			}
+			if _, isOpen := slices.BinarySearch(units, t.unit); isOpen {
+				return false
+			}
+			if t.bundle.open--; t.bundle.open == 0 {
+				s.discardUnstarted(t.bundle)
+				gone++
+			}
+			return true
+		})
+		s.queue = s.queue[:from+len(rest)]
+	})
+	if err != nil {
+		w.log.Debug("cannot look up lent units: the job has ended", "shard", s.id, "err", err)
+	}
+	return gone
+}
+
+// discardUnstarted ends the holding of a bundle of which nothing ran.
+func (s *shard) discardUnstarted(b *bundle) {
+	delete(s.bundles, b.number)
+	s.changed = true
 }
 
 // longest is how long the units of a bundle may take.

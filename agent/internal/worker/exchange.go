@@ -141,9 +141,12 @@ func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, no
 			w.drop(s, r.GetFirst()+i)
 		}
 	}
-	got := 0
+	got, waiting := 0, len(s.queue)
 	for _, r := range reply.GetLend() {
 		got += w.lent(s, r, maxHeld-len(s.bundles))
+	}
+	if got > 0 {
+		got -= w.passOver(s, waiting)
 	}
 	if got > 0 {
 		s.empty = 0

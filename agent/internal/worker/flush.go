@@ -48,7 +48,6 @@ func (w *Worker) ended(b *bundle, u record.UnitReport, outcome []byte, now time.
 	p.bytes += len(outcome)
 	p.size += unitBytes + len(u.Failure.Text)
 	b.open--
-	b.shard.standing.moved = now
 	w.backlog += len(outcome)
 	w.spent(b.shard.job.Manifest.Submitter, u.Times.CPU, now)
 	if b.open == 0 || p.bytes >= flushBytes {

@@ -17,6 +17,7 @@ import (
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -60,9 +61,11 @@ type Options struct {
 	Lease    steward.Lease // zero: the defaults
 	Runner   Runner
 	Runnable func(jobs.JobID) error // why no unit of a job may start; nil: they may
-	Disk     func() error           // why nothing can be written here; nil: it can
-	Room     func() int64           // bytes of blobs that Dir still takes
-	Log      *slog.Logger
+	// Ledger calls f with what is known here of a shard; f must not block.
+	Ledger func(shard jobs.ShardID, f func(*ledger.Ledger)) error
+	Disk   func() error // why nothing can be written here; nil: it can
+	Room   func() int64 // bytes of blobs that Dir still takes
+	Log    *slog.Logger
 }
 
 // The causes with which units are cancelled.

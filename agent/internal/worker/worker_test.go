@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -30,7 +32,7 @@ func newDesk(units uint64, size uint32) *desk {
 	d := &desk{now: time.Now(), Worker: New(Options{
 		Slots: 2, Self: jobs.AgentID{9}, Log: slog.New(slog.DiscardHandler), Runner: stuck{},
 		Members: func() []peer.Member { return nil }, Disk: func() error { return nil }, Runnable: func(jobs.JobID) error { return nil },
-		Room: func() int64 { return math.MaxInt64 },
+		Room: func() int64 { return math.MaxInt64 }, Ledger: func(jobs.ShardID, func(*ledger.Ledger)) error { return nil },
 	})}
 	id := jobs.ShardID{Job: jobs.JobID{7}}
 	d.s = &shard{id: id, job: records.Job{ID: id.Job, Manifest: m}, bundles: map[uint64]*bundle{}, answered: d.now}
@@ -86,6 +88,70 @@ func (d *desk) finishUnits(n, size int) {
 		t := d.s.queue[0]
 		d.s.queue = d.s.queue[1:]
 		d.ended(t.bundle, record.UnitReport{Unit: t.unit}, make([]byte, size), d.now)
+	}
+}
+
+// TestLentAgain: units that this agent's own records say are done are not run again, whoever lends them, and a
+// bundle of which nothing is left is not held.
+func TestLentAgain(t *testing.T) {
+	d := newDesk(12, 3)
+	l := ledger.New(ledger.TermsOf(d.s.id.Job, d.s.job.Manifest, 0))
+	d.o.Ledger = func(_ jobs.ShardID, f func(*ledger.Ledger)) error {
+		f(l)
+		return nil
+	}
+	report := &record.Report{Job: d.s.id.Job, Author: d.o.Self}
+	for _, u := range []uint64{0, 1, 2, 4} {
+		report.Bundles = append(report.Bundles, record.BundleReport{
+			Bundle: u / 3, Units: []record.UnitReport{{Unit: u, Outcome: jobs.Digest{1}}},
+		})
+	}
+	if _, err := l.AddReport(jobs.Digest{1}, report, ""); err != nil {
+		t.Fatal(err)
+	}
+	d.answered(d.s, &gridv1.ExchangeReply{Open: 9, Lend: []*gridv1.Run{{First: 0, Count: 2}}}, true, d.now)
+	var queued []uint64
+	for _, q := range d.s.queue {
+		queued = append(queued, q.unit)
+	}
+	if !slices.Equal(queued, []uint64{3, 5}) || len(d.s.bundles) != 1 || d.s.bundles[1].open != 2 {
+		t.Errorf("of bundles 0 and 1 units %v wait, and %d bundles are held", queued, len(d.s.bundles))
+	}
+	d.giveBack(d.s, errDropped)
+	d.answered(d.s, &gridv1.ExchangeReply{Open: 9, Lend: []*gridv1.Run{{First: 0, Count: 1}}}, true, d.now)
+	if len(d.s.queue) > 0 || len(d.s.bundles) > 0 || !d.s.askAt.After(d.now) {
+		t.Errorf("a bundle that is done was taken: %d units, asking again at %v", len(d.s.queue), d.s.askAt)
+	}
+}
+
+// TestDoubtfulStewards: who says for ever that nothing is open, or of whose units nothing ends, is passed over.
+func TestDoubtfulStewards(t *testing.T) {
+	d := newDesk(10, 1)
+	a, b := jobs.AgentID{1}, jobs.AgentID{2}
+	passedOver := func(id jobs.AgentID) bool { return !d.s.skip[id].IsZero() }
+	d.s.spokenTo(a, d.now)
+	for i := range emptyBeforeNext {
+		if passedOver(a) {
+			t.Fatalf("passed over after %d answers", i)
+		}
+		d.answered(d.s, &gridv1.ExchangeReply{}, true, d.now)
+	}
+	if until := d.s.skip[a]; until.Sub(d.now) != doubtFor {
+		t.Errorf("nothing open, again and again: passed over until %v", until)
+	}
+	d.s.spokenTo(b, d.now)
+	bound := d.s.longest() + barrenMargin
+	for i := range 3 {
+		if d.doubt(d.s, &gridv1.ExchangeReply{Open: uint64(9 - i)}, d.now.Add(time.Duration(i)*(bound+1))); passedOver(b) {
+			t.Fatal("passed over although units end")
+		}
+	}
+	last := d.now.Add(2 * (bound + 1))
+	if d.doubt(d.s, &gridv1.ExchangeReply{Open: 7}, last.Add(bound)); passedOver(b) {
+		t.Error("passed over too soon")
+	}
+	if d.doubt(d.s, &gridv1.ExchangeReply{Open: 7}, last.Add(bound+1)); !passedOver(b) {
+		t.Error("not passed over although nothing ends")
 	}
 }
 
