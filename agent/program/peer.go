@@ -2,10 +2,13 @@ package program
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/node"
@@ -239,10 +242,31 @@ func For(d time.Duration) string {
 	}
 }
 
-// ShowStopped shows whose state folder it is of a peer that does not run, and returns why that ends the program
-// with the exit code for it.
-func ShowStopped(to io.Writer, state, format string, why error) error {
-	id, err := node.WhoIs(state)
+// StatusOf is a status command: it asks the peer that runs on a state folder.
+type StatusOf struct {
+	State, Format string
+	// Show makes of what the peer says a value for scripts and a sheet for people.
+	Show func(r *gridv1.StatusReply, wide bool) (any, *Sheet)
+	// Stopped is the error where nothing runs.
+	Stopped error
+}
+
+// Run asks and shows. Where nothing runs it shows whose folder it is, and the program ends with the exit code for
+// that.
+func (o StatusOf) Run(cmd *cobra.Command) error {
+	reply, err := node.AskStatus(cmd.Context(), o.State)
+	if errors.Is(err, node.ErrNotRunning) {
+		return o.stopped(cmd.OutOrStdout())
+	}
+	if err != nil {
+		return err
+	}
+	value, sheet := o.Show(reply, o.Format == FormatWide)
+	return Show(cmd.OutOrStdout(), o.Format, value, sheet)
+}
+
+func (o StatusOf) stopped(to io.Writer) error {
+	id, err := node.WhoIs(o.State)
 	if err != nil {
 		return err
 	}
@@ -255,10 +279,10 @@ func ShowStopped(to io.Writer, state, format string, why error) error {
 	p.Head(s, time.Now())
 	s.Line("state", "not running")
 	s.Line("certificate", "%s", p.Certificate.text(time.Now()))
-	if err := Show(to, format, p, s); err != nil {
+	if err := Show(to, o.Format, p, s); err != nil {
 		return err
 	}
-	return NotRunning(why)
+	return &notRunningError{o.Stopped}
 }
 
 // OwnerOr names a submitter: by its owner, or by its ID where the certificate names none.

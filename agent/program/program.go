@@ -75,13 +75,11 @@ func tell(to io.Writer, name string, err error) int {
 	return 1
 }
 
-// notRunningError is the answer of a status command when its daemon does not run.
+// notRunningError is the answer of a status command whose daemon does not run. It ends the program with exit code
+// 3, as other tools say that a service is not active.
 type notRunningError struct{ error }
 
 func (e *notRunningError) Unwrap() error { return e.error }
-
-// NotRunning makes err end the program with exit code 3, as other tools say that a service is not active.
-func NotRunning(err error) error { return &notRunningError{err} }
 
 // LogFlags adds --log-level and returns a function that makes the log, on standard error.
 func LogFlags(cmd *cobra.Command) func() (*slog.Logger, error) {

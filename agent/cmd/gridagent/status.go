@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,23 +28,15 @@ func newStatus() *cobra.Command {
 		if _, err := node.ClassOf(*state); err != nil {
 			return err
 		}
-		reply, err := node.AskStatus(cmd.Context(), *state)
-		if errors.Is(err, node.ErrNotRunning) {
-			return notRunning(cmd.OutOrStdout(), *state, *format)
-		}
-		if err != nil {
-			return err
-		}
-		s := statusOf(reply)
-		return program.Show(cmd.OutOrStdout(), *format, s, s.sheet(time.Now(), *format == program.FormatWide))
+		return program.StatusOf{
+			State: *state, Format: *format, Show: func(r *gridv1.StatusReply, wide bool) (any, *program.Sheet) {
+				s := statusOf(r)
+				return s, s.sheet(time.Now(), wide)
+			},
+			Stopped: jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the agent does not run"), "start it with: gridagent run --state %s", *state),
+		}.Run(cmd)
 	}
 	return cmd
-}
-
-// notRunning shows whose folder it is, and that nothing runs.
-func notRunning(to io.Writer, state, format string) error {
-	return program.ShowStopped(to, state, format, jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the agent does not run"),
-		"start it with: gridagent run --state %s", state))
 }
 
 // status is what an agent says of itself, for people and scripts.

@@ -2,14 +2,11 @@ package main
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -27,26 +24,20 @@ func newStatus() *cobra.Command {
 	}
 	state, format := program.StateFlag(cmd, "coordinator"), program.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		reply, err := node.AskStatus(cmd.Context(), *state)
-		if errors.Is(err, node.ErrNotRunning) {
-			return notRunning(cmd.OutOrStdout(), *state, *format)
-		}
+		err := program.StatusOf{
+			State: *state, Format: *format, Show: func(r *gridv1.StatusReply, wide bool) (any, *program.Sheet) {
+				s := statusOf(r)
+				return s, s.sheet(time.Now(), wide)
+			},
+			Stopped: jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the coordinator does not run"),
+				"start it with: gridcoordinator run --state %s; what was submitted goes on without it", *state),
+		}.Run(cmd)
 		if jobs.KindOf(err) == jobs.NotFound {
 			return jobs.WithHint(err, "name the coordinator's folder with --state, or make a grid first: gridcoordinator init")
 		}
-		if err != nil {
-			return err
-		}
-		s := statusOf(reply)
-		return program.Show(cmd.OutOrStdout(), *format, s, s.sheet(time.Now(), *format == program.FormatWide))
+		return err
 	}
 	return cmd
-}
-
-// notRunning shows whose folder it is, and that nothing runs.
-func notRunning(to io.Writer, state, format string) error {
-	return program.ShowStopped(to, state, format, jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the coordinator does not run"),
-		"start it with: gridcoordinator run --state %s; what was submitted goes on without it", state))
 }
 
 // status is what a coordinator says of its grid, for people and scripts.

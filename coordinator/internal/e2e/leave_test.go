@@ -96,6 +96,12 @@ func TestAgentStatus(t *testing.T) {
 			t.Errorf("status lacks %q:\n%s", text, out)
 		}
 	}
+	out = g.must("gridcoordinator", "status", "--state", g.coordinator.state).stdout
+	for _, text := range []string{"cores offered  1", "live jobs      1 of 1 submitter", "alice", "to 2 agents"} {
+		if !strings.Contains(out, text) {
+			t.Errorf("the coordinator's status lacks %q:\n%s", text, out)
+		}
+	}
 	working.kill()
 	if _, err := os.Stat(filepath.Join(working.state, "addresses.json")); err != nil {
 		t.Error(err) // else what follows shows nothing

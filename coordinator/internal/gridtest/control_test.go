@@ -37,9 +37,9 @@ func statusOf(t *testing.T, m *gridtest.Machine) *gridv1.StatusReply {
 	return reply
 }
 
-// TestControlIsForThePeerItself: an agent and the coordinator may call Control by their roles (P10), and each is
-// heard at home only.
-func TestControlIsForThePeerItself(t *testing.T) {
+// TestP10ControlIsForThePeerItself: an agent and the coordinator may call Control by their roles, and each is heard
+// at home only.
+func TestP10ControlIsForThePeerItself(t *testing.T) {
 	gridtest.Run(t, 2, func(g *gridtest.Grid) {
 		for _, other := range []*gridtest.Machine{g.Agents[1], g.Coordinator} {
 			c := control(t, g.Agents[0], other)
