@@ -5,6 +5,9 @@
 // and numbers are in bounds and, for a report, enough holders gave receipts for its pack. What was accepted
 // is on disk, in the one bbolt file of the peer, before Add returns; it stays there until days after the
 // job expired, see Sweep.
+// A receipt counts while its holder may hold blobs, and for 120 hours after this peer saw that last: a copy on a
+// PC that is off is one. A report that lacks receipts is refused for now. Whoever offers it gives its pack to
+// others, keeps their receipts with it (AddReceipts) and offers it again.
 // A report of the peer's own is its journal: nothing else needs to be written for it to survive.
 //
 //	offer ──verify──▶ one bbolt transaction (fsync) ──▶ ledger in memory ──▶ OnChange
