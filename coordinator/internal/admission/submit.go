@@ -101,7 +101,7 @@ func (s *Service) expect(id jobs.JobID, m *manifest.Manifest) (*pending, error) 
 	}
 	if live >= s.o.Config.MaxJobsPerSubmitter {
 		return nil, jobs.WithHint(jobs.Errorf(jobs.Exhausted, "this submitter has %d live jobs, the limit", live),
-			"wait until some have expired, or ask the operator to raise max_jobs_per_submitter in %s", ConfigFile)
+			"seal or cancel those that are done with, or ask the operator to raise max_jobs_per_submitter in %s", ConfigFile)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
