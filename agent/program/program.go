@@ -43,6 +43,7 @@ func prepare(root *cobra.Command) {
 		return usage(cmd, fmt.Errorf("unknown command %.40q", args[0]))
 	}
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	FitHelp(root)
 	for _, cmd := range root.Commands() {
 		if args := cmd.Args; args != nil {
 			cmd.Args = func(cmd *cobra.Command, list []string) error { return usage(cmd, args(cmd, list)) }

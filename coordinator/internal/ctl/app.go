@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlegrid/agent/program"
 	"idlegrid/jobs"
 )
 
@@ -75,6 +76,7 @@ func newRoot(a *app) *cobra.Command {
 	})
 	root.AddCommand(newEnvironmentTopic(), newExitCodesTopic())
 	a.completeArguments(root)
+	program.FitHelp(root)
 	return root
 }
 

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -31,9 +32,21 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 		if c.ValidArgsFunction == nil && len(c.ValidArgs) == 0 {
 			t.Errorf("%s completes no arguments", path)
 		}
-		for line := range strings.Lines(c.Long) {
-			if len(line) > 115 {
-				t.Errorf("%s: a line of %d characters: %s", path, len(line), line)
+	}
+}
+
+// TestHelpFits holds that no line of any help is broken by a terminal of 80 columns.
+func TestHelpFits(t *testing.T) {
+	for _, c := range append(commands(newRoot(&app{})), newRoot(&app{})) {
+		var out bytes.Buffer
+		root := newRoot(&app{stdout: &out, stderr: &out})
+		root.SetArgs(append(strings.Fields(c.CommandPath())[1:], "--help"))
+		if err := root.Execute(); err != nil || out.Len() == 0 {
+			t.Errorf("%s --help: %v, %d bytes", c.CommandPath(), err, out.Len())
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(line) > 81 {
+				t.Errorf("%s: a line of %d characters: %s", c.CommandPath(), len(line)-1, line)
 			}
 		}
 	}

@@ -53,7 +53,7 @@ func newEnvironmentTopic() *cobra.Command {
 		Short: "Variables that gridctl reads, and where it keeps what",
 		Long: "What a flag says counts first, then its variable, then the file, then the default.\n\n" +
 			"  flag       variable      file     default\n" +
-			"  --config   GRID_CONFIG            folder gridctl in the user's configuration folder\n" +
+			"  --config   GRID_CONFIG            gridctl in the user's configuration folder\n" +
 			"  --context  GRID_CONTEXT  context  default\n" +
 			"  --output   GRID_OUTPUT            table, of verbs that have -o\n" +
 			"  --timeout  GRID_TIMEOUT           never, of verbs that have --timeout\n\n" +
