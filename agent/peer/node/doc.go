@@ -8,6 +8,7 @@
 //	records.db                   the bbolt file; its lock keeps a second process out
 //	blobs/                       the blob store
 //	addresses.json               where the running peer listens; there only while it runs
+//	grid.left                    what grid.json becomes when an agent leaves, until the rest of this is gone
 //
 // What of this is lost comes back: records and blobs from the pool, addresses with --join, and at a coordinator,
 // of which key.pem, root.pem and issuing.pem are left, the rest is made anew.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/durable"
 	"idlegrid/jobs"
 )
 
@@ -31,6 +31,10 @@ func AwaitStopped(ctx context.Context, state string) error {
 	}
 }
 
+// leftFile is grid.json while an agent's data is removed: without that name nothing starts on it, and who comes
+// back after an interruption sees that the rest goes too.
+const leftFile = "grid.left"
+
 // RemoveAgent makes the state folder of an agent that does not run one that has joined no grid: its identity goes
 // first, so that nothing can start on half of the rest, then its data, and the folders that are named besides.
 // What else lies there stays. Where it was interrupted it may be called again.
@@ -40,23 +44,27 @@ func RemoveAgent(state string, folders ...string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if err := Forget(dir); err != nil {
+	if err := dir.Rename(gridFile, leftFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, name := range []string{addressesFile, recordsFile} {
-		if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := errors.Join(durable.SyncFolder(dir, "."), Forget(dir)); err != nil {
+		return err
 	}
 	for _, name := range append([]string{blobsFolder}, folders...) {
 		if err := dir.RemoveAll(name); err != nil {
 			return err
 		}
 	}
+	for _, name := range []string{addressesFile, recordsFile, leftFile} {
+		if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	return nil
 }
 
-// HalfRemoved reports whether a RemoveAgent was interrupted in this folder: an agent's data without an identity.
+// HalfRemoved reports whether a RemoveAgent was interrupted in this folder. That data lies in it without an identity
+// does not show it: it may be an agent's whose identity was lost, or nothing of the grid's at all.
 func HalfRemoved(state string) (bool, error) {
 	dir, err := os.OpenRoot(state)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,16 +74,7 @@ func HalfRemoved(state string) (bool, error) {
 		return false, err
 	}
 	defer dir.Close() // nothing was written
-	if _, err := identity.Load(dir); jobs.KindOf(err) != jobs.NotFound {
-		return false, nil
-	}
-	if _, err := identity.Open(dir); jobs.KindOf(err) != jobs.NotFound {
-		return false, nil // a coordinator's, whatever became of it
-	}
-	for _, name := range []string{recordsFile, blobsFolder} {
-		if _, err := dir.Lstat(name); err == nil {
-			return true, nil
-		}
-	}
-	return false, nil
+	_, left := dir.Lstat(leftFile)
+	_, joined := dir.Lstat(gridFile)
+	return left == nil && errors.Is(joined, fs.ErrNotExist), nil
 }
