@@ -156,8 +156,12 @@ func (n *Node) open() error {
 }
 
 // forgetOrphans removes blobs of jobs of which there is no record: of one whose records were deleted just before
-// this peer ended, or whose upload never came to an end.
+// this peer ended, or whose upload never came to an end. Where there are no records at all they were lost, and come
+// back from others: the blobs stay, which others may not have any more.
 func (n *Node) forgetOrphans() error {
+	if n.Store.IsEmpty() {
+		return nil
+	}
 	seen := map[jobs.JobID]bool{}
 	for _, kept := range n.Blobs.List() {
 		for _, job := range kept.Jobs {

@@ -181,6 +181,7 @@ func TestOrphansGo(t *testing.T) {
 		state := p.folder()
 		n, err := p.open(1, state)
 		p.must(err)
+		known := p.jobWithPack(n)
 		data := []byte("of a job that nobody knows")
 		blob := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
 		p.must(n.Blobs.Put(jobs.JobID{1}, blob, bytes.NewReader(data)))
@@ -189,10 +190,46 @@ func TestOrphansGo(t *testing.T) {
 		again, err := p.open(1, state)
 		p.must(err)
 		defer again.Close()
-		if list := again.Blobs.List(); len(list) > 0 {
+		if list := again.Blobs.List(); len(list) != 1 || list[0].Jobs[0] != known {
 			t.Errorf("kept %v", list)
 		}
 	})
+}
+
+// TestP6LostRecords: who moves damaged records away, as the error says, keeps the blobs, whose other copies may be
+// gone: the records come back from others.
+func TestP6LostRecords(t *testing.T) {
+	inPool(t, func(p *pool) {
+		state := p.folder()
+		n, err := p.open(1, state)
+		p.must(err)
+		job := p.jobWithPack(n)
+		p.must(n.Close())
+		p.net.Stop("10.0.0.1")
+		p.must(os.Remove(filepath.Join(state, recordsFile)))
+		again, err := p.open(1, state)
+		p.must(err)
+		defer again.Close()
+		if again.Store.Keeps(job) {
+			t.Fatal("the records are not lost")
+		}
+		if list := again.Blobs.List(); len(list) != 1 {
+			t.Errorf("kept %v", list)
+		}
+	})
+}
+
+// jobWithPack gives a peer a job and a blob of it.
+func (p *pool) jobWithPack(n *Node) jobs.JobID {
+	p.t.Helper()
+	job, offer := p.job()
+	_, refused, err := n.Store.Add(p.t.Context(), []records.Offer{offer}, false)
+	if err != nil || len(refused) > 0 {
+		p.t.Fatal(refused, err)
+	}
+	data := []byte("a pack")
+	p.must(n.Blobs.Put(job, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data)))
+	return job
 }
 
 // job makes a job that expires in two hours, as the coordinator hands it over.
@@ -219,13 +256,7 @@ func TestBlobsStayWithRecords(t *testing.T) {
 		state := p.folder()
 		n, err := p.open(1, state)
 		p.must(err)
-		job, offer := p.job()
-		_, refused, err := n.Store.Add(p.t.Context(), []records.Offer{offer}, false)
-		if err != nil || len(refused) > 0 {
-			t.Fatal(refused, err)
-		}
-		data := []byte("a pack")
-		p.must(n.Blobs.Put(job, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data)))
+		job := p.jobWithPack(n)
 		p.must(n.Close())
 		p.net.Stop("10.0.0.1")
 		time.Sleep(5 * 24 * time.Hour)

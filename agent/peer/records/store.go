@@ -246,6 +246,13 @@ func (s *Store) Keeps(job jobs.JobID) bool {
 	return s.known(job)
 }
 
+// IsEmpty reports whether no job is known here: nothing came here yet, or the records were lost.
+func (s *Store) IsEmpty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.jobs)+len(s.ended) == 0
+}
+
 func (s *Store) loadOne(k, v []byte) (accepted, error) {
 	r, err := decodeStored(v)
 	if err != nil {
