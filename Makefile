@@ -36,11 +36,11 @@ demo: build examples ## run a real job on a throw-away grid on this machine; KEE
 	deploy/demo/demo.sh
 
 test: build examples ## run all tests
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 
 # The end-to-end tests start programs of their own, which the detector would not see into.
 race: examples ## run the tests with the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v /e2e$$)
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /e2e$$)
 
 FUZZTIME ?= 10s
 fuzz: ## fuzz every decoder for FUZZTIME each
@@ -60,6 +60,7 @@ cross: ## build for every system and processor
 
 vet: ## go vet for every system
 	@for os in linux windows darwin; do echo "vet $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
+	$(GO) vet -tags failpoints ./agent/peer/failpoint
 
 # Pinned tools have a module of their own.
 $(TOOLS)/%: deploy/tools/go.mod deploy/tools/go.sum
@@ -88,6 +89,7 @@ tidy: ## tidy both modules
 
 NIGHTLY_FUZZTIME ?= 60s
 nightly: race ## what takes too long for every change
+	E2E_KILLS=200 $(GO) test -timeout 30m -count 1 -run TestP12Kills ./coordinator/internal/e2e
 	$(MAKE) fuzz FUZZTIME=$(NIGHTLY_FUZZTIME)
 
 clean: ## remove what was built
