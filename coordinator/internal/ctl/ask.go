@@ -37,12 +37,11 @@ func (q question) of(ctx context.Context, n int) (answers int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, n)
-	var asks sync.WaitGroup
 	asked, running := 0, 0
 	next := func() {
 		if i := asked; i < n {
 			asked, running = asked+1, running+1
-			asks.Go(func() { done <- q.ask(ctx, i) })
+			go func() { done <- q.ask(ctx, i) }()
 		}
 	}
 	for range q.enough {

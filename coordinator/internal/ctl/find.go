@@ -54,7 +54,11 @@ func (g *grid) findPeers(ctx context.Context) error {
 		seen = append(seen, m.Address)
 	}
 	// Those seen before stay behind the others: a peer that has just started sees nobody but itself.
-	return node.SavePeers(g.config, unique(append(seen, kept...)))
+	seen = unique(append(seen, kept...))
+	if slices.Equal(seen, kept) {
+		return nil // no need of a disk that has room, and of waiting for it
+	}
+	return node.SavePeers(g.config, seen)
 }
 
 // unique leaves the first of each.

@@ -81,7 +81,8 @@ func (g *grid) login(a *app) error {
 }
 
 func (g *grid) dial() {
-	g.dialer = rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return g.id }, Root: g.id.Root})
+	id := g.id // A connection may be under way when g.id changes.
+	g.dialer = rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return id }, Root: id.Root})
 }
 
 // revive renews a certificate that has ended, such as after a long holiday: nobody but the coordinator talks to
