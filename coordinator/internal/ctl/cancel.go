@@ -18,7 +18,7 @@ func newCancelCommand(a *app) *cobra.Command {
 		Use:   "cancel JOB...",
 		Short: "End jobs, for good",
 		Long: "cancel tells the agents that jobs are to end: within seconds nothing of them runs, and no unit starts any\n" +
-			"more. What was accepted until then can still be fetched. There is no way back but to submit a job again.\n\n" +
+			"more. What was accepted until then can be fetched for an hour. There is no way back but to submit a job again.\n\n" +
 			"On a terminal it asks first; --yes answers. Where there is no terminal it does not ask. Who logged in as an\n" +
 			"operator may cancel anybody's jobs.",
 		Example: "  gridctl cancel tour --yes",
@@ -81,6 +81,6 @@ func (a *app) cancelJob(ctx context.Context, g *grid, job records.Job, s jobStat
 		a.say("%s: %s", name, t)
 		return nil
 	}
-	a.say("cancelled %s: %s units accepted, %s", name, s.doneText(), t)
+	a.say("cancelled %s: %s units accepted, %s, and what there is can be fetched for an hour", name, s.doneText(), t)
 	return nil
 }

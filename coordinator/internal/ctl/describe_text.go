@@ -31,12 +31,16 @@ func (v *describeView) jobRows() [][]string {
 	if v.mine {
 		submitter += ", you"
 	}
+	kept := minute(v.Expires)
+	if !v.kept() {
+		kept = "an hour after it was " + v.State
+	}
 	rows := [][]string{
 		{"id", v.ID},
 		{"name", v.Name},
 		{"submitter", submitter},
 		{"created", minute(v.Created)},
-		{"results kept until", minute(v.Expires)},
+		{"results kept until", kept},
 		{"state", v.State},
 		{"units", v.progressText()},
 	}

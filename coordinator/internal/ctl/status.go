@@ -77,7 +77,7 @@ func statusData(all []jobStatus) data {
 func (s *jobStatus) row() []string {
 	return []string{
 		s.id.Short(), s.Name, s.State, s.doneText(), fmt.Sprint(s.Failed), fmt.Sprint(s.Agents),
-		cpuText(s.CPU), day(s.Expires),
+		cpuText(s.CPU), s.keptText(),
 		fmt.Sprint(s.Open), fmt.Sprint(s.Lent), fmt.Sprint(s.Conflict), fmt.Sprint(s.Differs), fmt.Sprint(s.Keepers), minute(s.Created), s.Submitter[:8],
 	}
 }
@@ -85,6 +85,17 @@ func (s *jobStatus) row() []string {
 // cpuText returns CPU time for people.
 func cpuText(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}
+
+// kept reports whether the agents keep the results until the job expires. Those of a job that was sealed or
+// cancelled they forget an hour later, and nobody knows when that was.
+func (s *jobStatus) kept() bool { return s.State != stateSealed && s.State != stateCancelled }
+
+func (s *jobStatus) keptText() string {
+	if !s.kept() {
+		return "-"
+	}
+	return day(s.Expires)
 }
 
 // doneText returns such as "37/200". How far a job was that ended before its time, its stewards no longer say.
@@ -104,7 +115,7 @@ func (a *app) note(s jobStatus) {
 	case stateSealed:
 		a.say("its results were fetched and the job sealed: the agents forget its files an hour later")
 	case stateCancelled:
-		a.say("it was cancelled: nothing of it runs any more")
+		a.say("it was cancelled: nothing of it runs any more, and the agents forget its files an hour later")
 	case stateExpired:
 		a.say("it expired: the agents forget it")
 	}

@@ -92,7 +92,7 @@ func (a *app) watcher() (show func([]jobStatus) error, end func() error) {
 		}), none
 	case a.format == formatName:
 		return namesOfOver(a.stdout), none
-	case isTerminal(a.stdout):
+	case isTerminal(a.stdout) && takesEscapes(a.stdout):
 		s := newScreen(a.stdout)
 		return s.show, s.end
 	}
@@ -152,7 +152,10 @@ func (s *jobStatus) String() string {
 	if s.Agents > 0 {
 		text += ", " + count(s.Agents, "agent")
 	}
-	return text + ", results kept until " + day(s.Expires)
+	if s.kept() {
+		text += ", results kept until " + day(s.Expires)
+	}
+	return text
 }
 
 // screen is a table on a terminal that is drawn anew in place.
@@ -244,7 +247,7 @@ func (s *screen) table(all []jobStatus, width int) []string {
 			left = strings.TrimSuffix(leftText(float64(j.Open)/r), " left")
 		}
 		rows = append(rows, []string{
-			j.id.Short(), clean(j.Name), j.State, j.doneText(), fmt.Sprint(j.Failed), fmt.Sprint(j.Agents), rate, left, day(j.Expires),
+			j.id.Short(), clean(j.Name), j.State, j.doneText(), fmt.Sprint(j.Failed), fmt.Sprint(j.Agents), rate, left, j.keptText(),
 		})
 	}
 	return fit(rows, width)
