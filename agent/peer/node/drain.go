@@ -15,8 +15,8 @@ type drains struct {
 	why map[string]string // cause → a sentence for people
 }
 
-// Drain tells the pool that this peer takes nothing more from others, for a cause that has a name and a sentence
-// for people. An empty sentence ends the cause; without any left the peer takes things again.
+// Drain has this peer take nothing more from others, and tells the pool, for a cause that has a name and a sentence
+// for people. Word takes its time: who does not know yet is refused. An empty sentence ends the cause; without any left the peer takes things again.
 func (n *Node) Drain(cause, why string) {
 	n.drains.mu.Lock()
 	defer n.drains.mu.Unlock()

@@ -155,7 +155,10 @@ func MembersFromProto(reply *gridv1.ListReply) ([]peer.Member, error) {
 
 // PeerPolicy is who may do what with blobs at an agent: agents, operators and the job's submitter read;
 // agents and the coordinator write, for jobs that are live here and neither cancelled nor sealed.
-type PeerPolicy struct{ Store *records.Store }
+type PeerPolicy struct {
+	Store    *records.Store
+	Draining func() string // why no blob is taken now; empty: they are; nil: they always are
+}
 
 // MaxBlob bounds a blob that a peer takes, in bytes.
 const MaxBlob = 1 << 30
@@ -179,6 +182,11 @@ func (p PeerPolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob
 	}
 	if b.Size > MaxBlob {
 		return jobs.Errorf(jobs.Exhausted, "blob of %d bytes, at most %d are taken", b.Size, MaxBlob)
+	}
+	if p.Draining != nil {
+		if why := p.Draining(); why != "" {
+			return jobs.Errorf(jobs.Unavailable, "no blobs are taken here: %s", why)
+		}
 	}
 	return p.Store.Runnable(job)
 }

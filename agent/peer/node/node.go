@@ -208,7 +208,7 @@ func (n *Node) listen(id *identity.Identity) error {
 	n.Server = rpc.NewServer(n.o.Log)
 	policy := n.o.Policy
 	if policy == nil {
-		policy = PeerPolicy{n.Store}
+		policy = PeerPolicy{n.Store, n.Draining}
 	}
 	gridv1.RegisterRecordsServer(n.Server, records.NewService(n.Store))
 	gridv1.RegisterMembersServer(n.Server, newMembers(n))

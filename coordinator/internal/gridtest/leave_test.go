@@ -3,8 +3,10 @@ package gridtest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,6 +108,39 @@ func TestTheLastHolderLeaves(t *testing.T) {
 			t.Errorf("%d units ran again", n)
 		}
 	})
+}
+
+// TestP1LeaveAtOnce: agents that leave at the same moment do not hand over to each other and go.
+func TestP1LeaveAtOnce(t *testing.T) {
+	for _, c := range []struct{ agents, leave int }{{2, 2}, {4, 3}, {6, 4}} {
+		t.Run(fmt.Sprintf("%d of %d", c.leave, c.agents), func(t *testing.T) {
+			gridtest.Run(t, c.agents, func(g *gridtest.Grid) { leaveAtOnce(t, g, g.Agents[:c.leave]) })
+		})
+	}
+}
+
+func leaveAtOnce(t *testing.T, g *gridtest.Grid, leavers []*gridtest.Machine) {
+	j := g.Submit(50)
+	j.Await(time.Minute)
+	g.Coordinator.Stop()
+	left := make([]error, len(leavers))
+	var asked sync.WaitGroup
+	for i, m := range leavers {
+		asked.Go(func() { left[i] = leave(t, m, m, 2*time.Minute, false) })
+	}
+	asked.Wait()
+	for i, m := range leavers {
+		if left[i] == nil {
+			m.Stop()
+		} else if len(leavers) < len(g.Agents) {
+			t.Errorf("an agent cannot leave, though others stay: %v", left[i])
+		}
+	}
+	if len(g.On()) == 0 {
+		t.Fatal("everybody has left, and nobody has the results")
+	}
+	g.Coordinator.Start()
+	j.Complete()
 }
 
 // TestCannotLeave: the only agent cannot hand anything over. It goes on, and the error says what is left.
