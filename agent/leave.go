@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -222,9 +224,11 @@ func (h *handover) place(ctx context.Context, job jobs.JobID, b jobs.Blob, membe
 	h.placed[placing{job, b.Digest}] = receipts
 }
 
-// reports offers all reports of live jobs to the stewards that will keep them.
+// reports offers all reports of live jobs to the stewards that will keep them. Those count that do not leave
+// themselves when they have them: whoever begins to later hands them over in turn.
 func (h *handover) reports(ctx context.Context, members []peer.Member, left *gridv1.LeaveProgress) {
 	store, need := h.agent.node.Store, peer.Needed(members)
+	digests, takers := map[jobs.ShardID]jobs.Digest{}, map[jobs.ShardID][]peer.Member{}
 	told := map[jobs.AgentID]error{} // what stewards said to the manifests and all else that is no report
 	for _, shard := range store.OwnShards() {
 		scope := records.Scope{Shard: shard, Reports: true}
@@ -232,7 +236,7 @@ func (h *handover) reports(ctx context.Context, members []peer.Member, left *gri
 		if store.Runnable(shard.Job) != nil || h.offered[shard] == digest {
 			continue
 		}
-		kept := 0
+		digests[shard] = digest
 		for _, m := range peer.Stewards(shard, members) {
 			if _, ok := told[m.ID]; !ok {
 				told[m.ID] = h.offer(ctx, m, records.Scope{})
@@ -242,17 +246,51 @@ func (h *handover) reports(ctx context.Context, members []peer.Member, left *gri
 				err = h.offer(ctx, m, scope)
 			}
 			if err == nil {
-				kept++
+				takers[shard] = append(takers[shard], m)
 				continue
 			}
 			h.failed(err)
+		}
+	}
+	stays := map[jobs.AgentID]bool{}
+	for shard, digest := range digests {
+		kept := 0
+		for _, m := range takers[shard] {
+			if _, asked := stays[m.ID]; !asked {
+				stays[m.ID] = h.stays(ctx, m)
+			}
+			if stays[m.ID] {
+				kept++
+			}
 		}
 		if kept >= need {
 			h.offered[shard] = digest
 			continue
 		}
-		left.Reports += uint32(len(store.IDs(scope)))
+		left.Reports += uint32(len(store.IDs(records.Scope{Shard: shard, Reports: true})))
 	}
+}
+
+// stays asks a steward whether it takes things from others. Word of one that just stopped to may not be here yet.
+func (h *handover) stays(ctx context.Context, m peer.Member) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaveCall)
+	defer cancel()
+	conn, err := h.agent.node.Dialer.Conn(m.Address, m.ID)
+	var reply *gridv1.ListReply
+	if err == nil {
+		reply, err = gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{})
+	}
+	if err != nil {
+		h.failed(err)
+		return false
+	}
+	ok := slices.ContainsFunc(reply.GetMembers(), func(self *gridv1.Member) bool {
+		return bytes.Equal(self.GetId(), m.ID[:]) && !self.GetDraining()
+	})
+	if !ok {
+		h.failed(jobs.Errorf(jobs.Unavailable, "steward %s takes nothing any more", m.ID.Short()))
+	}
+	return ok
 }
 
 // offer gives a steward the records of a scope that it lacks.
