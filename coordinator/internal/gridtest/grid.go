@@ -48,9 +48,15 @@ type Grid struct {
 	runs  runs
 }
 
+// smallGrid is how many agents a simulation has at most that runs under -short too, as with the race detector.
+const smallGrid = 4
+
 // Run runs f in a bubble with a grid of so many always-on agents, all of them on and eligible.
 func Run(t *testing.T, agents int, f func(*Grid)) {
 	t.Helper()
+	if testing.Short() && agents > smallGrid {
+		t.Skipf("a grid of %d agents takes too long for -short", agents)
+	}
 	t.Parallel() // much of the real time is spent waiting for the disk
 	synctest.Test(t, func(t *testing.T) {
 		g := New(t)
