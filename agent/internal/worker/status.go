@@ -128,7 +128,7 @@ func (w *Worker) whyIdle(s *shard, now time.Time) string {
 		return fmt.Sprintf("no steward of job %s answers: %s", name, s.silence)
 	case len(s.queue) > 0 && p != nil && p.loading:
 		return fmt.Sprintf("the program of job %s is being fetched and compiled", name)
-	case len(s.queue) > 0 && now.Sub(s.answered) > w.o.Lease.TTL:
+	case len(s.queue) > 0 && !w.heardLately(s, now):
 		return fmt.Sprintf("no steward of job %s answered lately", name)
 	case len(s.queue) > 0:
 		return fmt.Sprintf("units of job %s start now", name)

@@ -136,7 +136,13 @@ func (w *Worker) takeBack(now time.Time) {
 // mayStart reports whether the shard's units may start: the job is not past its time, a steward answered
 // lately, and the program is here.
 func (w *Worker) mayStart(s *shard, now time.Time) bool {
-	return !now.After(s.job.Manifest.Expires) && now.Sub(s.answered) <= w.o.Lease.TTL && w.programs[s.id.Job].startable()
+	return !now.After(s.job.Manifest.Expires) && w.heardLately(s, now) && w.programs[s.id.Job].startable()
+}
+
+// heardLately reports whether a steward answered within the time that leases live, before now or, where the clock was
+// set back since, after it: then nobody knows how long ago that was.
+func (w *Worker) heardLately(s *shard, now time.Time) bool {
+	return now.Sub(s.answered).Abs() <= w.o.Lease.TTL
 }
 
 // ask exchanges with stewards: to get work before the slots run out of it, to renew what is held, and to

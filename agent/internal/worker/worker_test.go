@@ -71,7 +71,10 @@ func TestP5AnswersAgeWhileAPCSleeps(t *testing.T) {
 	if d.s.answered.IsZero() || d.s.answered != d.now.Round(0) {
 		t.Errorf("answered %v, expected the wall clock's %v", d.s.answered, d.now.Round(0))
 	}
-	for later, want := range map[time.Duration]bool{0: true, d.o.Lease.TTL: true, d.o.Lease.TTL + 1: false, 10 * time.Minute: false} {
+	for later, want := range map[time.Duration]bool{
+		0: true, d.o.Lease.TTL: true, d.o.Lease.TTL + 1: false, 10 * time.Minute: false,
+		-time.Second: true, -time.Hour: false, // the clock was set back
+	} {
 		if got := d.mayStart(d.s, d.now.Add(later).Round(0)); got != want {
 			t.Errorf("%s after the answer a unit may start: %v", later, got)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -89,10 +90,17 @@ func InUse(path string) (bool, error) {
 		return true, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum):
 		return false, nil // no file, or one that is damaged, which the lock did not keep from being read
+	case err != nil && isEmpty(path):
+		return false, nil // made, and killed at once: bbolt, which has the lock here, would write its first pages
 	case err != nil:
 		return false, fmt.Errorf("open records %s: %w", path, err)
 	}
 	return false, db.Close()
+}
+
+func isEmpty(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() == 0
 }
 
 // nextBoot counts the starts of this peer, each higher than the one before. It makes member names and report

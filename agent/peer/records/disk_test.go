@@ -209,6 +209,35 @@ func TestDamagedPages(t *testing.T) {
 	}
 }
 
+// TestInUse: a file is in use while a store has it open, and not when it is missing, empty or damaged: whoever looks
+// at a state folder must get on.
+func TestInUse(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	check := func(what string, want bool) {
+		t.Helper()
+		if got, err := records.InUse(o.Path); got != want || err != nil {
+			t.Errorf("%s: in use %v (%v)", what, got, err)
+		}
+	}
+	check("missing", false)
+	for what, content := range map[string][]byte{"empty": {}, "damaged": make([]byte, 1<<16)} {
+		if err := os.WriteFile(o.Path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		check(what, false)
+	}
+	if err := os.Remove(o.Path); err != nil {
+		t.Fatal(err)
+	}
+	s := w.open(o)
+	check("open", true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("closed", false)
+}
+
 // Each start has a higher number than all before: also right after the last, with a clock that went back, from a
 // copy made long ago, and from nothing.
 func TestBoot(t *testing.T) {

@@ -48,5 +48,8 @@ func TestP5StewardThatSlept(t *testing.T) {
 		if !b.looked(time.Now()) {
 			t.Error("the look does not notice")
 		}
+		if !b.looked(time.Now().Add(-time.Hour)) {
+			t.Error("a sleep may hide behind a clock that was set back")
+		}
 	})
 }
