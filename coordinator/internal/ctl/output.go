@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
+	"idlegrid/agent/program"
 	"idlegrid/jobs"
 )
 
@@ -197,19 +198,7 @@ func day(t time.Time) string { return t.Local().Format(time.DateOnly) }
 func minute(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 
 // count returns such as "1 unit" and "2 units".
-func count[N int | uint64](n N, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
+func count[N int | uint64](n N, noun string) string { return program.Count(n, noun) }
 
 // bytesText returns a size for people.
-func bytesText[N int64 | uint64](n N) string {
-	const step = 1024
-	size, units := float64(n), []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
-	for size >= step && len(units) > 1 {
-		size, units = size/step, units[1:]
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f", size), ".0") + " " + units[0]
-}
+func bytesText[N int64 | uint64](n N) string { return program.Bytes(uint64(n)) }
