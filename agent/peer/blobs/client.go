@@ -79,6 +79,9 @@ func (c *Client) Fetch(ctx context.Context, job jobs.JobID, b jobs.Blob, from []
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", m.ID.Short(), peerErr))
 	}
+	if len(reasons) == 0 {
+		return jobs.Errorf(kind, "fetch blob %s: no peer is there that could have it", short(b.Digest))
+	}
 	return jobs.Errorf(kind, "fetch blob %s: none of %d peers gave it: %w", short(b.Digest), len(reasons), errors.Join(reasons...))
 }
 

@@ -38,6 +38,11 @@ func TestScriptsWithAGridEach(t *testing.T) {
 	}
 }
 
+// TestEmptyGrid runs the scripts in which no agent is there.
+func TestEmptyGrid(t *testing.T) {
+	testscript.Run(t, gridParams(t, ctl.NewEmptyGrid(t), testscript.Params{Dir: filepath.Join("testdata", "empty")}))
+}
+
 func gridParams(t *testing.T, grid *ctl.OneGrid, p testscript.Params) testscript.Params {
 	t.Helper()
 	dir := t.TempDir()

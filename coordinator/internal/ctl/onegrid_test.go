@@ -44,13 +44,7 @@ type OneGrid struct {
 // NewGrid starts a grid that ends with the test, which shows its log if it failed.
 func NewGrid(t testing.TB) *OneGrid {
 	t.Helper()
-	g := &OneGrid{t: t, dir: t.TempDir()}
-	g.openLog()
-	state := g.folder("coordinator")
-	if err := errors.Join(coordinator.Init(state), state.WriteFile("coordinator.yaml", []byte(smallLimits), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	g.startCoordinator(g.listen("127.0.0.1:0"))
+	g := NewEmptyGrid(t)
 	pool := executor.NewPool(executor.Options{Slots: 2, Cache: filepath.Join(g.dir, "cache"), Log: g.log})
 	t.Cleanup(pool.Close)
 	const agents = 2
@@ -60,6 +54,19 @@ func NewGrid(t testing.TB) *OneGrid {
 			g.await(a, agents)
 		}
 	}
+	return g
+}
+
+// NewEmptyGrid starts a grid in which there is no agent.
+func NewEmptyGrid(t testing.TB) *OneGrid {
+	t.Helper()
+	g := &OneGrid{t: t, dir: t.TempDir()}
+	g.openLog()
+	state := g.folder("coordinator")
+	if err := errors.Join(coordinator.Init(state), state.WriteFile("coordinator.yaml", []byte(smallLimits), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	g.startCoordinator(g.listen("127.0.0.1:0"))
 	return g
 }
 

@@ -102,7 +102,7 @@ func TestBadPacksCostOnlyThemselves(t *testing.T) {
 	p.add(jobs.Digest{1}, record.EncodePack(nil))
 	bad("no outcome")
 	p.units = append(p.units, ledger.Unit{From: ledger.ReportRef{Pack: jobs.Blob{Digest: jobs.Digest{2}, Size: 5}}})
-	bad("none of 0 peers gave it")
+	bad("no peer is there that could have it")
 	p.units = append(p.units, ledger.Unit{From: ledger.ReportRef{Pack: jobs.Blob{Digest: jobs.Digest{3}, Size: maxPack + 1}}})
 	bad("expected at most")
 	p.addFiles("good", "too")

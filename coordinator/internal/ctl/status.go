@@ -101,7 +101,9 @@ func (s *jobStatus) keptText() string {
 // doneText returns such as "37/200". How far a job was that ended before its time, its stewards no longer say.
 func (s *jobStatus) doneText() string {
 	done := fmt.Sprint(s.Accepted)
-	if s.State == stateUnknown || s.State == stateCancelled || s.State == stateExpired {
+	switch {
+	case s.State == stateUnknown, s.State == stateCancelled, s.State == stateExpired,
+		s.State == stateSealed && s.Accepted < s.Units: // no steward answers
 		done = "-"
 	}
 	return fmt.Sprintf("%s/%d", done, s.Units)

@@ -35,7 +35,8 @@ type told struct {
 }
 
 // tell gives a cancel or seal to the job's stewards, to more agents if those are few, and to the coordinator if
-// it is there. It is an error if fewer agents keep it than make a fact durable.
+// it is there. It is an error if fewer agents keep it than make a fact durable; where there is none, the coordinator
+// suffices, which tells those who come.
 func (g *grid) tell(ctx context.Context, job records.Job, typ string, payload []byte) (told, error) {
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
@@ -54,13 +55,15 @@ func (g *grid) tell(ctx context.Context, job records.Job, typ string, payload []
 	switch {
 	case ctx.Err() != nil:
 		return t, context.Cause(ctx)
-	case t.agents >= need:
+	case t.agents >= need, t.coordinator && !slices.ContainsFunc(g.members, isAgent):
 		return t, nil
 	case t.refusal == nil:
 		t.refusal = jobs.Errorf(jobs.Unavailable, "no agent is in the pool")
 	}
-	return t, fmt.Errorf("%s of %d agents keep it: %w", count(t.agents, "agent"), need, t.refusal)
+	return t, fmt.Errorf("%d of %s keep it: %w", t.agents, count(need, "agent"), t.refusal)
 }
+
+func isAgent(m peer.Member) bool { return m.Role == peer.Agent }
 
 // audience returns whom to tell first, and whom if too few of those listen.
 func (g *grid) audience(job records.Job) (first, others []peer.Member) {
@@ -124,7 +127,7 @@ func (g *grid) pushTo(ctx context.Context, m peer.Member, offer records.Offer) e
 // pushRuling gives a ruling to the first agents that take it; the others hear of it from them.
 func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
 	offer := records.Offer{Record: records.Record{Envelope: env}, Chains: [][][]byte{g.id.Chain}}
-	agents := slices.DeleteFunc(slices.Clone(g.members), func(m peer.Member) bool { return m.Role != peer.Agent })
+	agents := slices.DeleteFunc(slices.Clone(g.members), func(m peer.Member) bool { return !isAgent(m) })
 	ask := func(ctx context.Context, i int) error { return g.pushTo(ctx, agents[i], offer) }
 	answers, err := question{enough: peer.Copies, hedge: hedgeAfter, ask: ask}.of(ctx, len(agents))
 	if answers == 0 && err == nil {
@@ -135,12 +138,14 @@ func (g *grid) pushRuling(ctx context.Context, env record.Envelope) error {
 
 // String returns such as "3 agents and the coordinator know".
 func (t told) String() string {
-	who := []string{count(t.agents, "agent")}
+	who, verb := []string{}, "know"
+	if t.agents > 0 {
+		who = append(who, count(t.agents, "agent"))
+	}
 	if t.coordinator {
 		who = append(who, "the coordinator")
 	}
-	verb := "know"
-	if t.agents == 1 && !t.coordinator {
+	if len(who) == 1 && t.agents < 2 {
 		verb = "knows"
 	}
 	return strings.Join(who, " and ") + " " + verb
