@@ -122,14 +122,9 @@ func (n *Node) open() error {
 	if n.dir, err = os.OpenRoot(n.o.State); err != nil {
 		return notJoined(err)
 	}
-	grid, err := LoadGrid(n.dir)
-	if err != nil {
-		return err
-	}
-	n.grid.Store(&grid)
 	id, err := identity.Load(n.dir)
 	if err != nil {
-		return err
+		return notJoined(err)
 	}
 	n.id.Store(id)
 	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial, Met: n.met})
@@ -140,7 +135,13 @@ func (n *Node) open() error {
 	if err != nil {
 		return err
 	}
-	// The records' lock keeps a second process out; it must not get as far as the blobs.
+	// The records' lock keeps a second process out; it must not get as far as the blobs. An agent whose data is being
+	// removed has no grid.json any more when the lock is free.
+	grid, err := LoadGrid(n.dir)
+	if err != nil {
+		return err
+	}
+	n.grid.Store(&grid)
 	if err := n.renewExpired(); err != nil {
 		return err
 	}

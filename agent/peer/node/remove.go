@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"idlegrid/agent/peer/durable"
+	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 )
 
@@ -44,10 +46,7 @@ func RemoveAgent(state string, folders ...string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if err := dir.Rename(gridFile, leftFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := errors.Join(durable.SyncFolder(dir, "."), Forget(dir)); err != nil {
+	if err := disown(state, dir); err != nil {
 		return err
 	}
 	for _, name := range append([]string{blobsFolder}, folders...) {
@@ -61,6 +60,25 @@ func RemoveAgent(state string, folders ...string) (err error) {
 		}
 	}
 	return nil
+}
+
+// disown removes the identity. Meanwhile nothing can start, and what starts later finds none: a service manager may
+// start an agent again that has just ended.
+func disown(state string, dir *os.Root) error {
+	release, inUse, err := records.Hold(filepath.Join(state, recordsFile))
+	if err != nil {
+		return err
+	}
+	if inUse {
+		return jobs.Errorf(jobs.Unavailable, "%s is in use", state)
+	}
+	if err = dir.Rename(gridFile, leftFile); errors.Is(err, fs.ErrNotExist) {
+		err = nil // where it was interrupted, or lost
+	}
+	if err == nil {
+		err = errors.Join(durable.SyncFolder(dir, "."), Forget(dir))
+	}
+	return errors.Join(err, release())
 }
 
 // HalfRemoved reports whether a RemoveAgent was interrupted in this folder. That data lies in it without an identity

@@ -84,18 +84,29 @@ func openDB(path string) (*bbolt.DB, error) {
 
 // InUse reports whether a process has the bbolt file at path open. Without a file nobody has.
 func InUse(path string) (bool, error) {
+	release, inUse, err := Hold(path)
+	if inUse || err != nil {
+		return inUse, err
+	}
+	return false, release()
+}
+
+// Hold keeps every process from opening the bbolt file at path until release is called, unless one has it open
+// already. Without a file, and with a damaged one, on which nothing can start, there is nothing to hold.
+func Hold(path string) (release func() error, inUse bool, err error) {
+	nothing := func() error { return nil }
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond})
 	switch {
+	case err == nil:
+		return db.Close, false, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return true, nil
+		return nil, true, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum):
-		return false, nil // no file, or one that is damaged, which the lock did not keep from being read
-	case err != nil && isEmpty(path):
-		return false, nil // made, and killed at once: bbolt, which has the lock here, would write its first pages
-	case err != nil:
-		return false, fmt.Errorf("open records %s: %w", path, err)
+		return nothing, false, nil // no file, or one that is damaged, which the lock did not keep from being read
+	case isEmpty(path):
+		return nothing, false, nil // made, and killed at once: bbolt, which has the lock here, would write its first pages
 	}
-	return false, db.Close()
+	return nil, false, fmt.Errorf("open records %s: %w", path, err)
 }
 
 func isEmpty(path string) bool {
