@@ -12,6 +12,7 @@ import (
 
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/results"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
@@ -134,9 +135,14 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 	if err := o.results.check(); err != nil {
 		return err
 	}
-	spec, _, err := a.loadJob(o.job)
+	spec, build, err := a.loadJob(o.job)
 	if err != nil {
 		return err
+	}
+	if o.wait { // Better now than when all of it was computed.
+		if err := results.Free(cmp.Or(o.results.dir, defaultDir(build.Manifest))); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := withTimeout(ctx, o.results.timeout)
 	defer cancel()
@@ -146,7 +152,7 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
-	build, err := spec.Build(g.id.ID(), time.Now())
+	build, err = spec.Build(g.id.ID(), time.Now())
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ const stdinPath = "-"
 // fileFlag lets the job.yaml of a verb be its argument, or what -f names.
 func fileFlag(cmd *cobra.Command, path *string) {
 	const name = "file"
-	cmd.Flags().StringVarP(path, name, "f", "", "`FILE` in place of the argument; - is standard input, with paths relative to the\ncurrent folder")
+	cmd.Flags().StringVarP(path, name, "f", "", "`FILE` in place of the argument; - is standard input, with paths relative to the current folder")
 	mustComplete(cmd.MarkFlagFilename(name, "yaml", "yml"))
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		given := cmd.Flags().Changed(name)

@@ -89,6 +89,31 @@ func Open(dir string, job Job) (*Folder, error) {
 	return f, nil
 }
 
+// Free returns an error of kind jobs.Exists if a folder holds the results of a job: it can take those of no new one.
+func Free(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("find the results folder: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open the results folder: %w", err)
+	}
+	f := &Folder{root: root, dir: dir}
+	old, err := f.readLabel()
+	switch {
+	case err != nil:
+	case old != label{}:
+		err = f.taken(fmt.Sprintf("holds the results of another job, %.64q", old.Name))
+	default:
+		err = f.refuseStrangers()
+	}
+	return errors.Join(err, root.Close())
+}
+
 // prepare makes the folder the job's, and removes what an interrupted run left half-made.
 func (f *Folder) prepare() error {
 	if err := f.claim(); err != nil {
