@@ -23,14 +23,18 @@ const (
 
 // standing is what shows that a shard gets on, as far as its present steward lets see.
 type standing struct {
-	moved time.Time // when fewer units were open, by its word, than ever before
+	moved time.Time // when fewer units were open, by its word, than ever before, or this agent began to ask again
 	least uint64    // so many
 }
 
-// spokenTo starts anew with another steward.
-func (s *shard) spokenTo(id jobs.AgentID, now time.Time) {
-	if s.lender != id {
+// spokenTo starts anew with another steward, and waits anew where nobody was asked for a while: other jobs had the
+// slots, here and perhaps everywhere.
+func (s *shard) spokenTo(id jobs.AgentID, last, now time.Time) {
+	switch {
+	case s.lender != id:
 		s.lender, s.standing = id, standing{moved: now, least: math.MaxUint64}
+	case now.Sub(last) > askEmpty:
+		s.standing.moved = now
 	}
 }
 

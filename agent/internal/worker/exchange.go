@@ -23,6 +23,7 @@ const (
 
 // exchange asks the first reachable steward of a shard.
 func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Time) {
+	last := s.askedAt
 	s.askedAt = now
 	stewards := peer.Stewards(s.id, w.o.Members())
 	if len(stewards) == 0 {
@@ -33,7 +34,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 	req := w.request(s, wants)
 	told := s.changed
 	s.asking, s.wanting, s.changed = true, wants, false
-	s.spokenTo(to.ID, now)
+	s.spokenTo(to.ID, last, now)
 	w.spawn(func() event {
 		failpoint.Hit("worker.exchanging")
 		reply, err := w.call(ctx, s.id, to, req)

@@ -127,12 +127,44 @@ func TestLentAgain(t *testing.T) {
 	}
 }
 
+// full is a steward that has open units, and lends none now.
+type full struct{}
+
+func (full) Local(*gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+	return &gridv1.ExchangeReply{Open: 10}, nil
+}
+
+// TestP3AJobThatWaited: that nothing of a job came while nobody asked for it, since an older one had the slots, is not
+// its steward's fault. Passing over it would have two lend the same units.
+func TestP3AJobThatWaited(t *testing.T) {
+	d := newDesk(10, 1)
+	d.o.Steward, d.o.Lease = full{}, steward.Lease{}.OrDefault()
+	d.o.Members = func() []peer.Member {
+		return []peer.Member{{ID: d.o.Self, Role: peer.Agent, Class: peer.AlwaysOn, Reachable: true}}
+	}
+	ask := func(at time.Time) (passedOver bool) {
+		d.exchange(t.Context(), d.s, true, at)
+		(<-d.events)(at)
+		return len(d.s.skip) > 0
+	}
+	if ask(d.now) || ask(d.now.Add(3*time.Hour)) {
+		t.Error("a steward is passed over though nobody asked it for anything")
+	}
+	at := d.now.Add(3 * time.Hour)
+	for at.Before(d.now.Add(5*time.Hour)) && !ask(at) {
+		at = at.Add(askEvery)
+	}
+	if took := at.Sub(d.now) - 3*time.Hour; took < barrenMargin || took > d.s.longest()+barrenMargin+time.Minute {
+		t.Errorf("one that lends nothing of what is open is passed over after %s", took)
+	}
+}
+
 // TestDoubtfulStewards: who says for ever that nothing is open, or of whose units nothing ends, is passed over.
 func TestDoubtfulStewards(t *testing.T) {
 	d := newDesk(10, 1)
 	a, b := jobs.AgentID{1}, jobs.AgentID{2}
 	passedOver := func(id jobs.AgentID) bool { return !d.s.skip[id].IsZero() }
-	d.s.spokenTo(a, d.now)
+	d.s.spokenTo(a, d.now, d.now)
 	for i := range emptyBeforeNext {
 		if passedOver(a) {
 			t.Fatalf("passed over after %d answers", i)
@@ -142,7 +174,7 @@ func TestDoubtfulStewards(t *testing.T) {
 	if until := d.s.skip[a]; until.Sub(d.now) != doubtFor {
 		t.Errorf("nothing open, again and again: passed over until %v", until)
 	}
-	d.s.spokenTo(b, d.now)
+	d.s.spokenTo(b, d.now, d.now)
 	bound := d.s.longest() + barrenMargin
 	for i := range 3 {
 		if d.doubt(d.s, &gridv1.ExchangeReply{Open: uint64(9 - i)}, d.now.Add(time.Duration(i)*(bound+1))); passedOver(b) {
