@@ -29,10 +29,18 @@ func (n *Node) met(state tls.ConnectionState) {
 	if err != nil {
 		return // a root shown with it, or something that nobody asked for
 	}
-	n.issuers.mu.Lock()
-	defer n.issuers.mu.Unlock()
-	if n.issuers.keys = append(n.issuers.keys, key); len(n.issuers.keys) > maxIssuers {
-		n.issuers.keys = slices.Delete(n.issuers.keys, 0, 1)
+	n.issuers.add(key)
+}
+
+// add remembers a key, and forgets the oldest where there are too many. Of two handshakes at once both may bring it.
+func (i *issuers) add(key ed25519.PublicKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if slices.ContainsFunc(i.keys, func(k ed25519.PublicKey) bool { return k.Equal(key) }) {
+		return
+	}
+	if i.keys = append(i.keys, key); len(i.keys) > maxIssuers {
+		i.keys = slices.Delete(i.keys, 0, 1)
 	}
 }
 
