@@ -14,6 +14,7 @@
 //     the job rests here for a while, wakes or not; its blobs are verified again before it goes on;
 //   - a steward does not answer: the next one is asked, and the first again a minute later; no unit starts
 //     once the last answer is older than a lease lives, and other shards are not kept waiting;
+//   - a steward's word keeps a shard from getting on, since it lies or lacks records: another is asked for an hour;
 //   - this agent's disk fails: everything unfinished goes back, and no work is asked for until a write worked; a
 //     store that is full by its quota takes no more work either, but what runs may end;
 //   - holders lack something: packs wait in memory; after a minute that is this agent's failure, and the units
