@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 	"unicode"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"idlegrid/jobs"
@@ -103,15 +102,12 @@ func Show(to io.Writer, format string, value any, sheet *Sheet) error {
 	if format == FormatTable || format == FormatWide {
 		return sheet.write(to)
 	}
-	text, err := json.MarshalIndent(value, "", "  ")
-	if err == nil && format == FormatYAML {
-		text, err = yaml.JSONToYAML(text)
+	if format == FormatYAML {
+		return ShowYAML(to, value)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(to, strings.TrimSuffix(string(text), "\n"))
-	return err
+	e := json.NewEncoder(to)
+	e.SetIndent("", "  ")
+	return e.Encode(value)
 }
 
 // clean makes a text that may come from a peer or a job harmless for a terminal, on one line.

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"idlegrid/agent/program"
@@ -74,7 +72,7 @@ func (a *app) show(d data) error {
 		e.SetIndent("", "  ")
 		return e.Encode(d.value)
 	case formatYAML:
-		return showYAML(a.stdout, d.value)
+		return program.ShowYAML(a.stdout, d.value)
 	case formatName:
 		for _, name := range d.names {
 			if _, err := fmt.Fprintln(a.stdout, clean(name)); err != nil {
@@ -111,31 +109,6 @@ func showSections(to io.Writer, sections []section) error {
 		}
 	}
 	return nil
-}
-
-// showYAML goes by way of JSON, so that both have the same fields in the same order.
-func showYAML(to io.Writer, value any) error {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	var ordered any
-	if err := yaml.UnmarshalWithOptions(text, &ordered, yaml.UseOrderedMap()); err != nil {
-		return err
-	}
-	return yaml.NewEncoder(to, yaml.CustomMarshaler(yamlString)).Encode(ordered)
-}
-
-// yamlString quotes all but the plainest words: the library writes control characters as they are, and takes
-// "? a" for plain. Go's escapes are all YAML's, too.
-func yamlString(s string) ([]byte, error) {
-	plain := func(r rune) bool {
-		return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("_./-", r)
-	}
-	if s == "" || !unicode.IsLetter(rune(s[0])) || strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
-		return []byte(strconv.Quote(s)), nil
-	}
-	return yaml.Marshal(s)
 }
 
 // showTable aligns the columns; only the first few if narrow is not 0.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"idlegrid/agent/program"
 	"idlegrid/jobs"
 )
 
@@ -88,7 +89,7 @@ func (a *app) watcher() (show func([]jobStatus) error, end func() error) {
 	case a.format == formatYAML:
 		return changes(func(v any) error {
 			_, err := fmt.Fprintln(a.stdout, "---")
-			return errors.Join(err, showYAML(a.stdout, v))
+			return errors.Join(err, program.ShowYAML(a.stdout, v))
 		}), none
 	case a.format == formatName:
 		return namesOfOver(a.stdout), none
