@@ -357,7 +357,7 @@ func (s *Dir) loadBlobs() (map[jobs.Digest]int64, error) {
 	}
 	sizes := make(map[jobs.Digest]int64)
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), tempSuffix) {
+		if strings.HasSuffix(e.Name(), tempSuffix) || durable.IsLeftOver(e.Name()) {
 			err = errors.Join(err, s.removeFile(e.Name()))
 			continue
 		}

@@ -82,6 +82,7 @@ func reopen(t *testing.T, s blobs.Store) blobs.Store {
 	}
 	lost, job := jobs.DigestOf([]byte("lost")), blobstest.Job(1)
 	writeFile(t, filepath.Join(folder, "7.tmp"), "half a bl")
+	writeFile(t, filepath.Join(folder, ".tmp-PROBE"), "a probe of the disk, killed")
 	writeFile(t, filepath.Join(folder, jobs.DigestOf([]byte("orphan")).String()), "orphan")
 	writeFile(t, filepath.Join(folder, "refs", job.String()+"."+lost.String()), "")
 	return openDir(t, folder, 0)

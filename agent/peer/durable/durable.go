@@ -12,16 +12,22 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"idlegrid/agent/peer/failpoint"
 )
+
+const tempPrefix = ".tmp-"
+
+// IsLeftOver reports whether a file of this name is one that a crash left behind.
+func IsLeftOver(name string) bool { return strings.HasPrefix(name, tempPrefix) }
 
 // WriteFile puts data under name in dir, replacing what is there. The permissions count for a new file and
 // for a replaced one alike. After an error the old content stands and no temporary file is left; only a crash
 // leaves one behind, named ".tmp-" and a random word, which may be deleted.
 func WriteFile(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 	folder := path.Dir(name)
-	temp := path.Join(folder, ".tmp-"+rand.Text())
+	temp := path.Join(folder, tempPrefix+rand.Text())
 	err := writeNew(dir, temp, data, perm)
 	if err == nil {
 		failpoint.Hit("durable.synced")
