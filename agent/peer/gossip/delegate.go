@@ -16,8 +16,9 @@ const (
 	// grace is how far clocks in an office may differ.
 	grace = 10 * time.Minute
 	// maxNames is how many live names one agent may have. A machine that crashes and starts again and again
-	// has one more each time until the pool finds the old ones dead; one that floods the pool stops here.
-	maxNames = 16
+	// has one more each time until the pool finds the old ones dead, which takes minutes where there are many; one
+	// that floods the pool stops here.
+	maxNames = 64
 	// warnEvery spaces warnings of one kind.
 	warnEvery = time.Minute
 	// maxKnown bounds the verified metas that are remembered: a few for each member of a full pool.

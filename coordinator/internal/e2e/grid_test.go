@@ -18,7 +18,7 @@ import (
 
 const (
 	// patience is how long a test may take where nothing else is said. It is no measure of anything.
-	patience = 3 * time.Minute
+	patience = 8 * time.Minute
 	// look is how often a test asks whether what it waits for is there.
 	look = 50 * time.Millisecond
 	// logTail bounds what a test that failed shows of each daemon's log, in bytes.
