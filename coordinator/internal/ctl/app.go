@@ -33,6 +33,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	// Who reads no more, such as head, makes a write fail, and does not end the process before it has tidied up.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, format: formatTable}
 	root := newRoot(a)
 	root.SetArgs(append([]string{}, args...)) // A nil slice would mean os.Args.

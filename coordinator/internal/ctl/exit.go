@@ -3,6 +3,9 @@ package ctl
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"syscall"
 	"time"
 
 	"idlegrid/jobs"
@@ -55,8 +58,9 @@ func exitCode(err error) int {
 
 // report prints an error the way scripts and people expect it.
 func (a *app) report(err error) {
-	if err == nil {
-		return
+	var write *fs.PathError
+	if err == nil || errors.As(err, &write) && write.Path == os.Stdout.Name() && errors.Is(write, syscall.EPIPE) {
+		return // the second: nobody reads any more
 	}
 	var problems manifest.Problems
 	if errors.As(err, &problems) {
