@@ -98,7 +98,7 @@ func newRun() *cobra.Command {
 func newReissue() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reissue",
-		Short: "Replace the issuing key: before it ends, or when somebody else has it",
+		Short: "Replace the issuing key, before it ends or when others have it",
 		Long: "Make a new issuing key and certificate, signed by the root's key, and a certificate of the coordinator by it.\n" +
 			"root-key.pem must be in the state folder for the time of this command. Machines and people keep their\n" +
 			"certificates until they renew them; tokens that were not used are void. Back up issuing.pem again.",

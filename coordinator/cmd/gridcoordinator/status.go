@@ -15,7 +15,7 @@ import (
 func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the grid as its coordinator sees it, and what is wrong with it",
+		Short: "Show the grid as its coordinator sees it, and its problems",
 		Long: "status asks the coordinator that runs on the state folder: agents, live jobs and how far they are handed over,\n" +
 			"submitters, disk, certificates, and problems. It needs the folder, so run it as the coordinator's own user.\n" +
 			"Exit codes: 0 it runs, 3 it does not, 1 error, 2 wrong command line.",
