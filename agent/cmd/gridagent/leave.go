@@ -31,7 +31,7 @@ func newLeave() *cobra.Command {
 	var f leaveFlags
 	cmd := &cobra.Command{
 		Use:   "leave",
-		Short: "Leave the grid for good: hand over what others need, remove the rest",
+		Short: "Leave the grid for good: hand over what is needed, remove the rest",
 		Long: "leave has the agent on this machine give its units back, hand its reports to the stewards and its blobs to\n" +
 			"agents that keep them, say goodbye and end. Then it removes identity and data from the state folder, where\n" +
 			"`gridagent join` works again. If something cannot be handed over in time, nothing is removed and the agent\n" +
