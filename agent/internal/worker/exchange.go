@@ -8,6 +8,7 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/steward"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -165,6 +166,9 @@ func (s *shard) pause(reply *gridv1.ExchangeReply) time.Duration {
 	if reply.GetOpen() == 0 {
 		s.empty++
 		return min(askEmpty, askEvery<<min(s.empty-1, 4))
+	}
+	if len(s.bundles) >= steward.MaxLease/2 {
+		return tellAfter // no agent is lent more than MaxLease, and what is held now is soon kept
 	}
 	return max(time.Second, min(askEvery, time.Duration(reply.GetAgainMs())*time.Millisecond))
 }

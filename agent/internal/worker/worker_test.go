@@ -393,3 +393,19 @@ func TestFaultRests(t *testing.T) {
 		t.Error("the program's blobs are not verified again")
 	}
 }
+
+// TestPauseAtTheLimit: an agent that holds so much of a shard that it is lent no more asks again in a moment, when
+// less of it waits to be kept, and not with the next exchange.
+func TestPauseAtTheLimit(t *testing.T) {
+	nothing := &gridv1.ExchangeReply{Open: 10_000, AgainMs: 15_000}
+	s := &shard{bundles: map[uint64]*bundle{}}
+	if got := s.pause(nothing); got != askEvery {
+		t.Errorf("with nothing held: asks again after %s, expected %s", got, askEvery)
+	}
+	for n := range uint64(steward.MaxLease) {
+		s.bundles[n] = &bundle{}
+	}
+	if got := s.pause(nothing); got != tellAfter {
+		t.Errorf("with all held that may be: asks again after %s, expected %s", got, tellAfter)
+	}
+}

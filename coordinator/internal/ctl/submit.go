@@ -61,7 +61,7 @@ func newSubmitCommand(a *app) *cobra.Command {
 	fileFlag(cmd, &o.job)
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "follow the job and get its results")
 	cmd.Flags().BoolVar(&seal, sealFlag, true, "with --wait: seal the job when all its results are here")
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would be submitted, and submit nothing")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would be submitted; submit nothing, and wait for nothing")
 	o.results.flags(cmd)
 	a.outputFlag(cmd)
 	return cmd
@@ -69,10 +69,6 @@ func newSubmitCommand(a *app) *cobra.Command {
 
 // check refuses flags that have nothing to say.
 func (o *submitOptions) check(cmd *cobra.Command) error {
-	if o.wait && o.dryRun {
-		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "--dry-run submits nothing, so that there is nothing to --wait for"),
-			"give one of them")
-	}
 	if !o.wait && (cmd.Flags().Changed("dir") || cmd.Flags().Changed(timeoutFlag) || o.results.partial) {
 		return jobs.Errorf(jobs.Invalid, "-d, --timeout and --partial go with --wait")
 	}
