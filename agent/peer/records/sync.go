@@ -106,6 +106,7 @@ func (s *Store) Pull(ctx context.Context, conn grpc.ClientConnInterface, scope S
 	return s.pull(ctx, gridv1.NewRecordsClient(conn), req)
 }
 
+// pull keeps what a peer streams. Of records that were named it takes as many as that, whatever the peer sends.
 func (s *Store) pull(ctx context.Context, client gridv1.RecordsClient, req *gridv1.PullRequest) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -113,13 +114,17 @@ func (s *Store) pull(ctx context.Context, client gridv1.RecordsClient, req *grid
 	if err != nil {
 		return err
 	}
-	for {
+	for got := 0; ; {
 		reply, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		got += len(reply.GetRecords())
+		if asked := len(req.GetIds()); len(reply.GetRecords()) == 0 || asked > 0 && got > asked {
+			return jobs.Errorf(jobs.Corrupt, "the answer to a pull does not end: %d records asked for (0: all), %d came", asked, got)
 		}
 		offers, err := OffersFromProto(reply.GetRecords())
 		if err != nil {

@@ -260,6 +260,43 @@ func TestPullOfAllJobs(t *testing.T) {
 	})
 }
 
+// babbler answers a pull with the same message for ever.
+type babbler struct {
+	*records.Service
+	reply *gridv1.PullReply
+	sent  atomic.Int64
+}
+
+func (b *babbler) Pull(_ *gridv1.PullRequest, stream gridv1.Records_PullServer) error {
+	for ; ; b.sent.Add(1) {
+		if err := stream.Send(b.reply); err != nil {
+			return err
+		}
+	}
+}
+
+// A peer that never ends its answer is cut off at what was asked for, and at a message that says nothing.
+func TestPullIsBounded(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		a, b := n.store(), n.store()
+		j := n.job()
+		n.add(b, j.offer)
+		record := records.OfferToProto(j.offer)
+		for host, reply := range map[string]*gridv1.PullReply{
+			"10.0.0.1": {Records: []*gridv1.Record{record}},
+			"10.0.0.2": {},
+		} {
+			peer := &babbler{Service: records.NewService(b), reply: reply}
+			conn := n.dial(n.agents[2], n.serve(host, n.agents[3], peer))
+			if _, err := a.Sync(t.Context(), conn, records.Scope{}, records.Both); jobs.KindOf(err) != jobs.Corrupt {
+				t.Errorf("%d records a message: %v", len(reply.GetRecords()), err)
+			}
+			t.Logf("%d messages of %d records were sent", peer.sent.Load(), len(reply.GetRecords()))
+			a = n.store()
+		}
+	})
+}
+
 // Stores of any size agree in the end, though a list holds only so many IDs, and nothing goes twice or against
 // its direction.
 func TestWindows(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 const nextAddress = 200 * time.Millisecond
 
 // findPeers asks the coordinator, then the peers that were seen last, who is in the pool. The first that
-// answers is believed.
+// answers is believed, unless it has just started and sees no steward: then the others get a little time.
 func (g *grid) findPeers(ctx context.Context) error {
 	kept, err := node.LoadPeers(g.config)
 	if err != nil {
@@ -31,22 +31,33 @@ func (g *grid) findPeers(ctx context.Context) error {
 	}
 	addresses := unique(append(slices.Clone(g.known.Coordinators), kept...))
 	lists := make([][]peer.Member, len(addresses))
+	within, enough := context.WithCancel(ctx)
+	defer enough()
 	ask := func(ctx context.Context, i int) (err error) {
-		lists[i], err = g.list(ctx, addresses[i])
-		return err
+		if lists[i], err = g.list(ctx, addresses[i]); err != nil {
+			return err
+		}
+		if !seesStewards(lists[i]) {
+			time.AfterFunc(hastyTimeout, enough)
+			return jobs.Errorf(jobs.Unavailable, "%s sees no agent that keeps records", addresses[i])
+		}
+		return nil
 	}
-	answers, err := question{enough: 1, hedge: nextAddress, ask: ask}.of(ctx, len(addresses))
+	answers, err := question{enough: 1, hedge: nextAddress, ask: ask}.of(within, len(addresses))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	first := slices.IndexFunc(lists, seesStewards)
 	if answers == 0 {
+		first = slices.IndexFunc(lists, func(l []peer.Member) bool { return l != nil })
+	}
+	if first < 0 {
 		if err == nil {
 			err = jobs.Errorf(jobs.Unavailable, "no address of a peer is known")
 		}
 		return jobs.WithHint(fmt.Errorf("no peer of the grid answers, the last: %w", err),
 			"check the network, and that the coordinator or an agent runs")
 	}
-	first := slices.IndexFunc(lists, func(l []peer.Member) bool { return l != nil })
 	g.members, g.asked = lists[first], addresses[first]
 	slices.SortStableFunc(g.members, func(a, b peer.Member) int { return cmp.Compare(a.Class, b.Class) })
 	var seen []string
@@ -59,6 +70,11 @@ func (g *grid) findPeers(ctx context.Context) error {
 		return nil // no need of a disk that has room, and of waiting for it
 	}
 	return node.SavePeers(g.config, seen)
+}
+
+// seesStewards reports whether a view of the pool has anybody who keeps records.
+func seesStewards(members []peer.Member) bool {
+	return slices.ContainsFunc(members, peer.Member.Eligible)
 }
 
 // unique leaves the first of each.

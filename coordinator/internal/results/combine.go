@@ -72,11 +72,11 @@ func (f *Folder) CombinedFile(name string) string {
 
 // inputs returns what a combine program sees.
 func (f *Folder) inputs() ([]executor.File, error) {
-	found, err := f.list(unitsFolder)
+	found, err := list(f.root, unitsFolder)
 	if err != nil {
 		return nil, fmt.Errorf("list the results: %w", err)
 	}
-	index, err := f.list(indexFile)
+	index, err := list(f.root, indexFile)
 	if err != nil {
 		return nil, fmt.Errorf("list the results: %w", err)
 	}

@@ -174,7 +174,7 @@ func (f *Folder) claim() error {
 // readLabel returns the zero label where there is none.
 func (f *Folder) readLabel() (label, error) {
 	var old label
-	text, err := f.readFile(jobFile, maxMeta)
+	text, err := readFile(f.root, jobFile, maxMeta)
 	if errors.Is(err, fs.ErrNotExist) {
 		return old, nil
 	}

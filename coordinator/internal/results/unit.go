@@ -114,11 +114,10 @@ func (f *Folder) write(name string, r *Result, unit *uint64) (jobs.Digest, error
 	}
 	temp := path.Join(path.Dir(name), tempPrefix+rand.Text())
 	err = f.fill(temp, &r.Outcome, append(meta, '\n'))
-	if err == nil {
-		err = f.root.RemoveAll(name)
-	}
-	if err == nil {
-		err = f.root.Rename(temp, name)
+	if err == nil && f.root.Rename(temp, name) != nil { // Something is there, as a rule.
+		if err = f.root.RemoveAll(name); err == nil {
+			err = f.root.Rename(temp, name)
+		}
 	}
 	if err != nil {
 		return jobs.Digest{}, errors.Join(err, f.root.RemoveAll(temp))
@@ -126,38 +125,43 @@ func (f *Folder) write(name string, r *Result, unit *uint64) (jobs.Digest, error
 	return digest, nil
 }
 
-func (f *Folder) fill(folder string, o *record.Outcome, meta []byte) error {
-	if err := f.root.Mkdir(folder, folderPerm); err != nil {
+func (f *Folder) fill(name string, o *record.Outcome, meta []byte) (err error) {
+	if err := f.root.Mkdir(name, folderPerm); err != nil {
 		return err
 	}
+	folder, err := f.root.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
 	for _, file := range []record.File{
 		{Path: stdoutFile, Data: o.Stdout},
 		{Path: stderrFile, Data: o.Stderr},
 		{Path: metaFile, Data: meta},
 	} {
-		if err := f.root.WriteFile(path.Join(folder, file.Path), file.Data, filePerm); err != nil {
+		if err := folder.WriteFile(file.Path, file.Data, filePerm); err != nil {
 			return err
 		}
 	}
 	for _, file := range o.Files {
-		if err := f.writeOut(path.Join(folder, outFolder), file); err != nil {
+		if err := writeOut(folder, file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeOut writes a file of an outcome. It never replaces one: two names that this system takes for the same
-// are an error.
-func (f *Folder) writeOut(out string, file record.File) error {
+// writeOut writes a file of an outcome into a unit's folder. It never replaces one: two names that this system
+// takes for the same are an error.
+func writeOut(folder *os.Root, file record.File) error {
 	if err := checkName(file.Path, onWindows); err != nil {
 		return err
 	}
-	name := path.Join(out, file.Path)
-	if err := f.root.MkdirAll(path.Dir(name), folderPerm); err != nil {
+	name := path.Join(outFolder, file.Path)
+	if err := folder.MkdirAll(path.Dir(name), folderPerm); err != nil {
 		return clash(file.Path, err)
 	}
-	w, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	w, err := folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
 	if err != nil {
 		return clash(file.Path, err)
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path"
+	"os"
 	"strings"
 
 	"idlegrid/jobs"
@@ -16,77 +16,72 @@ import (
 // Verified returns the digest of a successful unit whose folder is there and holds exactly what the digest
 // says. It is false for anything else, unreadable or not: such a unit is to be fetched or run again.
 func (f *Folder) Verified(unit uint64) (jobs.Digest, bool) {
-	name := f.unitFolder(unit)
-	text, err := f.readFile(path.Join(name, metaFile), maxMeta)
-	if err != nil {
+	o, meta, ok := f.read(f.unitFolder(unit))
+	if !ok || meta.Unit == nil || *meta.Unit != unit {
 		return jobs.Digest{}, false
 	}
-	var meta Meta
-	if json.Unmarshal(text, &meta) != nil || meta.Failure != nil || meta.Unit == nil || *meta.Unit != unit {
-		return jobs.Digest{}, false
-	}
-	outcome, err := f.readOutcome(name)
-	if err != nil || outcome.Check() != nil {
-		return jobs.Digest{}, false
-	}
-	outcome.ExitCode = meta.ExitCode
-	digest := outcome.Digest()
-	return digest, digest.String() == meta.Digest
+	return o.Digest(), true
 }
 
 // ReadCombined returns what is in combined/, if it is whole and did not fail.
 func (f *Folder) ReadCombined() (*Result, bool) {
-	text, err := f.readFile(path.Join(combinedFolder, metaFile), maxMeta)
+	o, _, ok := f.read(combinedFolder)
+	return &Result{Status: ledger.Accepted, Outcome: o}, ok
+}
+
+// read reads back what write made. It is false if that is not whole or did not succeed.
+func (f *Folder) read(name string) (o record.Outcome, meta Meta, ok bool) {
+	folder, err := f.root.OpenRoot(name)
 	if err != nil {
-		return nil, false
+		return o, meta, false
 	}
-	var meta Meta
-	if json.Unmarshal(text, &meta) != nil || meta.Failure != nil {
-		return nil, false
+	defer folder.Close() // It was only read.
+	text, err := readFile(folder, metaFile, maxMeta)
+	if err != nil || json.Unmarshal(text, &meta) != nil || meta.Failure != nil {
+		return o, meta, false
 	}
-	outcome, err := f.readOutcome(combinedFolder)
-	if err != nil || outcome.Check() != nil {
-		return nil, false
+	if o, err = readOutcome(folder); err != nil || o.Check() != nil {
+		return o, meta, false
 	}
-	outcome.ExitCode = meta.ExitCode
-	return &Result{Status: ledger.Accepted, Outcome: outcome}, outcome.Digest().String() == meta.Digest
+	o.ExitCode = meta.ExitCode
+	return o, meta, o.Digest().String() == meta.Digest
 }
 
 // readOutcome reads back all of an outcome but its exit code.
-func (f *Folder) readOutcome(name string) (o record.Outcome, err error) {
+func readOutcome(folder *os.Root) (o record.Outcome, err error) {
 	left := int64(record.MaxOutcome)
 	read := func(name string) []byte {
 		if err != nil {
 			return nil
 		}
 		var data []byte
-		data, err = f.readFile(name, left)
+		data, err = readFile(folder, name, left)
 		left -= int64(len(data))
 		return data
 	}
-	o.Stdout = read(path.Join(name, stdoutFile))
-	o.Stderr = read(path.Join(name, stderrFile))
-	files, walkErr := f.list(path.Join(name, outFolder))
+	o.Stdout = read(stdoutFile)
+	o.Stderr = read(stderrFile)
+	files, walkErr := list(folder, outFolder)
 	if walkErr != nil {
 		return o, walkErr
 	}
 	for _, file := range files {
-		rel := strings.TrimPrefix(file.path, path.Join(name, outFolder)+"/")
+		rel := strings.TrimPrefix(file.path, outFolder+"/")
 		o.Files = append(o.Files, record.File{Path: rel, Data: read(file.path)})
 	}
 	return o, err
 }
 
 // readFile reads a regular file of at most limit bytes.
-func (f *Folder) readFile(name string, limit int64) ([]byte, error) {
-	info, err := f.root.Lstat(name)
+func readFile(folder *os.Root, name string, limit int64) ([]byte, error) {
+	info, err := folder.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > limit {
 		return nil, jobs.Errorf(jobs.Corrupt, "%s is no file of at most %d bytes", name, limit)
 	}
-	r, err := f.root.Open(name)
+	r, err := folder.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -94,19 +89,19 @@ func (f *Folder) readFile(name string, limit int64) ([]byte, error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// foundFile is a regular file, by its path relative to DIR.
+// foundFile is a regular file, by its path relative to what was listed.
 type foundFile struct {
 	path string
 	size int64
 }
 
-// list returns the files under a folder; none where there is no such folder. What is neither file nor folder
+// list returns the files at a path of a folder and below; none where there is no such folder. What is neither file nor folder
 // is an error: this package never made it.
-func (f *Folder) list(folder string) (files []foundFile, err error) {
-	if _, err := f.root.Lstat(folder); err != nil {
+func list(folder *os.Root, at string) (files []foundFile, err error) {
+	if _, err := folder.Lstat(at); err != nil {
 		return nil, ignoreMissing(err)
 	}
-	err = fs.WalkDir(f.root.FS(), folder, func(name string, e fs.DirEntry, err error) error {
+	err = fs.WalkDir(folder.FS(), at, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
