@@ -38,7 +38,8 @@ demo: build examples ## run a real job on a throw-away grid on this machine; KEE
 test: build examples ## run all tests
 	$(GO) test -timeout 30m ./...
 
-# The end-to-end tests start programs of their own, which the detector would not see into. Large grids are for nightly.
+# The end-to-end tests start programs of their own, which the detector would not see into. Large grids and scripts
+# are for nightly.
 RACEFLAGS ?= -short
 race: examples ## run the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACEFLAGS) -timeout 40m $$($(GO) list ./... | grep -v /e2e$$)

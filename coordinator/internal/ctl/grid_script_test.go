@@ -22,11 +22,13 @@ import (
 // with $TOKEN and $SECOND_TOKEN to log in, $OPERATOR_TOKEN to log in as the operator, and $AGENT_TOKEN and
 // $EXPIRED_TOKEN that are of no use.
 func TestGridScripts(t *testing.T) {
+	notShort(t)
 	testscript.Run(t, gridParams(t, ctl.NewGrid(t), testscript.Params{Dir: filepath.Join("testdata", "grid")}))
 }
 
 // TestScriptsWithAGridEach runs the scripts that change the grid, such as by stopping the coordinator.
 func TestScriptsWithAGridEach(t *testing.T) {
+	notShort(t)
 	files, err := filepath.Glob(filepath.Join("testdata", "alone", "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
@@ -40,6 +42,7 @@ func TestScriptsWithAGridEach(t *testing.T) {
 
 // TestEmptyGrid runs the scripts in which no agent is there.
 func TestEmptyGrid(t *testing.T) {
+	notShort(t)
 	testscript.Run(t, gridParams(t, ctl.NewEmptyGrid(t), testscript.Params{Dir: filepath.Join("testdata", "empty")}))
 }
 

@@ -35,6 +35,7 @@ func exits() {
 // TestScripts runs the scripts. They find the Go guest at $GUEST and hand-made modules in $WASM, and share a
 // cache of compiled programs.
 func TestScripts(t *testing.T) {
+	notShort(t)
 	dir := t.TempDir()
 	guest := buildGuest(t, dir)
 	for name, module := range modules {
@@ -55,6 +56,14 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// notShort skips scripts under -short, as with the race detector: each of their lines is a process of its own.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("scripts take too long for -short")
+	}
 }
 
 func buildGuest(t *testing.T, dir string) string {
