@@ -96,6 +96,15 @@ type Unit struct {
 	Timeout time.Duration     // 0: none. Starting a child is no part of it.
 	// Succeeded says which exit codes are a success; nil: 0 is.
 	Succeeded func(code uint32) bool
+
+	Resume *Checkpoint // what the unit goes on from; nil: it begins
+	// Save takes the unit's checkpoints, one about every Interval and one soon after Now receives; nil: none is made.
+	// A program may be unable to give any. Its files lie in Folder and are the caller's from then on.
+	Save     func(Checkpoint)
+	Interval time.Duration
+	Now      <-chan struct{}
+	Folder   string
+	Progress func(fraction float64) // what the program says of itself, from 0 to 1; nil: nobody listens
 }
 
 // Result is what became of a unit. A unit that failed has an outcome too: what it wrote until then.

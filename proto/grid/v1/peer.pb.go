@@ -633,7 +633,9 @@ type ExchangeRequest struct {
 	// How many slots it wants to fill; 0: none.
 	Slots uint32 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
 	// Measured time of one unit on this agent, 0: not known yet.
-	UnitUs        uint64 `protobuf:"varint,4,opt,name=unit_us,json=unitUs,proto3" json:"unit_us,omitempty"`
+	UnitUs uint64 `protobuf:"varint,4,opt,name=unit_us,json=unitUs,proto3" json:"unit_us,omitempty"`
+	// The newest checkpoints of units that it holds, gives back, or held before it was restarted.
+	Checkpoints   []*Record `protobuf:"bytes,5,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -694,6 +696,13 @@ func (x *ExchangeRequest) GetUnitUs() uint64 {
 		return x.UnitUs
 	}
 	return 0
+}
+
+func (x *ExchangeRequest) GetCheckpoints() []*Record {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
 }
 
 // Run is a run of consecutive bundles of one attempt.
@@ -775,7 +784,9 @@ type ExchangeReply struct {
 	// Units of the shard with no accepted outcome and no final failure.
 	Open uint64 `protobuf:"varint,4,opt,name=open,proto3" json:"open,omitempty"`
 	// True: this agent does not steward the shard; turn to another.
-	NotSteward    bool `protobuf:"varint,5,opt,name=not_steward,json=notSteward,proto3" json:"not_steward,omitempty"`
+	NotSteward bool `protobuf:"varint,5,opt,name=not_steward,json=notSteward,proto3" json:"not_steward,omitempty"`
+	// Of units in lend: what others reached of them, newest first.
+	Checkpoints   []*Record `protobuf:"bytes,6,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -843,6 +854,13 @@ func (x *ExchangeReply) GetNotSteward() bool {
 		return x.NotSteward
 	}
 	return false
+}
+
+func (x *ExchangeReply) GetCheckpoints() []*Record {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
 }
 
 type SummaryRequest struct {
@@ -1841,24 +1859,26 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x05scope\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05scope\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\fR\x03ids\"6\n" +
 	"\tPullReply\x12)\n" +
-	"\arecords\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\arecords\"\x88\x01\n" +
+	"\arecords\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\arecords\"\xbb\x01\n" +
 	"\x0fExchangeRequest\x12$\n" +
 	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\x12 \n" +
 	"\x04held\x18\x02 \x03(\v2\f.grid.v1.RunR\x04held\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x17\n" +
-	"\aunit_us\x18\x04 \x01(\x04R\x06unitUs\"a\n" +
+	"\aunit_us\x18\x04 \x01(\x04R\x06unitUs\x121\n" +
+	"\vcheckpoints\x18\x05 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"a\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x14\n" +
-	"\x05units\x18\x04 \x03(\x04R\x05units\"\xa3\x01\n" +
+	"\x05units\x18\x04 \x03(\x04R\x05units\"\xd6\x01\n" +
 	"\rExchangeReply\x12 \n" +
 	"\x04lend\x18\x01 \x03(\v2\f.grid.v1.RunR\x04lend\x12 \n" +
 	"\x04drop\x18\x02 \x03(\v2\f.grid.v1.RunR\x04drop\x12\x19\n" +
 	"\bagain_ms\x18\x03 \x01(\rR\aagainMs\x12\x12\n" +
 	"\x04open\x18\x04 \x01(\x04R\x04open\x12\x1f\n" +
 	"\vnot_steward\x18\x05 \x01(\bR\n" +
-	"notSteward\"6\n" +
+	"notSteward\x121\n" +
+	"\vcheckpoints\x18\x06 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"6\n" +
 	"\x0eSummaryRequest\x12$\n" +
 	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\xbd\x02\n" +
 	"\fSummaryReply\x12\x12\n" +
@@ -2013,42 +2033,44 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	6,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
 	2,  // 8: grid.v1.ExchangeRequest.shard:type_name -> grid.v1.Scope
 	12, // 9: grid.v1.ExchangeRequest.held:type_name -> grid.v1.Run
-	12, // 10: grid.v1.ExchangeReply.lend:type_name -> grid.v1.Run
-	12, // 11: grid.v1.ExchangeReply.drop:type_name -> grid.v1.Run
-	2,  // 12: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
-	21, // 13: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	32, // 14: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	30, // 15: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	25, // 16: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	0,  // 17: grid.v1.Member.role:type_name -> grid.v1.Role
-	1,  // 18: grid.v1.Member.class:type_name -> grid.v1.Class
-	0,  // 19: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	1,  // 20: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	3,  // 21: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	5,  // 22: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	9,  // 23: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	11, // 24: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	14, // 25: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	16, // 26: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	18, // 27: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	20, // 28: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	23, // 29: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	26, // 30: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	4,  // 31: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	7,  // 32: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	10, // 33: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	13, // 34: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	15, // 35: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	17, // 36: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	19, // 37: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	22, // 38: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	24, // 39: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	27, // 40: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	6,  // 10: grid.v1.ExchangeRequest.checkpoints:type_name -> grid.v1.Record
+	12, // 11: grid.v1.ExchangeReply.lend:type_name -> grid.v1.Run
+	12, // 12: grid.v1.ExchangeReply.drop:type_name -> grid.v1.Run
+	6,  // 13: grid.v1.ExchangeReply.checkpoints:type_name -> grid.v1.Record
+	2,  // 14: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
+	21, // 15: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	32, // 16: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	30, // 17: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	25, // 18: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	0,  // 19: grid.v1.Member.role:type_name -> grid.v1.Role
+	1,  // 20: grid.v1.Member.class:type_name -> grid.v1.Class
+	0,  // 21: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	1,  // 22: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	3,  // 23: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	5,  // 24: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	9,  // 25: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	11, // 26: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	14, // 27: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	16, // 28: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	18, // 29: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	20, // 30: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	23, // 31: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	26, // 32: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	4,  // 33: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	7,  // 34: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	10, // 35: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	13, // 36: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	15, // 37: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	17, // 38: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	19, // 39: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	22, // 40: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	24, // 41: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	27, // 42: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	33, // [33:43] is the sub-list for method output_type
+	23, // [23:33] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }

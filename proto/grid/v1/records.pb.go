@@ -1511,6 +1511,104 @@ func (x *Seal) GetJob() []byte {
 	return nil
 }
 
+// Checkpoint is what an agent signs of a unit that it runs: where it can go on from. No store keeps it: stewards
+// pass it on with leases.
+type Checkpoint struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Job     []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Unit    uint64                 `protobuf:"varint,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	Attempt uint32                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Grows with each checkpoint of the unit.
+	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// CPU time that the unit had taken, in all its runs.
+	CpuUs uint64 `protobuf:"varint,5,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	// As in reports: only an equal one can go on from it.
+	Runtime string `protobuf:"bytes,6,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// The whole state, and what changed since.
+	Parts         []*Blob `protobuf:"bytes,7,rep,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_grid_v1_records_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_records_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Checkpoint) GetJob() []byte {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetUnit() uint64 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetCpuUs() uint64 {
+	if x != nil {
+		return x.CpuUs
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+func (x *Checkpoint) GetParts() []*Blob {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
 var File_grid_v1_records_proto protoreflect.FileDescriptor
 
 const file_grid_v1_records_proto_rawDesc = "" +
@@ -1618,7 +1716,16 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\x06Cancel\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\"\x18\n" +
 	"\x04Seal\x12\x10\n" +
-	"\x03job\x18\x01 \x01(\fR\x03job*\xbc\x01\n" +
+	"\x03job\x18\x01 \x01(\fR\x03job\"\xbe\x01\n" +
+	"\n" +
+	"Checkpoint\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
+	"\x04unit\x18\x02 \x01(\x04R\x04unit\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x15\n" +
+	"\x06cpu_us\x18\x05 \x01(\x04R\x05cpuUs\x12\x18\n" +
+	"\aruntime\x18\x06 \x01(\tR\aruntime\x12#\n" +
+	"\x05parts\x18\a \x03(\v2\r.grid.v1.BlobR\x05parts*\xbc\x01\n" +
 	"\vFailureKind\x12\x1c\n" +
 	"\x18FAILURE_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FAILURE_KIND_EXIT\x10\x01\x12\x18\n" +
@@ -1641,7 +1748,7 @@ func file_grid_v1_records_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_grid_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_grid_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_grid_v1_records_proto_goTypes = []any{
 	(FailureKind)(0),     // 0: grid.v1.FailureKind
 	(*Envelope)(nil),     // 1: grid.v1.Envelope
@@ -1666,6 +1773,7 @@ var file_grid_v1_records_proto_goTypes = []any{
 	(*RuledUnit)(nil),    // 20: grid.v1.RuledUnit
 	(*Cancel)(nil),       // 21: grid.v1.Cancel
 	(*Seal)(nil),         // 22: grid.v1.Seal
+	(*Checkpoint)(nil),   // 23: grid.v1.Checkpoint
 }
 var file_grid_v1_records_proto_depIdxs = []int32{
 	2,  // 0: grid.v1.Envelope.signatures:type_name -> grid.v1.Signature
@@ -1686,11 +1794,12 @@ var file_grid_v1_records_proto_depIdxs = []int32{
 	17, // 15: grid.v1.PackIndex.entries:type_name -> grid.v1.PackEntry
 	4,  // 16: grid.v1.Receipt.blob:type_name -> grid.v1.Blob
 	20, // 17: grid.v1.Ruling.units:type_name -> grid.v1.RuledUnit
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	4,  // 18: grid.v1.Checkpoint.parts:type_name -> grid.v1.Blob
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_records_proto_init() }
@@ -1704,7 +1813,7 @@ func file_grid_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_records_proto_rawDesc), len(file_grid_v1_records_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
