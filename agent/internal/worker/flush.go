@@ -17,7 +17,7 @@ import (
 
 const (
 	// flushAfter and flushParts: everything that finished within it goes into one report.
-	flushAfter = 250 * time.Millisecond
+	flushAfter = time.Second
 	flushParts = 256
 	// flushBytes bounds a pack, unless one part alone is larger: by less than an outcome.
 	flushBytes = 8 << 20
