@@ -11,6 +11,11 @@
 //     and goes on a millisecond with each reading and by what the guest sleeps.
 //   - Nothing of the host is mounted. /in shows the given files, read-only; /out is in memory, with quotas.
 //
+// A program is a module that exports _start, or one that exports grid_step: then _initialize is called first, if
+// it is exported, and grid_step until it returns 1 (done) and not 0 (more); _start is not called. Beside WASI
+// preview 1 it may import from the module grid: checkpoint(), which says that a checkpoint may be made here, and
+// progress(f64).
+//
 // It does not fetch, verify or store anything, it does not retry, and it does not know what a job is.
 //
 // # How a unit fails

@@ -21,27 +21,71 @@ const (
 	wasmComponentEnd = "\x01\x00" // after two bytes of version
 )
 
-// Inspect returns an error, of kind jobs.Invalid and with a hint, unless wasm is a module that can run here:
-// it is valid, exports _start, and imports nothing but functions of WASI preview 1. It runs nothing.
+// Way is how checkpoints of a program are made.
+type Way string
+
+// The ways: from files in /checkpoint, from the memory between calls of grid_step, from the memory at calls of
+// grid.checkpoint.
+const (
+	WayFiles Way = "files"
+	WayStep  Way = "step"
+	WayCall  Way = "call"
+)
+
+// Support says what a program supports.
+type Support struct {
+	Way    Way
+	Advice string // what its author may have overlooked, in a sentence; empty: nothing
+}
+
+// asyncifyAdvice is for those who call grid.checkpoint in a module where it has no effect.
+const asyncifyAdvice = "its calls of grid.checkpoint have no effect before: wasm-opt --asyncify " +
+	"--pass-arg=asyncify-imports@grid.checkpoint IN -o OUT"
+
+// Inspect says what a module supports. It returns an error, of kind jobs.Invalid and with a hint, unless it can
+// run here: it is valid, exports _start or grid_step, and imports nothing but functions of WASI preview 1 and
+// of grid. It runs nothing.
 //
 // It is for the caller's own programs: a hostile module can make wazero's decoder take all memory. What a
 // stranger sent goes through Pool.Prepare, which decodes it in a child.
-func Inspect(wasm []byte) (err error) {
+func Inspect(wasm []byte) (s Support, err error) {
 	if err := inspectHeader(wasm); err != nil {
-		return err
+		return Support{}, err
 	}
 	if err := inspectSections(wasm[len(wasmMagic)+len(wasmModule):]); err != nil {
-		return err
+		return Support{}, err
 	}
 	ctx := context.Background()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	defer func() { err = errors.Join(err, r.Close(ctx)) }()
 	m, err := r.CompileModule(ctx, wasm)
 	if err != nil {
-		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "is no valid WebAssembly module: %w", err),
+		return Support{}, jobs.WithHint(jobs.Errorf(jobs.Invalid, "is no valid WebAssembly module: %w", err),
 			"it must keep to WebAssembly 2.0, without threads, exceptions, tail calls and garbage collection")
 	}
-	return explain(child.Check(ctx, r, m), m)
+	if err := child.Check(ctx, r, m); err != nil {
+		return Support{}, explain(err, m)
+	}
+	return support(m), nil
+}
+
+func support(m wazero.CompiledModule) Support {
+	way, inVain := child.WayOf(m)
+	switch {
+	case way == child.WayCall:
+		return Support{Way: WayCall}
+	case way == child.WayFiles && inVain:
+		return Support{Way: WayFiles, Advice: asyncifyAdvice}
+	case way == child.WayFiles:
+		return Support{Way: WayFiles}
+	}
+	s := Support{Way: WayStep}
+	if m.ExportedFunctions()[child.StartFunction] != nil {
+		s.Advice = "it exports _start, too, which is not called: grid_step counts"
+	} else if inVain {
+		s.Advice = "its calls of grid.checkpoint have no effect: grid_step counts"
+	}
+	return s
 }
 
 func inspectHeader(wasm []byte) error {
@@ -94,19 +138,20 @@ func beginning(b []byte) string {
 
 // explain adds the hint to what Check found.
 func explain(err error, m wazero.CompiledModule) error {
-	if err == nil {
-		return nil
-	}
 	missing := (*child.MissingImportError)(nil)
 	if errors.As(err, &missing) {
 		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%w", err), "%s", importHint(missing))
 	}
-	if !errors.Is(err, child.ErrNoStart) {
-		return err
-	}
 	hint := "a program needs a main function, and must be linked as a command"
-	if _, ok := m.ExportedFunctions()["_initialize"]; ok {
-		hint = "it is built as a library (reactor): build it as a command, for Go without -buildmode=c-shared"
+	switch {
+	case errors.Is(err, child.ErrStep):
+		hint = "grid_step returns 0 while there is more to do, and 1 when all is done"
+	case errors.Is(err, child.ErrInit):
+		hint = "it must be linked as a reactor, for Go with -buildmode=c-shared"
+	case !errors.Is(err, child.ErrNoStart):
+		return err
+	case m.ExportedFunctions()[child.InitializeFunction] != nil:
+		hint = "it is built as a library (reactor): export grid_step, or build it as a command, for Go without -buildmode=c-shared"
 	}
 	return jobs.WithHint(jobs.Errorf(jobs.Invalid, "%w", err), "%s", hint)
 }
@@ -114,6 +159,8 @@ func explain(err error, m wazero.CompiledModule) error {
 // importHint says what the people who import such a thing most likely did.
 func importHint(m *child.MissingImportError) string {
 	switch {
+	case m.Module == child.GridModule:
+		return "grid has checkpoint, without parameters and results, and progress with one f64"
 	case m.Known:
 		return "build it with a current toolchain for WASI preview 1"
 	case m.Module == "env":
@@ -129,5 +176,5 @@ func importHint(m *child.MissingImportError) string {
 	case m.Module == "wasi_snapshot_preview1":
 		return "WASI preview 1 has no such function: sockets beyond it and threads are not provided"
 	}
-	return "only WASI preview 1 (wasi_snapshot_preview1) is provided"
+	return "only WASI preview 1 (wasi_snapshot_preview1) and grid are provided"
 }

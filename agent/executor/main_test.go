@@ -17,7 +17,7 @@ import (
 // parentMark makes the test binary a process that starts a pool with a spinning unit: see TestParentDies.
 const parentMark = "EXECUTOR_TEST_PARENT"
 
-// TestMain makes the test binary its own child, and builds the Go guest once.
+// TestMain makes the test binary its own child, and builds the Go guests once.
 func TestMain(m *testing.M) {
 	executor.Main()
 	if dir := os.Getenv(parentMark); dir != "" {
@@ -41,11 +41,14 @@ func run(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "guest.wasm"), "./testdata/guest")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the guest: %v\n%s", err, out)
-		return 1
+	for _, name := range []string{"guest", "reactor"} {
+		mode := map[string]string{"guest": "exe", "reactor": "c-shared"}[name]
+		build := exec.Command("go", "build", "-buildmode="+mode, "-o", filepath.Join(dir, name+".wasm"), "./testdata/"+name)
+		build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build the %s: %v\n%s", name, err, out)
+			return 1
+		}
 	}
 	return m.Run()
 }
@@ -66,7 +69,13 @@ func newPool(t testing.TB, slots int) *executor.Pool {
 // goGuest returns the Go guest as a program.
 func goGuest(t testing.TB) *executor.Program {
 	t.Helper()
-	path := filepath.Join(os.Getenv(scratchVariable), "guest.wasm")
+	return builtGuest(t, "guest")
+}
+
+// builtGuest returns a Go program of testdata.
+func builtGuest(t testing.TB, name string) *executor.Program {
+	t.Helper()
+	path := filepath.Join(os.Getenv(scratchVariable), name+".wasm")
 	return &executor.Program{Path: path, Digest: digestOf(t, path), Memory: 64 << 20}
 }
 

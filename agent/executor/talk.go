@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"idlegrid/agent/executor/internal/child"
@@ -76,7 +77,7 @@ func (p *process) run(ctx context.Context, u *Unit) (Result, error) {
 	start := time.Now()
 	release := p.limited(ctx, u.Timeout)
 	defer release()
-	r := receiver{limits: p.program.Limits.withDefaults()}
+	r := receiver{limits: p.program.Limits.withDefaults(), progress: u.Progress}
 	done, err := p.exchange(u, &r)
 	if err != nil {
 		return p.lost(ctx, u, &r, lostBy{start: start, err: err})
@@ -179,6 +180,8 @@ type receiver struct {
 	limits   Limits
 	outcome  record.Outcome
 	outBytes int64
+	progress func(float64)
+	told     time.Time // when progress was told last
 }
 
 func (r *receiver) take(reply *gridv1.ExecutorReply) error {
@@ -189,8 +192,22 @@ func (r *receiver) take(reply *gridv1.ExecutorReply) error {
 		return gather(&r.outcome.Stderr, m.Stderr, r.limits.Stderr+int64(len(child.CutMark(r.limits.Stderr))))
 	case *gridv1.ExecutorReply_File:
 		return r.file(m.File)
+	case *gridv1.ExecutorReply_Progress:
+		r.tell(m.Progress)
+		return nil
 	}
 	return fmt.Errorf("%w: a reply that does not belong to a unit", errProtocol)
+}
+
+// progressPause is how often Unit.Progress is called at most. A child keeps a longer pause.
+const progressPause = 100 * time.Millisecond
+
+func (r *receiver) tell(fraction float64) {
+	if r.progress == nil || math.IsNaN(fraction) || time.Since(r.told) < progressPause {
+		return
+	}
+	r.told = time.Now()
+	r.progress(min(max(fraction, 0), 1))
 }
 
 func gather(to *[]byte, b []byte, limit int64) error {

@@ -1,6 +1,9 @@
 package executor_test
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Opcodes and types of the hand-made modules.
 const (
@@ -8,6 +11,7 @@ const (
 	opLoop        = 0x03
 	opIf          = 0x04
 	opEnd         = 0x0b
+	opF64Const    = 0x44
 	opBr          = 0x0c
 	opBrIf        = 0x0d
 	opCall        = 0x10
@@ -19,15 +23,35 @@ const (
 	opI32Ne       = 0x47
 	blockVoid     = 0x40
 	typeI32       = 0x7f
+	typeF64       = 0x7c
 )
 
-// module builds a small module: one memory of the given pages, imports, and one function without
-// parameters, exported under the given name.
+// Types of functions.
+const (
+	typeNothing = iota // () -> ()
+	typeTakeI32        // (i32) -> ()
+	typeGiveI32        // () -> i32
+	typeTakeF64        // (f64) -> ()
+)
+
+// module builds a small module: one memory of the given pages, imports, and functions, of which the first is
+// exported under the given name.
 type module struct {
-	imports [][2]string // functions of one i32 parameter
-	pages   uint64
-	export  string // empty: _start
-	body    []byte // without the final end
+	imports  [][2]string // functions of one i32 parameter
+	imports2 []function  // further ones; export is MODULE.NAME
+	pages    uint64
+	export   string // empty: _start
+	kind     byte   // the first function's type
+	body     []byte // without the final end
+	more     []function
+	globals  [][]byte // each its type, mutability and initial value
+}
+
+// function is an exported function.
+type function struct {
+	export string
+	kind   byte
+	body   []byte // without the final end
 }
 
 func (m module) bytes() []byte {
@@ -39,19 +63,35 @@ func (m module) bytes() []byte {
 		body := bytes.Join(content, nil)
 		b = append(append(append(b, id), leb(uint64(len(body)))...), body...)
 	}
-	// Types: no parameters, and one i32.
-	section(1, []byte{2, 0x60, 0, 0, 0x60, 1, typeI32, 0})
-	imports := leb(uint64(len(m.imports)))
+	section(1, []byte{4, 0x60, 0, 0, 0x60, 1, typeI32, 0, 0x60, 0, 1, typeI32, 0x60, 1, typeF64, 0})
+	imported := uint64(len(m.imports) + len(m.imports2))
+	imports := leb(imported)
 	for _, i := range m.imports {
-		imports = append(append(append(imports, name(i[0])...), name(i[1])...), 0, 1)
+		imports = append(append(append(imports, name(i[0])...), name(i[1])...), 0, typeTakeI32)
+	}
+	for _, i := range m.imports2 {
+		module, field, _ := strings.Cut(i.export, ".")
+		imports = append(append(append(imports, name(module)...), name(field)...), 0, i.kind)
 	}
 	section(2, imports)
-	section(3, []byte{1, 0})
+	functions := append([]function{{m.export, m.kind, m.body}}, m.more...)
+	count := leb(uint64(len(functions)))
+	kinds, code := bytes.Clone(count), bytes.Clone(count)
+	exports := append(append(leb(uint64(len(functions)+1)), name("memory")...), 2, 0)
+	for i, f := range functions {
+		kinds = append(kinds, f.kind)
+		exports = append(append(append(exports, name(f.export)...), 0), leb(imported+uint64(i))...)
+		body := append(append([]byte{0}, f.body...), opEnd)
+		code = append(append(code, leb(uint64(len(body)))...), body...)
+	}
+	section(3, kinds)
 	section(4, []byte{1, 0x70, 0, 0}) // an empty table of functions
 	section(5, []byte{1, 0}, leb(m.pages))
-	section(7, leb(2), name("memory"), []byte{2, 0}, name(m.export), []byte{0}, leb(uint64(len(m.imports))))
-	code := append(append([]byte{0}, m.body...), opEnd)
-	section(10, leb(1), leb(uint64(len(code))), code)
+	if len(m.globals) > 0 {
+		section(6, leb(uint64(len(m.globals))), bytes.Join(m.globals, nil))
+	}
+	section(7, exports)
+	section(10, code)
 	return b
 }
 
@@ -80,6 +120,7 @@ var (
 	bodyTables = []byte{
 		opLoop, blockVoid, 0xd0, 0x70, opI32Const, 0x80, 0x80, 0xc0, 0x00, 0xfc, 15, 0, opDrop, opBr, 0, opEnd,
 	}
+	bodyDone = []byte{opI32Const, 1}
 	procExit = [2]string{"wasi_snapshot_preview1", "proc_exit"}
 )
 

@@ -62,10 +62,11 @@ func newRunCommand(a *app) *cobra.Command {
 func (a *app) run(ctx context.Context, o runOptions) (err error) {
 	ctx, cancel := withTimeout(ctx, o.timeout)
 	defer cancel()
-	_, build, err := a.loadJob(o.job)
+	loaded, err := a.loadJob(o.job)
 	if err != nil {
 		return err
 	}
+	build := loaded.build
 	if err := o.check(build.Manifest); err != nil {
 		return err
 	}

@@ -96,15 +96,16 @@ type blobView struct {
 
 // dryRun shows what submit would submit.
 func (a *app) dryRun(path string) error {
-	spec, build, err := a.checkJob(path)
+	job, err := a.checkJob(path)
 	if err != nil {
 		return err
 	}
+	build := job.build
 	m := build.Manifest
 	if err := m.Supported(); err != nil {
 		return err
 	}
-	v := dryRunView{jobView: newJobView(spec, build), Bundles: m.Bundles(), Shards: m.Shards(), Expires: m.Expires}
+	v := dryRunView{jobView: newJobView(job), Bundles: m.Bundles(), Shards: m.Shards(), Expires: m.Expires}
 	for _, f := range build.Files {
 		v.Blobs = append(v.Blobs, blobView{File: f.Path, Bytes: f.Blob.Size, Digest: f.Blob.Digest.String()})
 		v.UploadBytes += f.Blob.Size
@@ -131,10 +132,11 @@ func (a *app) submit(ctx context.Context, o submitOptions) (err error) {
 	if err := o.results.check(); err != nil {
 		return err
 	}
-	spec, build, err := a.loadJob(o.job)
+	job, err := a.loadJob(o.job)
 	if err != nil {
 		return err
 	}
+	spec, build := job.spec, job.build
 	if o.wait { // Better now than when all of it was computed.
 		if err := results.Free(cmp.Or(o.results.dir, defaultDir(build.Manifest))); err != nil {
 			return err

@@ -29,21 +29,21 @@ func newValidateCommand(a *app) *cobra.Command {
 }
 
 func (a *app) validate(path string) error {
-	spec, build, err := a.checkJob(path)
+	job, err := a.checkJob(path)
 	if err != nil {
 		return err
 	}
-	v := newJobView(spec, build)
+	v := newJobView(job)
 	return a.show(data{value: v, rows: v.rows(), names: []string{v.Name}})
 }
 
 // checkJob is loadJob, and for programs the problems are data.
-func (a *app) checkJob(path string) (*manifest.Spec, *manifest.Build, error) {
-	spec, build, err := a.loadJob(path)
+func (a *app) checkJob(path string) (*loadedJob, error) {
+	job, err := a.loadJob(path)
 	if problems := manifest.Problems(nil); errors.As(err, &problems) && (a.format == formatJSON || a.format == formatYAML) {
 		err = errors.Join(err, a.show(data{value: invalidView(problems)}))
 	}
-	return spec, build, err
+	return job, err
 }
 
 // stdinPath is the job.yaml that comes on standard input.
@@ -78,22 +78,36 @@ func fileArgument(path string) string {
 	return path
 }
 
-// checkProgram is the check of a job's programs that needs no executor process.
-func checkProgram(_ string, wasm []byte) error { return executor.Inspect(wasm) }
+// loadedJob is a job.yaml that was checked. The manifest is not to be signed: nobody submits it.
+type loadedJob struct {
+	spec    *manifest.Spec
+	build   *manifest.Build
+	support map[string]executor.Support // of each program
+}
 
-// loadJob checks a job.yaml and hashes its files. The manifest is not to be signed: nobody submits it.
-func (a *app) loadJob(path string) (spec *manifest.Spec, build *manifest.Build, err error) {
+// checkProgram is the check of a job's programs that needs no executor process.
+func (j *loadedJob) checkProgram(name string, wasm []byte) (err error) {
+	j.support[name], err = executor.Inspect(wasm)
+	return err
+}
+
+// loadJob checks a job.yaml and hashes its files.
+func (a *app) loadJob(path string) (*loadedJob, error) {
+	job := &loadedJob{support: make(map[string]executor.Support)}
+	var err error
 	if path == stdinPath {
-		spec, err = manifest.Read(a.stdin, "<stdin>", ".", checkProgram)
+		job.spec, err = manifest.Read(a.stdin, "<stdin>", ".", job.checkProgram)
 	} else {
-		spec, err = manifest.Load(path, checkProgram)
+		job.spec, err = manifest.Load(path, job.checkProgram)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	nobody := jobs.KeyID(jobs.DigestOf(nil))
-	build, err = spec.Build(nobody, time.Now())
-	return spec, build, err
+	if job.build, err = job.spec.Build(nobody, time.Now()); err != nil {
+		return nil, err
+	}
+	return job, nil
 }
 
 // problemView is a manifest.Problem as -o json has it.
@@ -128,12 +142,17 @@ type jobView struct {
 		Count int   `json:"count"`
 		Bytes int64 `json:"bytes"`
 	} `json:"inputs"`
-	MemoryBytes    uint64       `json:"memory_bytes"`
-	TimeoutSeconds float64      `json:"timeout_seconds"`
-	Retries        uint32       `json:"retries"`
-	SuccessCodes   []uint32     `json:"success_codes"`
-	KeepSeconds    float64      `json:"keep_seconds"`
-	Combine        *programView `json:"combine"`
+	MemoryBytes    uint64   `json:"memory_bytes"`
+	TimeoutSeconds float64  `json:"timeout_seconds"`
+	Retries        uint32   `json:"retries"`
+	SuccessCodes   []uint32 `json:"success_codes"`
+	KeepSeconds    float64  `json:"keep_seconds"`
+	// Checkpoints are those of the program; what it combines is not checkpointed.
+	Checkpoints struct {
+		Way    executor.Way `json:"way"`
+		Advice string       `json:"advice"`
+	} `json:"checkpoints"`
+	Combine *programView `json:"combine"`
 
 	timeout, keep time.Duration
 }
@@ -145,7 +164,8 @@ type programView struct {
 	Args   []string `json:"args"`
 }
 
-func newJobView(spec *manifest.Spec, build *manifest.Build) *jobView {
+func newJobView(job *loadedJob) *jobView {
+	spec, build := job.spec, job.build
 	m := build.Manifest
 	v := &jobView{
 		Valid: true, Name: m.Name, Units: m.Units, Bundle: m.Bundle,
@@ -154,6 +174,8 @@ func newJobView(spec *manifest.Spec, build *manifest.Build) *jobView {
 		SuccessCodes: m.SuccessCodes, KeepSeconds: spec.Keep.Seconds(),
 		timeout: m.Timeout, keep: spec.Keep,
 	}
+	support := job.support[spec.Program]
+	v.Checkpoints.Way, v.Checkpoints.Advice = support.Way, support.Advice
 	v.Inputs.Count = len(build.Inputs)
 	for _, in := range build.Inputs {
 		v.Inputs.Bytes += in.Blob.Size
@@ -192,8 +214,25 @@ func (v *jobView) rows() [][]string {
 		{"timeout", v.timeout.String() + " a unit"},
 		{"retries", strconv.FormatUint(uint64(v.Retries), 10)},
 		{"keep", keepText(v.keep)},
+		{"checkpoints", v.checkpoints()},
 		{"combine", combine},
 	}
+}
+
+// checkpoints says in words how the program's checkpoints are made.
+func (v *jobView) checkpoints() string {
+	text := "the files that it keeps in /checkpoint"
+	switch v.Checkpoints.Way {
+	case executor.WayStep:
+		text = "its memory, between calls of grid_step"
+	case executor.WayCall:
+		text = "its memory, at calls of grid.checkpoint"
+	case executor.WayFiles:
+	}
+	if v.Checkpoints.Advice != "" {
+		text += "; " + v.Checkpoints.Advice
+	}
+	return text
 }
 
 // keepText writes whole days as job.yaml does.

@@ -413,6 +413,7 @@ type ExecutorReply struct {
 	//	*ExecutorReply_Stderr
 	//	*ExecutorReply_File
 	//	*ExecutorReply_Done
+	//	*ExecutorReply_Progress
 	Reply         isExecutorReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -500,6 +501,15 @@ func (x *ExecutorReply) GetDone() *ExecutorDone {
 	return nil
 }
 
+func (x *ExecutorReply) GetProgress() float64 {
+	if x != nil {
+		if x, ok := x.Reply.(*ExecutorReply_Progress); ok {
+			return x.Progress
+		}
+	}
+	return 0
+}
+
 type isExecutorReply_Reply interface {
 	isExecutorReply_Reply()
 }
@@ -527,6 +537,11 @@ type ExecutorReply_Done struct {
 	Done *ExecutorDone `protobuf:"bytes,5,opt,name=done,proto3,oneof"`
 }
 
+type ExecutorReply_Progress struct {
+	// What the guest says of its progress, from 0 to 1.
+	Progress float64 `protobuf:"fixed64,6,opt,name=progress,proto3,oneof"`
+}
+
 func (*ExecutorReply_Loaded) isExecutorReply_Reply() {}
 
 func (*ExecutorReply_Stdout) isExecutorReply_Reply() {}
@@ -536,6 +551,8 @@ func (*ExecutorReply_Stderr) isExecutorReply_Reply() {}
 func (*ExecutorReply_File) isExecutorReply_Reply() {}
 
 func (*ExecutorReply_Done) isExecutorReply_Reply() {}
+
+func (*ExecutorReply_Progress) isExecutorReply_Reply() {}
 
 type ExecutorLoaded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -709,13 +726,14 @@ const file_grid_v1_executor_proto_rawDesc = "" +
 	"\vExecutorRun\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12!\n" +
 	"\x03env\x18\x02 \x03(\v2\x0f.grid.v1.EnvVarR\x03env\x12\x12\n" +
-	"\x04seed\x18\x03 \x01(\fR\x04seed\"\xd4\x01\n" +
+	"\x04seed\x18\x03 \x01(\fR\x04seed\"\xf2\x01\n" +
 	"\rExecutorReply\x121\n" +
 	"\x06loaded\x18\x01 \x01(\v2\x17.grid.v1.ExecutorLoadedH\x00R\x06loaded\x12\x18\n" +
 	"\x06stdout\x18\x02 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x03 \x01(\fH\x00R\x06stderr\x12&\n" +
 	"\x04file\x18\x04 \x01(\v2\x10.grid.v1.OutFileH\x00R\x04file\x12+\n" +
-	"\x04done\x18\x05 \x01(\v2\x15.grid.v1.ExecutorDoneH\x00R\x04doneB\a\n" +
+	"\x04done\x18\x05 \x01(\v2\x15.grid.v1.ExecutorDoneH\x00R\x04done\x12\x1c\n" +
+	"\bprogress\x18\x06 \x01(\x01H\x00R\bprogressB\a\n" +
 	"\x05reply\"m\n" +
 	"\x0eExecutorLoaded\x12*\n" +
 	"\afailure\x18\x01 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
@@ -789,6 +807,7 @@ func file_grid_v1_executor_proto_init() {
 		(*ExecutorReply_Stderr)(nil),
 		(*ExecutorReply_File)(nil),
 		(*ExecutorReply_Done)(nil),
+		(*ExecutorReply_Progress)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -31,6 +31,8 @@ type program struct {
 	chunks  guestfs.Chunks
 	limits  *gridv1.ExecutorLimits
 	stdin   string
+	way     Way
+	guest   *guest // the one that runs
 }
 
 // load compiles the program, or takes it compiled from the cache, and looks at its inputs. Its error is a
@@ -56,6 +58,9 @@ func load(ctx context.Context, l *gridv1.ExecutorLoad) (*program, error) {
 		return nil, err
 	}
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, p.runtime); err != nil {
+		return nil, err
+	}
+	if _, err := gridBuilder(p.runtime, p).Instantiate(ctx); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -104,5 +109,6 @@ func (p *program) compileWith(ctx context.Context, wasm []byte, conf wazero.Runt
 		return errors.Join(err, r.Close(ctx))
 	}
 	p.runtime, p.module = r, m
+	p.way, _ = WayOf(m)
 	return nil
 }

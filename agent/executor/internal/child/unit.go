@@ -14,6 +14,7 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 	experimentalsys "github.com/tetratelabs/wazero/experimental/sys"
 	"github.com/tetratelabs/wazero/experimental/sysfs"
@@ -34,19 +35,22 @@ type guest struct {
 	stdin   *stdin // nil: empty
 	stdout  *stream
 	stderr  *stream
+
+	progress progress
 }
 
 // run runs one unit and sends all that it gave but the last reply, which it returns. An error means that
 // the process is of no more use.
 func (p *program) run(ctx context.Context, r *gridv1.ExecutorRun, out *wire.Writer) (*gridv1.ExecutorDone, error) {
 	g := p.newGuest(out)
+	p.guest = g
 	defer p.memory.reset()
 	defer g.out.Free()
 	ending, err := g.run(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(g.stdout.err, g.stderr.err); err != nil {
+	if err := errors.Join(g.stdout.err, g.stderr.err, g.progress.err); err != nil {
 		return nil, err
 	}
 	if err := g.out.Walk(func(path string, piece []byte) error {
@@ -68,6 +72,8 @@ func (p *program) newGuest(out *wire.Writer) *guest {
 		out:     guestfs.NewOut(guestfs.Quota{Bytes: p.limits.GetOutBytes(), Files: p.limits.GetOutFiles()}, s, &p.chunks),
 		stdout:  newStdout(out, p.limits.GetStdout(), tick),
 		stderr:  newStderr(out, p.limits.GetStderr(), tick),
+
+		progress: progress{out: out},
 	}
 }
 
@@ -147,12 +153,47 @@ func (g *guest) instantiate(ctx context.Context, conf wazero.ModuleConfig) (e en
 	if err != nil {
 		return startEnding(err)
 	}
-	_, err = module.ExportedFunction(StartFunction).Call(ctx)
-	e = endingOf(err)
+	if g.program.way == WayStep {
+		e = g.steps(ctx, module)
+	} else {
+		_, err = module.ExportedFunction(StartFunction).Call(ctx)
+		e = endingOf(err)
+	}
 	if err := module.Close(ctx); err != nil && e.kind == 0 {
 		e = ending{kind: gridv1.FailureKind_FAILURE_KIND_CRASH, text: "close the instance: " + err.Error()}
 	}
 	return e
+}
+
+// What grid_step returns.
+const (
+	stepMore = 0
+	stepDone = 1
+)
+
+// steps runs a guest step by step to its end.
+func (g *guest) steps(ctx context.Context, module api.Module) ending {
+	if initialize := module.ExportedFunction(InitializeFunction); initialize != nil {
+		if _, err := initialize.Call(ctx); err != nil {
+			return endingOf(err)
+		}
+	}
+	step := module.ExportedFunction(StepFunction)
+	var result [1]uint64
+	for {
+		if err := step.CallWithStack(ctx, result[:]); err != nil {
+			return endingOf(err)
+		}
+		switch n := api.DecodeI32(result[0]); n {
+		case stepMore:
+			g.session.Tick()
+		case stepDone:
+			return ending{}
+		default:
+			text := fmt.Sprintf("grid_step returned %d, expected %d (more) or %d (done)", n, stepMore, stepDone)
+			return ending{kind: gridv1.FailureKind_FAILURE_KIND_EXIT, text: text}
+		}
+	}
 }
 
 // startEnding is the ending of a guest that was not even started: by its start section, or because it does
