@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
@@ -183,25 +184,42 @@ func (h *handover) blobs(ctx context.Context, members []peer.Member, left *gridv
 	var work sync.WaitGroup
 	slots := make(chan struct{}, maxPlacing)
 	for _, kept := range h.agent.node.Blobs.List() {
-		for _, job := range kept.Jobs {
-			if h.agent.node.Store.Runnable(job) != nil || h.isPlaced(placing{job, kept.Blob.Digest}) {
-				continue
-			}
+		for _, claim := range h.wanted(kept) {
 			slots <- struct{}{}
 			work.Go(func() {
-				h.place(ctx, job, kept.Blob, members)
+				h.place(ctx, claim, kept.Blob, members)
 				<-slots
 			})
 		}
 	}
 	work.Wait()
 	for _, kept := range h.agent.node.Blobs.List() {
-		for _, job := range kept.Jobs {
-			if h.agent.node.Store.Runnable(job) == nil && !h.isPlaced(placing{job, kept.Blob.Digest}) {
-				left.Blobs++
+		left.Blobs += uint32(len(h.wanted(kept)))
+	}
+}
+
+// wanted returns for which live jobs others must still be given a blob, and as what. Checkpoints are at other agents
+// already.
+func (h *handover) wanted(kept blobs.Kept) []blobs.Claim {
+	kinds := map[jobs.JobID]blobs.Kind{}
+	for _, c := range kept.Claims {
+		switch c.Kind {
+		case blobs.Checkpoint:
+		case blobs.Pack, blobs.Own:
+			kinds[c.Job] = blobs.Pack
+		default:
+			if _, known := kinds[c.Job]; !known {
+				kinds[c.Job] = blobs.Input
 			}
 		}
 	}
+	var out []blobs.Claim
+	for job, kind := range kinds {
+		if h.agent.node.Store.Runnable(job) == nil && !h.isPlaced(placing{job, kept.Blob.Digest}) {
+			out = append(out, blobs.Claim{Job: job, Kind: kind})
+		}
+	}
+	return out
 }
 
 func (h *handover) isPlaced(p placing) bool {
@@ -211,17 +229,17 @@ func (h *handover) isPlaced(p placing) bool {
 	return ok
 }
 
-func (h *handover) place(ctx context.Context, job jobs.JobID, b jobs.Blob, members []peer.Member) {
+func (h *handover) place(ctx context.Context, claim blobs.Claim, b jobs.Blob, members []peer.Member) {
 	ctx, cancel := context.WithTimeout(ctx, leaveBlob)
 	defer cancel()
-	receipts, err := h.agent.node.Client.Place(ctx, job, b, members)
+	receipts, err := h.agent.node.Client.Place(ctx, claim, b, members)
 	if err != nil {
 		h.failed(err)
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.placed[placing{job, b.Digest}] = receipts
+	h.placed[placing{claim.Job, b.Digest}] = receipts
 }
 
 // reports offers all reports of live jobs to the stewards that will keep them. Those count that do not leave

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/records"
@@ -195,8 +196,8 @@ func (p *latePolicy) MayRead(caller identity.Caller, job jobs.JobID) error {
 }
 
 // MayWrite implements blobs.Policy.
-func (p *latePolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob) error {
-	return p.service.MayWrite(caller, job, b)
+func (p *latePolicy) MayWrite(caller identity.Caller, c blobs.Claim, b jobs.Blob) error {
+	return p.service.MayWrite(caller, c, b)
 }
 
 // Node returns what the coordinator has in common with other peers, for whoever looks into one that runs.

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+	"net/netip"
 	"slices"
 
 	"idlegrid/jobs"
@@ -140,16 +141,86 @@ func score(key []byte, m Member) float64 {
 	return -m.Class.weight() / math.Log(u)
 }
 
-// Copies is how many agents keep a ledger, a pack, a program or an input.
-const Copies = 3
+// Copies is how many agents keep a ledger, a pack, a program or an input, and CheckpointCopies a checkpoint.
+const (
+	Copies           = 3
+	CheckpointCopies = 2
+)
 
 // Stewards returns the shard's stewards, the first choice first.
 func Stewards(s jobs.ShardID, members []Member) []Member {
 	return Rank(binary.BigEndian.AppendUint32(s.Job[:], s.Shard), members, Copies)
 }
 
-// Holders returns the agents that should keep a blob, the first choice first.
-func Holders(d jobs.Digest, members []Member, n int) []Member { return Rank(d[:], members, n) }
+// Holders returns the agents that should keep a pack, a program or an input: the first Copies of them, and behind
+// those the next choices.
+func Holders(d jobs.Digest, members []Member, n int) []Member { return place(d[:], members, Copies, n) }
+
+// CheckpointHolders returns the agents that should keep the checkpoints of a unit: the first CheckpointCopies of them,
+// and behind those the next choices. They are the same for all parts of all of its checkpoints.
+func CheckpointHolders(u jobs.UnitID, members []Member, n int) []Member {
+	return place(binary.BigEndian.AppendUint64(u.Job[:], u.Unit), members, CheckpointCopies, n)
+}
+
+// place ranks members with those in front who should keep the copies: all but one on always-on agents, and each
+// in a subnet of its own, as far as there are any. Within that the rank decides.
+func place(key []byte, members []Member, copies, n int) []Member {
+	ranked := Rank(key, members, len(members))
+	var taken []netip.Prefix
+	for i := range min(copies, n, len(ranked)) {
+		rest := ranked[i:]
+		best := pick(rest, i < copies-1, taken)
+		m := rest[best]
+		copy(rest[1:best+1], rest[:best])
+		rest[0] = m
+		taken = append(taken, subnet(m.Address))
+	}
+	return ranked[:min(n, len(ranked))]
+}
+
+// pick returns which of the ranked members should have the next copy. To be always on counts for more than a subnet
+// of its own.
+func pick(ranked []Member, alwaysOn bool, taken []netip.Prefix) int {
+	best, merit := 0, -1
+	for i, m := range ranked {
+		on, near := !alwaysOn || m.Class == AlwaysOn, slices.Contains(taken, subnet(m.Address))
+		if on && !near {
+			return i
+		}
+		got := 0
+		if on {
+			got += 2
+		}
+		if !near {
+			got++
+		}
+		if got > merit {
+			best, merit = i, got
+		}
+	}
+	return best
+}
+
+// SameSubnet reports whether two members are near each other, as far as their addresses tell: 24 bits of IPv4 and
+// 64 of IPv6 in common. All of loopback is one subnet.
+func SameSubnet(a, b Member) bool { return subnet(a.Address) == subnet(b.Address) }
+
+// subnet returns what SameSubnet compares; the zero prefix for what is no address.
+func subnet(address string) netip.Prefix {
+	host, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := host.Addr().Unmap().WithZone("")
+	switch {
+	case ip.IsLoopback():
+		return netip.PrefixFrom(netip.IPv6Loopback(), 128)
+	case ip.Is4():
+		return netip.PrefixFrom(ip, 24).Masked()
+	default:
+		return netip.PrefixFrom(ip, 64).Masked()
+	}
+}
 
 // maxSources bounds the agents that are asked for a blob.
 const maxSources = 64

@@ -73,6 +73,97 @@ func TestRankMovesLittle(t *testing.T) {
 	})
 }
 
+// TestHolders: the copies are on always-on agents but one, and in different subnets, as far as there are any; all
+// peers agree on them, and who comes or goes that holds none moves none.
+func TestHolders(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		members := pool(t)
+		for i := range members {
+			members[i].Address = fmt.Sprintf("10.0.%d.%d:7745", rapid.IntRange(0, 3).Draw(t, "subnet"), i)
+		}
+		key := jobs.DigestOf(rapid.SliceOf(rapid.Byte()).Draw(t, "key"))
+		copies, place := peer.Copies, func(m []peer.Member, n int) []peer.Member { return peer.Holders(key, m, n) }
+		if rapid.Bool().Draw(t, "checkpoint") {
+			unit := jobs.UnitID{Job: jobs.JobID(key), Unit: rapid.Uint64().Draw(t, "unit")}
+			copies, place = peer.CheckpointCopies, func(m []peer.Member, n int) []peer.Member { return peer.CheckpointHolders(unit, m, n) }
+		}
+		all := place(members, len(members))
+		holders := place(members, copies)
+		if !slices.Equal(holders, all[:min(copies, len(all))]) || !slices.Equal(holders, place(rapid.Permutation(members).Draw(t, "order"), copies)) {
+			t.Fatalf("not the same holders for all: %v, %v", holders, all)
+		}
+		if again := peer.Rank(key[:], all, len(all)); len(again) != len(all) {
+			t.Fatalf("%d of %d members are placed", len(all), len(again))
+		}
+		if on, can := count(holders, alwaysOn), count(all, alwaysOn); on < min(can, copies-1, len(holders)) {
+			t.Fatalf("%d copies on always-on agents, of which there are %d", on, can)
+		}
+		last := len(holders) - 1
+		for i, m := range holders {
+			taken := func(o peer.Member) bool {
+				return slices.ContainsFunc(holders[:i], func(h peer.Member) bool { return peer.SameSubnet(h, o) })
+			}
+			better := func(o peer.Member) bool { return !taken(o) && (i == last && last == copies-1 || o.Class == m.Class) }
+			if taken(m) && slices.ContainsFunc(all[i:], better) {
+				t.Fatalf("copy %d is in a subnet with another, and need not be: %v", i, holders)
+			}
+		}
+		if len(all) > len(holders) {
+			gone := rapid.SampledFrom(all[len(holders):]).Draw(t, "gone")
+			left := slices.DeleteFunc(slices.Clone(members), func(m peer.Member) bool { return m.ID == gone.ID })
+			if got := place(left, copies); !slices.Equal(got, holders) {
+				t.Fatalf("without one that holds nothing: %v, not %v", got, holders)
+			}
+		}
+	})
+}
+
+func alwaysOn(m peer.Member) bool { return m.Class == peer.AlwaysOn }
+
+func count(list []peer.Member, is func(peer.Member) bool) int {
+	n := 0
+	for _, m := range list {
+		if is(m) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestSameSubnet(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"10.1.2.3:1", "10.1.2.200:2", true},
+		{"10.1.2.3:1", "10.1.3.3:1", false},
+		{"[::ffff:10.1.2.3]:1", "10.1.2.4:1", true},
+		{"127.0.0.1:1", "127.9.9.9:1", true},
+		{"127.0.0.1:1", "[::1]:1", true},
+		{"[2001:db8:0:1::5]:1", "[2001:db8:0:1:ffff::6]:1", true},
+		{"[2001:db8:0:1::5]:1", "[2001:db8:0:2::5]:1", false},
+		{"[fe80::1%eth0]:1", "[fe80::2%eth1]:1", true},
+		{"10.1.2.3:1", "[2001:db8::1]:1", false},
+	} {
+		if got := peer.SameSubnet(peer.Member{Address: test.a}, peer.Member{Address: test.b}); got != test.same {
+			t.Errorf("%s and %s: %v", test.a, test.b, got)
+		}
+	}
+}
+
+// BenchmarkHolders is what placing each pack costs in a full pool, all in one subnet.
+func BenchmarkHolders(b *testing.B) {
+	var members []peer.Member
+	for i := range 500 {
+		m := member(i, peer.Office)
+		m.Address = fmt.Sprintf("10.0.0.%d:7745", i%256)
+		members = append(members, m)
+	}
+	for b.Loop() {
+		peer.Holders(jobs.Digest{1}, members, 2*peer.Copies)
+	}
+}
+
 // TestRankWeighs: first places go by weight, 16 to 1 to 0.1.
 func TestRankWeighs(t *testing.T) {
 	members := []peer.Member{member(1, peer.AlwaysOn), member(2, peer.Office), member(3, peer.Office), member(4, peer.Laptop)}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
@@ -202,7 +203,7 @@ func (w *Worker) journal(ctx context.Context, batch []*part, counter uint64) (*p
 		return nil, err
 	}
 	failpoint.Hit("worker.packed")
-	receipts, err := w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
+	receipts, err := w.o.Blobs.Place(ctx, packOf(report), report.Pack, w.o.Members())
 	if err != nil {
 		return nil, err
 	}
@@ -226,8 +227,11 @@ func (w *Worker) pack(batch []*part, counter uint64) (*record.Report, error) {
 	}
 	pack := record.EncodePack(outcomes)
 	report.Pack = jobs.Blob{Digest: jobs.DigestOf(pack), Size: int64(len(pack))}
-	return report, w.o.Dir.Put(report.Job, report.Pack, bytes.NewReader(pack))
+	return report, w.o.Dir.Put(blobs.Claim{Job: report.Job, Kind: blobs.Own}, report.Pack, bytes.NewReader(pack))
 }
+
+// packOf is why others keep a report's pack.
+func packOf(r *record.Report) blobs.Claim { return blobs.Claim{Job: r.Job, Kind: blobs.Pack} }
 
 // write signs a report and writes it into the journal.
 func (w *Worker) write(ctx context.Context, r *record.Report, receipts []record.Envelope, batch []*part) (*pending, error) {

@@ -64,7 +64,7 @@ func (w *Worker) flushLast(ctx context.Context) {
 		batch := w.take()
 		report, err := w.pack(batch, w.nextCounter())
 		if err == nil {
-			receipts, short := w.o.Blobs.Place(ctx, report.Job, report.Pack, w.o.Members())
+			receipts, short := w.o.Blobs.Place(ctx, packOf(report), report.Pack, w.o.Members())
 			if short != nil {
 				w.log.Info("reporting without enough holders", "shard", batch[0].bundle.shard.id, "err", short)
 			}

@@ -38,11 +38,11 @@ func TestNothingCanBeStored(t *testing.T) {
 		"the quota is used up": {func(t *testing.T, d *desk) func() {
 			data := make([]byte, 3<<20)
 			job, b := jobs.JobID{5}, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
-			if err := d.o.Dir.Put(job, b, bytes.NewReader(data)); err != nil {
+			if err := d.o.Dir.Put(blobs.For(job), b, bytes.NewReader(data)); err != nil {
 				t.Fatal(err)
 			}
 			return func() {
-				if err := d.o.Dir.Forget(job); err != nil {
+				if err := blobs.Forget(d.o.Dir, job); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -31,10 +31,10 @@ type Runner interface {
 // Blobs is what a worker needs of the peer's blobs.
 type Blobs interface {
 	// Fetch brings a blob into the local store from one of the members.
-	Fetch(ctx context.Context, job jobs.JobID, blob jobs.Blob, from []peer.Member) error
+	Fetch(ctx context.Context, claim blobs.Claim, blob jobs.Blob, from []peer.Member) error
 	// Place stores a local blob at the members that should hold it and returns their receipts. An error, when
 	// there are too few, comes with those that there are.
-	Place(ctx context.Context, job jobs.JobID, blob jobs.Blob, members []peer.Member) ([]record.Envelope, error)
+	Place(ctx context.Context, claim blobs.Claim, blob jobs.Blob, members []peer.Member) ([]record.Envelope, error)
 }
 
 // Local is the exchange with the steward on this very agent.

@@ -49,16 +49,16 @@ func NewClient(store Store, dialer Dialer, key ed25519.PrivateKey) *Client {
 	}
 }
 
-// Fetch brings the blob into the local store for the job, unless it is there, from the first of the members
+// Fetch brings the blob into the local store as the claim says, unless it is there, from the first of the members
 // that gives the right bytes. The error is of kind NotFound when all of them said that they have not got it,
 // of kind Unavailable when one of them might have it, and otherwise the local store's.
-func (c *Client) Fetch(ctx context.Context, job jobs.JobID, b jobs.Blob, from []peer.Member) error {
+func (c *Client) Fetch(ctx context.Context, claim Claim, b jobs.Blob, from []peer.Member) error {
 	leave, err := c.fetches.enter(ctx, b.Digest)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	err = c.store.Keep(job, b)
+	err = c.store.Keep(claim, b)
 	if jobs.KindOf(err) != jobs.NotFound {
 		return err
 	}
@@ -67,7 +67,7 @@ func (c *Client) Fetch(ctx context.Context, job jobs.JobID, b jobs.Blob, from []
 		if m.ID == c.self {
 			continue
 		}
-		peerErr, err := c.fetchFrom(ctx, job, b, m)
+		peerErr, err := c.fetchFrom(ctx, claim, b, m)
 		if err != nil || peerErr == nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (c *Client) Fetch(ctx context.Context, job jobs.JobID, b jobs.Blob, from []
 
 // fetchFrom tries one member. A fault of the member, or of the way to it, is peerErr: the next one may do
 // better. A fault of the local store is err.
-func (c *Client) fetchFrom(ctx context.Context, job jobs.JobID, b jobs.Blob, m peer.Member) (peerErr, err error) {
+func (c *Client) fetchFrom(ctx context.Context, claim Claim, b jobs.Blob, m peer.Member) (peerErr, err error) {
 	if !c.strikes.trusted(m.ID) {
 		return jobs.Errorf(jobs.Unavailable, "not asked: gave %d wrong blobs within %v", maxStrikes, strikeTerm), nil
 	}
@@ -102,8 +102,8 @@ func (c *Client) fetchFrom(ctx context.Context, job jobs.JobID, b jobs.Blob, m p
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the stream, whatever was read of it
 	defer cancel()
-	in := receive(ctx, conn, job, b.Digest)
-	err = c.store.Put(job, b, in)
+	in := receive(ctx, conn, claim.Job, b.Digest)
+	err = c.store.Put(claim, b, in)
 	switch {
 	case err == nil:
 		return nil, nil
@@ -138,8 +138,8 @@ func receive(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID,
 // time and returns the receipts that came, verified. This peer may be among the members. Once need of them
 // have it the others get as long again, and at least two seconds; a laptop that just went to sleep does not
 // hold up everybody. When fewer than need have it, the error says why, and is of kind Unavailable.
-func (c *Client) Replicate(ctx context.Context, job jobs.JobID, b jobs.Blob, to []peer.Member, need int) ([]record.Envelope, error) {
-	if !c.store.Holds(job, b.Digest) {
+func (c *Client) Replicate(ctx context.Context, claim Claim, b jobs.Blob, to []peer.Member, need int) ([]record.Envelope, error) {
+	if !c.store.Holds(claim.Job, b.Digest) {
 		return nil, notHere(b.Digest)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -147,7 +147,7 @@ func (c *Client) Replicate(ctx context.Context, job jobs.JobID, b jobs.Blob, to 
 	answers := make(chan answer, len(to))
 	for _, m := range to {
 		go func() {
-			receipt, err := c.giveTo(ctx, job, b, m)
+			receipt, err := c.giveTo(ctx, header{claim: claim, blob: b}, m)
 			answers <- answer{m.ID, receipt, err}
 		}()
 	}
@@ -172,16 +172,16 @@ func (c *Client) Replicate(ctx context.Context, job jobs.JobID, b jobs.Blob, to 
 	return receipts, nil
 }
 
-// Place gives the blob to the members that should hold it. Where too few of the first choices take it the next
+// Place gives a pack, program or input to the members that should hold it. Where too few of the first choices take it the next
 // are asked. It returns the receipts that came; with fewer than peer.Needed the error says why.
-func (c *Client) Place(ctx context.Context, job jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
+func (c *Client) Place(ctx context.Context, claim Claim, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
 	need := peer.Needed(members)
 	ranked := peer.Holders(b.Digest, members, 2*peer.Copies)
 	var receipts []record.Envelope
 	var reasons error
 	for len(ranked) > 0 && len(receipts) < need {
 		n := min(peer.Copies, len(ranked))
-		got, err := c.Replicate(ctx, job, b, ranked[:n], need-len(receipts))
+		got, err := c.Replicate(ctx, claim, b, ranked[:n], need-len(receipts))
 		receipts = append(receipts, got...)
 		reasons = errors.Join(reasons, err)
 		ranked = ranked[n:]
@@ -202,9 +202,10 @@ type answer struct {
 	err     error
 }
 
-func (c *Client) giveTo(ctx context.Context, job jobs.JobID, b jobs.Blob, m peer.Member) (record.Envelope, error) {
+// giveTo gives a blob to one member, which may be this peer itself, and returns its receipt.
+func (c *Client) giveTo(ctx context.Context, h header, m peer.Member) (record.Envelope, error) {
 	if m.ID == c.self {
-		return makeReceipt(c.key, job, b), nil
+		return makeReceipt(c.key, h.claim.Job, h.blob), c.store.Keep(h.claim, h.blob)
 	}
 	leave, err := c.peers.enter(ctx, m.ID)
 	if err != nil {
@@ -215,11 +216,11 @@ func (c *Client) giveTo(ctx context.Context, job jobs.JobID, b jobs.Blob, m peer
 	if err != nil {
 		return record.Envelope{}, err
 	}
-	r, _, err := c.store.Open(b.Digest)
+	r, _, err := c.store.Open(h.blob.Digest)
 	if err != nil {
 		return record.Envelope{}, err
 	}
-	receipt, err := Send(ctx, Peer{conn, m.ID}, job, b, r)
+	receipt, err := send(ctx, Peer{conn, m.ID}, h, r)
 	return receipt, errors.Join(err, r.Close())
 }
 
@@ -229,24 +230,28 @@ type Peer struct {
 	ID   jobs.KeyID
 }
 
-// Send gives b, whose bytes r has, to one peer and returns the peer's receipt, verified. It is for those who
-// have no store of their own; others call Replicate.
+// Send gives a program or an input, whose bytes r has, to one peer and returns the peer's receipt, verified. It is
+// for those who have no store of their own; others call Replicate.
 func Send(ctx context.Context, to Peer, job jobs.JobID, b jobs.Blob, r io.Reader) (record.Envelope, error) {
+	return send(ctx, to, header{claim: For(job), blob: b}, r)
+}
+
+func send(ctx context.Context, to Peer, h header, r io.Reader) (record.Envelope, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	reply, err := put(ctx, to.Conn, job, b, r)
+	reply, err := put(ctx, to.Conn, h, r)
 	if err != nil {
-		return record.Envelope{}, fmt.Errorf("send blob %s: %w", short(b.Digest), err)
+		return record.Envelope{}, fmt.Errorf("send blob %s: %w", short(h.blob.Digest), err)
 	}
 	e, err := record.FromProto(reply.GetReceipt())
 	if err != nil {
-		return record.Envelope{}, fmt.Errorf("receipt for blob %s: %w", short(b.Digest), err)
+		return record.Envelope{}, fmt.Errorf("receipt for blob %s: %w", short(h.blob.Digest), err)
 	}
-	return e, CheckReceipt(e, record.Receipt{Holder: to.ID, Blob: b, Job: job})
+	return e, CheckReceipt(e, record.Receipt{Holder: to.ID, Blob: h.blob, Job: h.claim.Job})
 }
 
 // put runs a Put. The stream ends with ctx.
-func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b jobs.Blob, r io.Reader) (*gridv1.PutReply, error) {
+func put(ctx context.Context, conn grpc.ClientConnInterface, h header, r io.Reader) (*gridv1.PutReply, error) {
 	p := newPace()
 	var stream gridv1.Blobs_PutClient
 	err := p.do(func() (err error) {
@@ -257,10 +262,10 @@ func put(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, b j
 		return nil, err // it may wrap io.EOF, too
 	}
 	err = p.do(func() error {
-		return stream.Send(&gridv1.PutRequest{Header: &gridv1.PutHeader{Job: job[:], Blob: record.BlobToProto(b)}})
+		return stream.Send(&gridv1.PutRequest{Header: h.toProto()})
 	})
 	if err == nil {
-		err = sendChunks(p, r, b.Size, func(data []byte) error { return stream.Send(&gridv1.PutRequest{Data: data}) })
+		err = sendChunks(p, r, h.blob.Size, func(data []byte) error { return stream.Send(&gridv1.PutRequest{Data: data}) })
 	}
 	// gRPC's Send says io.EOF when the peer has answered already; the answer is what counts.
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -55,11 +55,11 @@ func TestFetchFallsToTheNext(t *testing.T) {
 				good := n.honest("good")
 				blobstest.Put(t, good.store, job, content)
 				self, c := n.client(0)
-				expectKind(t, c.Fetch(t.Context(), job, b, members(bad)), kindWhen(test.name))
+				expectKind(t, c.Fetch(t.Context(), blobs.For(job), b, members(bad)), kindWhen(test.name))
 				if self.store.Has(b.Digest) {
 					t.Error("wrong bytes were kept")
 				}
-				if err := c.Fetch(t.Context(), job, b, members(self, bad, good)); err != nil {
+				if err := c.Fetch(t.Context(), blobs.For(job), b, members(self, bad, good)); err != nil {
 					t.Fatal(err)
 				}
 				if !self.store.Holds(job, b.Digest) || self.store.Verify(b.Digest) != nil {
@@ -85,14 +85,14 @@ func TestFetchLeavesABadPeerAlone(t *testing.T) {
 		_, c := n.client(0)
 		b := blobstest.BlobOf(content)
 		for range blobs.MaxStrikes + 2 {
-			expectKind(t, c.Fetch(t.Context(), job, b, members(bad)), jobs.Unavailable)
+			expectKind(t, c.Fetch(t.Context(), blobs.For(job), b, members(bad)), jobs.Unavailable)
 		}
 		if f.gets != blobs.MaxStrikes {
 			t.Errorf("asked %d times, expected %d", f.gets, blobs.MaxStrikes)
 		}
 		time.Sleep(blobs.StrikeTerm)
 		f.get = sends(false, content)
-		if err := c.Fetch(t.Context(), job, b, members(bad)); err != nil {
+		if err := c.Fetch(t.Context(), blobs.For(job), b, members(bad)); err != nil {
 			t.Errorf("an hour later: %v", err)
 		}
 	})
@@ -110,7 +110,7 @@ func TestFetchAsksOnce(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range 10 {
 			group.Go(func() {
-				if err := c.Fetch(t.Context(), blobstest.Job(i%2), b, members(p)); err != nil {
+				if err := c.Fetch(t.Context(), blobs.For(blobstest.Job(i%2)), b, members(p)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -133,7 +133,7 @@ func TestFetchKeepsToAFewTransfersAPeer(t *testing.T) {
 		for i := range 40 {
 			b := blobstest.Put(t, p.store, job, bytes.Repeat([]byte{byte(i)}, 100_000))
 			group.Go(func() {
-				if err := c.Fetch(t.Context(), job, b, members(p)); err != nil {
+				if err := c.Fetch(t.Context(), blobs.For(job), b, members(p)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -148,14 +148,14 @@ func TestFetchLocalFaults(t *testing.T) {
 		p := n.fake("p", f)
 		_, c := n.client(int64(len(content)) - 1)
 		b := blobstest.BlobOf(content)
-		expectKind(t, c.Fetch(t.Context(), job, b, members(p, p, p)), jobs.Exhausted)
+		expectKind(t, c.Fetch(t.Context(), blobs.For(job), b, members(p, p, p)), jobs.Exhausted)
 		if f.gets > 1 {
 			t.Errorf("a full store made it ask %d peers", f.gets)
 		}
-		expectKind(t, c.Fetch(t.Context(), jobs.JobID{}, b, members(p)), jobs.Invalid)
-		expectKind(t, c.Fetch(t.Context(), job, b, nil), jobs.NotFound)
+		expectKind(t, c.Fetch(t.Context(), blobs.For(jobs.JobID{}), b, members(p)), jobs.Invalid)
+		expectKind(t, c.Fetch(t.Context(), blobs.For(job), b, nil), jobs.NotFound)
 		itself := &fake{get: sends(false)}
-		expectKind(t, c.Fetch(t.Context(), job, b, members(n.fake("self", itself))), jobs.NotFound)
+		expectKind(t, c.Fetch(t.Context(), blobs.For(job), b, members(n.fake("self", itself))), jobs.NotFound)
 		if itself.gets > 0 {
 			t.Error("it asked itself")
 		}
@@ -175,7 +175,7 @@ func TestFetchIsCancelled(t *testing.T) {
 		var group sync.WaitGroup
 		for range 2 { // the second waits for the first
 			group.Go(func() {
-				if err := c.Fetch(ctx, job, b, members(silent, good)); !errors.Is(err, stop) {
+				if err := c.Fetch(ctx, blobs.For(job), b, members(silent, good)); !errors.Is(err, stop) {
 					t.Errorf("a cancelled fetch returned %v", err)
 				}
 			})
@@ -192,7 +192,7 @@ func TestReplicate(t *testing.T) {
 		self, c := n.client(0)
 		a, z, off := n.honest("a"), n.honest("z"), n.node("off")
 		b := blobstest.Put(t, self.store, job, content)
-		receipts, err := c.Replicate(t.Context(), job, b, members(off, a, self, z), 3)
+		receipts, err := c.Replicate(t.Context(), blobs.For(job), b, members(off, a, self, z), 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,15 +200,15 @@ func TestReplicate(t *testing.T) {
 		if !a.store.Holds(job, b.Digest) || !z.store.Holds(job, b.Digest) {
 			t.Error("a holder has not got it")
 		}
-		receipts, err = c.Replicate(t.Context(), job, b, members(off, a, self), 3)
+		receipts, err = c.Replicate(t.Context(), blobs.For(job), b, members(off, a, self), 3)
 		expectKind(t, err, jobs.Unavailable)
 		expectReceipts(t, receipts, b, a, self)
-		receipts, err = c.Replicate(t.Context(), job, b, members(self), 1)
+		receipts, err = c.Replicate(t.Context(), blobs.For(job), b, members(self), 1)
 		if err != nil {
 			t.Error(err)
 		}
 		expectReceipts(t, receipts, b, self)
-		_, err = c.Replicate(t.Context(), otherJob, b, members(a), 1)
+		_, err = c.Replicate(t.Context(), blobs.For(otherJob), b, members(a), 1)
 		expectKind(t, err, jobs.NotFound)
 	})
 }
@@ -225,11 +225,11 @@ func TestPlace(t *testing.T) {
 			all[i].Role, all[i].Class, all[i].Reachable = peer.Agent, peer.Office, true
 		}
 		b := blobstest.Put(t, self.store, job, content)
-		receipts, err := c.Place(t.Context(), job, b, all)
+		receipts, err := c.Place(t.Context(), blobs.For(job), b, all)
 		if err != nil || len(receipts) < 2 {
 			t.Errorf("%d receipts, %v", len(receipts), err)
 		}
-		_, err = c.Place(t.Context(), job, b, nil)
+		_, err = c.Place(t.Context(), blobs.For(job), b, nil)
 		expectKind(t, err, jobs.Unavailable)
 	})
 }
@@ -295,7 +295,7 @@ func TestReplicateRefusesFalseReceipts(t *testing.T) {
 					return &gridv1.PutReply{Receipt: test.answer(liar, n.node("stranger")).ToProto()}, drain(s)
 				}})
 				blobstest.Put(t, self.store, job, content)
-				receipts, err := c.Replicate(t.Context(), job, b, members(liar, self), 2)
+				receipts, err := c.Replicate(t.Context(), blobs.For(job), b, members(liar, self), 2)
 				expectKind(t, err, jobs.Unavailable)
 				expectReceipts(t, receipts, b, self)
 			})
@@ -331,7 +331,7 @@ func TestReplicateStalls(t *testing.T) {
 				slow, a := n.fake("slow", &fake{put: test.put}), n.honest("a")
 				b := blobstest.Put(t, self.store, job, content)
 				start := time.Now()
-				receipts, err := c.Replicate(t.Context(), job, b, members(slow, a, self), 2)
+				receipts, err := c.Replicate(t.Context(), blobs.For(job), b, members(slow, a, self), 2)
 				if err != nil {
 					t.Error(err)
 				}
@@ -340,7 +340,7 @@ func TestReplicateStalls(t *testing.T) {
 					t.Errorf("two of two needed took %v", took)
 				}
 				start = time.Now()
-				_, err = c.Replicate(t.Context(), job, b, members(slow, self), 2)
+				_, err = c.Replicate(t.Context(), blobs.For(job), b, members(slow, self), 2)
 				expectKind(t, err, jobs.Unavailable)
 				if took := time.Since(start); took > 3*blobs.MaxStall {
 					t.Errorf("one of two needed took %v", took)

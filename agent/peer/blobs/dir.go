@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"idlegrid/agent/peer/durable"
 	"idlegrid/agent/peer/failpoint"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	// refs is the folder with an empty file "<job>.<digest>" for each job that needs a blob.
+	// refs is the folder with an empty file for each claim: "<job>.<digest>", and what else refName says.
 	refs = "refs"
 	// tempSuffix marks what a crash left half written.
 	tempSuffix = ".tmp"
@@ -78,14 +79,18 @@ func (s *Dir) Path(d jobs.Digest) (string, error) {
 }
 
 // Put implements Store.
-func (s *Dir) Put(job jobs.JobID, b jobs.Blob, r io.Reader) error {
-	if _, kept, err := s.find(job, b); kept || err != nil {
+func (s *Dir) Put(c Claim, b jobs.Blob, r io.Reader) error {
+	f, err := s.find(c, b)
+	if err != nil || f.claimed {
 		return err
+	}
+	if f.job {
+		return s.Keep(c, b)
 	}
 	if err := s.reserve(b.Size); err != nil {
 		return err
 	}
-	fresh, err := s.receive(job, b, r)
+	fresh, err := s.receive(c, b, r)
 	if !fresh {
 		s.release(b.Size)
 	}
@@ -98,17 +103,17 @@ func (s *Dir) Put(job jobs.JobID, b jobs.Blob, r io.Reader) error {
 
 // receive writes the bytes under a temporary name, verifies and names them. It reports whether the blob is
 // new to the store.
-func (s *Dir) receive(job jobs.JobID, b jobs.Blob, r io.Reader) (fresh bool, err error) {
+func (s *Dir) receive(c Claim, b jobs.Blob, r io.Reader) (fresh bool, err error) {
 	temp := fmt.Sprintf("%d%s", s.temps.Add(1), tempSuffix)
 	if err := s.write(temp, b, r); err != nil {
 		return false, errors.Join(err, s.removeFile(temp))
 	}
 	failpoint.Hit("blob.synced")
-	if err := s.name(job, b, temp); err != nil {
+	if err := s.name(c, b, temp); err != nil {
 		return false, errors.Join(err, s.removeFile(temp))
 	}
 	failpoint.Hit("blob.named")
-	return s.settle(job, b)
+	return s.settle(c, b)
 }
 
 // steadyFile syncs as it goes: the sync at the end of a large blob would else keep the sender, who waits for
@@ -135,10 +140,10 @@ func (f *steadyFile) Write(p []byte) (int, error) {
 
 // name gives a written blob its ref and its name. Two Puts of one blob may both come here, the later with the
 // same bytes.
-func (s *Dir) name(job jobs.JobID, b jobs.Blob, temp string) error {
+func (s *Dir) name(c Claim, b jobs.Blob, temp string) error {
 	s.names.Lock()
 	defer s.names.Unlock()
-	if err := s.mark(job, b.Digest); err != nil {
+	if err := s.mark(c, b.Digest); err != nil {
 		return err
 	}
 	failpoint.Hit("blob.marked")
@@ -177,7 +182,7 @@ func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
 
 // settle waits until the names are durable, and only then lets the index know the blob. It reports whether
 // the blob is new to the store.
-func (s *Dir) settle(job jobs.JobID, b jobs.Blob) (fresh bool, err error) {
+func (s *Dir) settle(c Claim, b jobs.Blob) (fresh bool, err error) {
 	if err := s.Disk.Do(s.sync.join); err != nil {
 		return false, err
 	}
@@ -185,36 +190,38 @@ func (s *Dir) settle(job jobs.JobID, b jobs.Blob) (fresh bool, err error) {
 	defer s.names.Unlock()
 	if _, err := s.root.Lstat(b.Digest.String()); err != nil {
 		err := jobs.Errorf(jobs.Unavailable, "blob %s was deleted while it was stored: %w", short(b.Digest), err)
-		return false, errors.Join(err, s.removeFile(refName(job, b.Digest)))
+		return false, errors.Join(err, s.removeFile(refName(c, b.Digest)))
 	}
-	return s.add(job, b), nil
+	return s.add(c, b, time.Now()), nil
 }
 
 // Keep implements Store.
-func (s *Dir) Keep(job jobs.JobID, b jobs.Blob) error {
-	if here, kept, err := s.find(job, b); kept || err != nil {
+func (s *Dir) Keep(c Claim, b jobs.Blob) error {
+	f, err := s.find(c, b)
+	if err != nil || f.claimed {
 		return err
-	} else if !here {
+	}
+	if !f.here {
 		return notHere(b.Digest)
 	}
-	if err := s.mark(job, b.Digest); err != nil {
+	if err := s.mark(c, b.Digest); err != nil {
 		return err
 	}
-	_, err := s.settle(job, b)
+	_, err = s.settle(c, b)
 	return err
 }
 
 // mark writes a ref.
-func (s *Dir) mark(job jobs.JobID, d jobs.Digest) error {
+func (s *Dir) mark(c Claim, d jobs.Digest) error {
 	err := s.Disk.Do(func() error {
-		f, err := s.root.OpenFile(refName(job, d), os.O_WRONLY|os.O_CREATE, 0o600)
+		f, err := s.root.OpenFile(refName(c, d), os.O_WRONLY|os.O_CREATE, 0o600)
 		if err == nil {
 			err = f.Close()
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("keep blob %s for job %s: %w", short(d), job.Short(), err)
+		return fmt.Errorf("keep blob %s for job %s: %w", short(d), c.Job.Short(), err)
 	}
 	return nil
 }
@@ -272,11 +279,11 @@ func (s *Dir) remove(d jobs.Digest) error {
 	if err := s.removeFile(d.String()); err != nil {
 		return err
 	}
-	owners := s.jobsOf(d)
+	claims := s.claimsOf(d)
 	s.index.remove(d)
 	var err error
-	for _, job := range owners {
-		err = errors.Join(err, s.removeFile(refName(job, d)))
+	for _, c := range claims {
+		err = errors.Join(err, s.removeFile(refName(c, d)))
 	}
 	return err
 }
@@ -292,23 +299,29 @@ func (s *Dir) Probe() error {
 	return errors.Join(durable.WriteFile(s.root, name, data, 0o600), s.removeFile(name))
 }
 
-// Forget implements Store.
-func (s *Dir) Forget(job jobs.JobID) error {
+// Drop implements Store.
+func (s *Dir) Drop(match func(jobs.Digest, Claim) bool) error {
 	s.names.Lock()
 	defer s.names.Unlock()
-	only, shared := s.blobsOf(job)
 	var err error
-	for _, d := range only {
-		err = errors.Join(err, s.remove(d))
-	}
-	for _, d := range shared {
-		if rerr := s.removeFile(refName(job, d)); rerr != nil {
-			err = errors.Join(err, rerr)
-			continue
+	for d, claims := range s.matching(match) {
+		for _, c := range claims {
+			err = errors.Join(err, s.dropClaim(c, d))
 		}
-		s.drop(job, d)
 	}
 	return err
+}
+
+// dropClaim removes a claim, and the blob with its last one. The caller holds s.names.
+func (s *Dir) dropClaim(c Claim, d jobs.Digest) error {
+	if s.isLast(c, d) {
+		return s.remove(d)
+	}
+	if err := s.removeFile(refName(c, d)); err != nil {
+		return err
+	}
+	s.drop(c, d)
+	return nil
 }
 
 // removeFile removes a file that may be gone already.
@@ -331,13 +344,13 @@ func (s *Dir) load() error {
 		return err
 	}
 	for _, e := range entries {
-		job, d, ok := parseRef(e.Name())
-		if size, here := sizes[d]; ok && here {
-			if s.add(job, jobs.Blob{Digest: d, Size: size}) {
-				s.used += size
-			}
-		} else if ok {
-			err = errors.Join(err, s.removeFile(refName(job, d)))
+		c, d, ok := parseRef(e.Name())
+		size, here := sizes[d]
+		if ok && !here {
+			err = errors.Join(err, s.removeFile(refName(c, d)))
+		}
+		if ok && here && s.add(c, jobs.Blob{Digest: d, Size: size}, since(c, e)) {
+			s.used += size
 		}
 	}
 	for d := range sizes {
@@ -375,13 +388,14 @@ func (s *Dir) loadBlobs() (map[jobs.Digest]int64, error) {
 	return sizes, err
 }
 
-func refName(job jobs.JobID, d jobs.Digest) string {
-	return refs + "/" + job.String() + "." + d.String()
-}
-
-func parseRef(name string) (jobs.JobID, jobs.Digest, bool) {
-	left, right, _ := strings.Cut(name, ".")
-	job, jerr := jobs.ParseJobID(left)
-	d, derr := jobs.ParseDigest(right)
-	return job, d, jerr == nil && derr == nil
+// since is when a ref was written. It matters for checkpoints only, and is now where it is not known.
+func since(c Claim, e fs.DirEntry) time.Time {
+	now := time.Now()
+	if c.Kind != Checkpoint {
+		return now
+	}
+	if info, err := e.Info(); err == nil && info.ModTime().Before(now) {
+		return info.ModTime()
+	}
+	return now
 }

@@ -1,16 +1,15 @@
 package blobs
 
 import (
-	"bytes"
-	"maps"
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"idlegrid/jobs"
 )
 
-// index knows which blobs a store has and for which jobs, and counts bytes against the quota. A blob enters
+// index knows which blobs a store has and why, and counts bytes against the quota. A blob enters
 // it only when it is durable, so whatever it says may be acknowledged.
 type index struct {
 	quota int64 // bytes; 0: none
@@ -21,8 +20,14 @@ type index struct {
 }
 
 type entry struct {
-	size int64
-	jobs map[jobs.JobID]struct{}
+	size   int64
+	claims []held // few
+}
+
+// held is a claim and since when it is here.
+type held struct {
+	Claim
+	since time.Time
 }
 
 func newIndex(quota int64) *index {
@@ -58,37 +63,48 @@ func (x *index) release(size int64) {
 	x.used -= size
 }
 
-// add notes a blob, and that the job needs it. It reports whether the blob is new; its bytes are counted by
+// add notes a blob, and why it is kept since when. It reports whether the blob is new; its bytes are counted by
 // reserve.
-func (x *index) add(job jobs.JobID, b jobs.Blob) bool {
+func (x *index) add(c Claim, b jobs.Blob, since time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e, ok := x.blobs[b.Digest]
 	if !ok {
-		e = &entry{size: b.Size, jobs: make(map[jobs.JobID]struct{})}
+		e = &entry{size: b.Size}
 		x.blobs[b.Digest] = e
 	}
-	e.jobs[job] = struct{}{}
+	if i := e.find(c); i < 0 {
+		e.claims = append(e.claims, held{c, since})
+	}
 	return !ok
 }
 
-// find says whether the blob is here and whether it is kept for the job. Equal digests with different sizes
-// are a mistake of whoever names the blob.
-func (x *index) find(job jobs.JobID, b jobs.Blob) (here, kept bool, err error) {
-	if err := checkName(job, b); err != nil {
-		return false, false, err
+// found is what find says of a blob.
+type found struct {
+	here    bool
+	job     bool // it is kept for the claim's job
+	claimed bool // and no less than the claim asks
+}
+
+// find looks for a blob. Equal digests with different sizes are a mistake of whoever names the blob.
+func (x *index) find(c Claim, b jobs.Blob) (found, error) {
+	if err := checkName(c.Job, b); err != nil {
+		return found{}, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e, here := x.blobs[b.Digest]
 	if !here {
-		return false, false, nil
+		return found{}, nil
 	}
 	if e.size != b.Size {
-		return false, false, jobs.Errorf(jobs.Corrupt, "blob %s has %d bytes, not %d", short(b.Digest), e.size, b.Size)
+		return found{}, jobs.Errorf(jobs.Corrupt, "blob %s has %d bytes, not %d", short(b.Digest), e.size, b.Size)
 	}
-	_, kept = e.jobs[job]
-	return true, kept, nil
+	f := found{here: true, job: e.isFor(c.Job)}
+	for _, h := range e.claims {
+		f.claimed = f.claimed || h.covers(c)
+	}
+	return f, nil
 }
 
 // size returns the blob's size, or NotFound.
@@ -116,8 +132,7 @@ func (x *index) Holds(job jobs.JobID, d jobs.Digest) bool {
 	if !ok {
 		return false
 	}
-	_, kept := e.jobs[job]
-	return kept
+	return e.isFor(job)
 }
 
 // List returns all blobs, sorted by digest.
@@ -126,7 +141,7 @@ func (x *index) List() []Kept {
 	defer x.mu.Unlock()
 	list := make([]Kept, 0, len(x.blobs))
 	for d, e := range x.blobs {
-		list = append(list, Kept{Blob: jobs.Blob{Digest: d, Size: e.size}, Jobs: e.sorted()})
+		list = append(list, Kept{Blob: jobs.Blob{Digest: d, Size: e.size}, Claims: e.sorted()})
 	}
 	slices.SortFunc(list, func(a, b Kept) int { return a.Blob.Digest.Compare(b.Blob.Digest) })
 	return list
@@ -146,8 +161,8 @@ func (x *index) Usage() Usage {
 	return Usage{Blobs: len(x.blobs), Bytes: x.used, Quota: x.quota}
 }
 
-// jobsOf returns the jobs that need the blob; none if it is not here.
-func (x *index) jobsOf(d jobs.Digest) []jobs.JobID {
+// claimsOf returns why the blob is kept; nothing if it is not here.
+func (x *index) claimsOf(d jobs.Digest) []Claim {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e, ok := x.blobs[d]; ok {
@@ -156,29 +171,35 @@ func (x *index) jobsOf(d jobs.Digest) []jobs.JobID {
 	return nil
 }
 
-// blobsOf splits the job's blobs into those that no other job needs and those that one does.
-func (x *index) blobsOf(job jobs.JobID) (only, shared []jobs.Digest) {
+// matching returns the claims that match, by blob.
+func (x *index) matching(match func(jobs.Digest, Claim) bool) map[jobs.Digest][]Claim {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	out := map[jobs.Digest][]Claim{}
 	for d, e := range x.blobs {
-		if _, ok := e.jobs[job]; !ok {
-			continue
-		}
-		if len(e.jobs) == 1 {
-			only = append(only, d)
-		} else {
-			shared = append(shared, d)
+		for _, h := range e.claims {
+			if match(d, h.Claim) {
+				out[d] = append(out[d], h.Claim)
+			}
 		}
 	}
-	return only, shared
+	return out
 }
 
-// drop notes that the job no longer needs a blob that another job does.
-func (x *index) drop(job jobs.JobID, d jobs.Digest) {
+// isLast reports whether the blob is kept for this claim alone.
+func (x *index) isLast(c Claim, d jobs.Digest) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.blobs[d]
+	return ok && len(e.claims) == 1 && e.claims[0].Claim == c
+}
+
+// drop notes that a claim is no more on a blob that has others.
+func (x *index) drop(c Claim, d jobs.Digest) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e, ok := x.blobs[d]; ok {
-		delete(e.jobs, job)
+		e.claims = slices.DeleteFunc(e.claims, func(h held) bool { return h.Claim == c })
 	}
 }
 
@@ -192,6 +213,20 @@ func (x *index) remove(d jobs.Digest) {
 	}
 }
 
-func (e *entry) sorted() []jobs.JobID {
-	return slices.SortedFunc(maps.Keys(e.jobs), func(a, b jobs.JobID) int { return bytes.Compare(a[:], b[:]) })
+// find returns the claim's place, or -1.
+func (e *entry) find(c Claim) int {
+	return slices.IndexFunc(e.claims, func(h held) bool { return h.Claim == c })
+}
+
+func (e *entry) isFor(job jobs.JobID) bool {
+	return slices.ContainsFunc(e.claims, func(h held) bool { return h.Job == job })
+}
+
+func (e *entry) sorted() []Claim {
+	list := make([]Claim, 0, len(e.claims))
+	for _, h := range e.claims {
+		list = append(list, h.Claim)
+	}
+	slices.SortFunc(list, Claim.compare)
+	return list
 }

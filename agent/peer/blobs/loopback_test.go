@@ -68,17 +68,17 @@ func TestLoopback(t *testing.T) {
 	author, a, z := newMachine(t, grid), newMachine(t, grid), newMachine(t, grid)
 	b := blobstest.Put(t, author.store, job, content)
 	all := []peer.Member{author.Member, a.Member, z.Member}
-	receipts, err := author.client.Replicate(t.Context(), job, b, all, 3)
+	receipts, err := author.client.Replicate(t.Context(), blobs.For(job), b, all, 3)
 	if err != nil || len(receipts) != 3 {
 		t.Fatalf("%d receipts, %v", len(receipts), err)
 	}
 	reader := newMachine(t, grid)
 	wrong := z.Member
 	wrong.ID = a.ID // somebody else answers there
-	if err := reader.client.Fetch(t.Context(), job, b, []peer.Member{wrong}); jobs.KindOf(err) != jobs.Unavailable {
+	if err := reader.client.Fetch(t.Context(), blobs.For(job), b, []peer.Member{wrong}); jobs.KindOf(err) != jobs.Unavailable {
 		t.Errorf("a peer with another key gave %v", err)
 	}
-	if err := reader.client.Fetch(t.Context(), job, b, []peer.Member{wrong, z.Member}); err != nil {
+	if err := reader.client.Fetch(t.Context(), blobs.For(job), b, []peer.Member{wrong, z.Member}); err != nil {
 		t.Fatal(err)
 	}
 	if err := reader.store.Verify(b.Digest); err != nil {
@@ -94,7 +94,7 @@ func TestLoopbackRoles(t *testing.T) {
 	operator := grid.Role(peer.Operator, "it")
 	store := blobs.NewMemory(0)
 	d := dialer(t, grid, operator)
-	if err := blobs.NewClient(store, d, operator.Key).Fetch(t.Context(), job, b, []peer.Member{a.Member}); err != nil {
+	if err := blobs.NewClient(store, d, operator.Key).Fetch(t.Context(), blobs.For(job), b, []peer.Member{a.Member}); err != nil {
 		t.Error(err)
 	}
 	for id, kind := range map[*identity.Identity]jobs.ErrorKind{
@@ -150,7 +150,7 @@ func BenchmarkFetch(b *testing.B) {
 	blob := blobstest.Put(b, from.store, job, make([]byte, 64<<20))
 	b.SetBytes(blob.Size)
 	for b.Loop() {
-		if err := to.client.Fetch(b.Context(), job, blob, []peer.Member{from.Member}); err != nil {
+		if err := to.client.Fetch(b.Context(), blobs.For(job), blob, []peer.Member{from.Member}); err != nil {
 			b.Fatal(err)
 		}
 		if err := to.store.Delete(blob.Digest); err != nil {
@@ -168,7 +168,7 @@ func BenchmarkReplicate(b *testing.B) {
 	for b.Loop() {
 		putRandom(b, author.store)
 		blob := author.store.List()[0].Blob
-		if _, err := author.client.Replicate(b.Context(), job, blob, to, len(to)); err != nil {
+		if _, err := author.client.Replicate(b.Context(), blobs.For(job), blob, to, len(to)); err != nil {
 			b.Fatal(err)
 		}
 		if err := author.store.Delete(blob.Digest); err != nil {

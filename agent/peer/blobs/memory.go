@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"idlegrid/jobs"
 )
@@ -25,9 +26,13 @@ func NewMemory(quota int64) *Memory {
 }
 
 // Put implements Store.
-func (s *Memory) Put(job jobs.JobID, b jobs.Blob, r io.Reader) error {
-	if _, kept, err := s.find(job, b); kept || err != nil {
+func (s *Memory) Put(c Claim, b jobs.Blob, r io.Reader) error {
+	f, err := s.find(c, b)
+	if err != nil || f.claimed {
 		return err
+	}
+	if f.job {
+		return s.Keep(c, b)
 	}
 	if err := s.reserve(b.Size); err != nil {
 		return err
@@ -39,7 +44,7 @@ func (s *Memory) Put(job jobs.JobID, b jobs.Blob, r io.Reader) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.add(job, b) {
+	if !s.add(c, b, time.Now()) {
 		s.release(b.Size)
 		return nil
 	}
@@ -48,17 +53,17 @@ func (s *Memory) Put(job jobs.JobID, b jobs.Blob, r io.Reader) error {
 }
 
 // Keep implements Store.
-func (s *Memory) Keep(job jobs.JobID, b jobs.Blob) error {
+func (s *Memory) Keep(c Claim, b jobs.Blob) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	here, _, err := s.find(job, b)
-	if err != nil {
+	f, err := s.find(c, b)
+	if err != nil || f.claimed {
 		return err
 	}
-	if !here {
+	if !f.here {
 		return notHere(b.Digest)
 	}
-	s.add(job, b)
+	s.add(c, b, time.Now())
 	return nil
 }
 
@@ -98,16 +103,18 @@ func (s *Memory) remove(d jobs.Digest) {
 	delete(s.data, d)
 }
 
-// Forget implements Store.
-func (s *Memory) Forget(job jobs.JobID) error {
+// Drop implements Store.
+func (s *Memory) Drop(match func(jobs.Digest, Claim) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	only, shared := s.blobsOf(job)
-	for _, d := range only {
-		s.remove(d)
-	}
-	for _, d := range shared {
-		s.drop(job, d)
+	for d, claims := range s.matching(match) {
+		for _, c := range claims {
+			if s.isLast(c, d) {
+				s.remove(d)
+			} else {
+				s.drop(c, d)
+			}
+		}
 	}
 	return nil
 }

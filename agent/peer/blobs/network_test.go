@@ -63,20 +63,24 @@ type node struct {
 // rules is a Policy whose answers a test may set.
 type rules struct {
 	allow, read, write error
-	crowd              bool // each call is another caller's
+	crowd              bool       // each call is another caller's
+	caller             jobs.KeyID // zero: some agent
 }
 
 // check is the service's Allow.
 func (r *rules) check(context.Context, string) (identity.Caller, error) {
-	c := identity.Caller{ID: jobs.KeyID{1}, Role: peer.Agent}
+	c := identity.Caller{ID: r.caller, Role: peer.Agent}
+	if r.caller.IsZero() {
+		c.ID = jobs.KeyID{1}
+	}
 	if r.crowd {
 		_, _ = rand.Read(c.ID[:]) // never fails, says its package
 	}
 	return c, r.allow
 }
 
-func (r *rules) MayRead(identity.Caller, jobs.JobID) error             { return r.read }
-func (r *rules) MayWrite(identity.Caller, jobs.JobID, jobs.Blob) error { return r.write }
+func (r *rules) MayRead(identity.Caller, jobs.JobID) error              { return r.read }
+func (r *rules) MayWrite(identity.Caller, blobs.Claim, jobs.Blob) error { return r.write }
 
 func (n *network) node(name string) *node {
 	seed := sha256.Sum256([]byte(name))

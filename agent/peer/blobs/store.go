@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"math"
+	"slices"
 
 	"idlegrid/jobs"
 )
@@ -11,13 +12,13 @@ import (
 // Store keeps blobs. Dir and Memory are the two there are; package blobstest holds their law. All methods
 // may be called at the same time.
 type Store interface {
-	// Put reads b's bytes from r and keeps them for the job; when it returns nil they are durable. Bytes
+	// Put reads b's bytes from r and keeps them as the claim says; when it returns nil they are durable. Bytes
 	// that are not b's are an error of kind Corrupt, a full store one of kind Exhausted, and nothing is
 	// kept then. An error of r is returned wrapped. r is not read where b is kept for the job already, and
 	// is read where it is kept for other jobs only: whoever names a digest must show that it has the bytes.
-	Put(job jobs.JobID, b jobs.Blob, r io.Reader) error
-	// Keep notes that the job too needs a blob that is here: NotFound if it is not.
-	Keep(job jobs.JobID, b jobs.Blob) error
+	Put(c Claim, b jobs.Blob, r io.Reader) error
+	// Keep notes one more claim on a blob that is here: NotFound if it is not.
+	Keep(c Claim, b jobs.Blob) error
 	// Has reports whether the blob is here for any job.
 	Has(d jobs.Digest) bool
 	// Holds reports whether the blob is kept for the job.
@@ -29,16 +30,38 @@ type Store interface {
 	Verify(d jobs.Digest) error
 	// Delete removes the blob whoever needs it; a blob that is not here is no error.
 	Delete(d jobs.Digest) error
-	// Forget removes the job and every blob that no other job needs. It may be called again after an error.
-	Forget(job jobs.JobID) error
+	// Drop removes the claims that match, and every blob that has no others. It may be called again after an
+	// error. It must not be called while something holds a lock that match takes.
+	Drop(match func(jobs.Digest, Claim) bool) error
 	// List returns all blobs, sorted by digest.
 	List() []Kept
 }
 
-// Kept is a blob of a store and the jobs that need it, sorted; there is at least one.
+// Forget removes a job and every blob that no other job needs.
+func Forget(s Store, job jobs.JobID) error {
+	return s.Drop(func(_ jobs.Digest, c Claim) bool { return c.Job == job })
+}
+
+// supersede removes the checkpoint blobs that an author put for a unit, but those that it keeps.
+func supersede(s Store, of Claim, keep []jobs.Digest) error {
+	return s.Drop(func(d jobs.Digest, c Claim) bool { return c == of && !slices.Contains(keep, d) })
+}
+
+// Kept is a blob of a store and why it is kept, sorted; there is at least one claim.
 type Kept struct {
-	Blob jobs.Blob
-	Jobs []jobs.JobID
+	Blob   jobs.Blob
+	Claims []Claim
+}
+
+// Jobs returns the jobs that need the blob, sorted.
+func (k Kept) Jobs() []jobs.JobID {
+	var out []jobs.JobID
+	for _, c := range k.Claims {
+		if len(out) == 0 || out[len(out)-1] != c.Job {
+			out = append(out, c.Job)
+		}
+	}
+	return out
 }
 
 // maxBuffer bounds the memory one copy takes, whatever the size of the blob.

@@ -100,7 +100,7 @@ func TestDirCleansUp(t *testing.T) {
 	folder := folderOf(t, s)
 	b := blobstest.Put(t, s, blobstest.Job(1), []byte("stays"))
 	for _, wrong := range []string{"", "short", "other", "too long"} {
-		err := s.Put(blobstest.Job(1), blobstest.BlobOf([]byte("right")), strings.NewReader(wrong))
+		err := s.Put(blobs.For(blobstest.Job(1)), blobstest.BlobOf([]byte("right")), strings.NewReader(wrong))
 		if err == nil {
 			t.Fatalf("Put took %q", wrong)
 		}
@@ -112,7 +112,7 @@ func TestDirCleansUp(t *testing.T) {
 	expectFiles(t, folder, want...)
 	expectFiles(t, filepath.Join(folder, "refs"),
 		blobstest.Job(1).String()+"."+want[0], blobstest.Job(1).String()+"."+want[1])
-	if err := s.Forget(blobstest.Job(1)); err != nil {
+	if err := blobs.Forget(s, blobstest.Job(1)); err != nil {
 		t.Fatal(err)
 	}
 	expectFiles(t, folder, "README")
@@ -164,13 +164,13 @@ func TestDirQuotaCountsWhatIsThere(t *testing.T) {
 	s := openDir(t, newFolder(t), 0)
 	folder := folderOf(t, s)
 	b := blobstest.Put(t, s, blobstest.Job(1), []byte("12345"))
-	if err := s.Keep(blobstest.Job(2), b); err != nil {
+	if err := s.Keep(blobs.For(blobstest.Job(2)), b); err != nil {
 		t.Fatal(err)
 	}
 	s = openDir(t, folder, 8)
 	blobstest.Put(t, s, blobstest.Job(1), []byte("678"))
 	more := []byte("9")
-	if err := s.Put(blobstest.Job(1), blobstest.BlobOf(more), nil); jobs.KindOf(err) != jobs.Exhausted {
+	if err := s.Put(blobs.For(blobstest.Job(1)), blobstest.BlobOf(more), nil); jobs.KindOf(err) != jobs.Exhausted {
 		t.Errorf("Put into a full store returned %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/gossip"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
@@ -330,7 +331,7 @@ func (n *Node) keepSwept(ctx context.Context) {
 		todo := slices.Concat(late, free)
 		late = nil
 		for _, job := range todo {
-			if ferr := n.Blobs.Forget(job); ferr != nil {
+			if ferr := blobs.Forget(n.Blobs, job); ferr != nil {
 				late, err = append(late, job), errors.Join(err, ferr)
 			}
 		}

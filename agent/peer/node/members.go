@@ -9,6 +9,7 @@ import (
 	grpcpeer "google.golang.org/grpc/peer"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/rpc"
@@ -176,9 +177,12 @@ func (p PeerPolicy) MayRead(caller identity.Caller, job jobs.JobID) error {
 }
 
 // MayWrite implements blobs.Policy.
-func (p PeerPolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob) error {
+func (p PeerPolicy) MayWrite(caller identity.Caller, c blobs.Claim, b jobs.Blob) error {
 	if caller.Role == peer.Submitter {
 		return jobs.Errorf(jobs.Denied, "submitters give blobs to the coordinator")
+	}
+	if caller.Role != peer.Agent && c.Kind != blobs.Input {
+		return jobs.Errorf(jobs.Denied, "packs and checkpoints are for agents")
 	}
 	if b.Size > MaxBlob {
 		return jobs.Errorf(jobs.Exhausted, "blob of %d bytes, at most %d are taken", b.Size, MaxBlob)
@@ -188,5 +192,12 @@ func (p PeerPolicy) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob
 			return jobs.Errorf(jobs.Unavailable, "no blobs are taken here: %s", why)
 		}
 	}
-	return p.Store.Runnable(job)
+	if err := p.Store.Runnable(c.Job); err != nil || c.Kind != blobs.Checkpoint {
+		return err
+	}
+	job, err := p.Store.Job(c.Job)
+	if err == nil && c.Unit >= job.Manifest.Units {
+		err = jobs.Errorf(jobs.Invalid, "job %s has no unit %d", c.Job.Short(), c.Unit)
+	}
+	return err
 }

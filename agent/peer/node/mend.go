@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 )
@@ -53,10 +54,10 @@ func (n *Node) Mend(ctx context.Context, id jobs.Digest) ([]record.Envelope, err
 		return o.Receipts, err
 	}
 	members := n.Members()
-	if err := n.Client.Fetch(ctx, report.Job, report.Pack, peer.Sources(report.Pack.Digest, members, append(holders, report.Author)...)); err != nil {
+	if err := n.Client.Fetch(ctx, blobs.Claim{Job: report.Job, Kind: blobs.Cached}, report.Pack, peer.Sources(report.Pack.Digest, members, append(holders, report.Author)...)); err != nil {
 		return nil, err
 	}
-	receipts, short := n.Client.Place(ctx, report.Job, report.Pack, members)
+	receipts, short := n.Client.Place(ctx, blobs.Claim{Job: report.Job, Kind: blobs.Pack}, report.Pack, members)
 	kept, err := n.Store.AddReceipts(id, receipts)
 	if short != nil {
 		return kept, short

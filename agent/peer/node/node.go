@@ -165,7 +165,7 @@ func (n *Node) forgetOrphans() error {
 	}
 	seen := map[jobs.JobID]bool{}
 	for _, kept := range n.Blobs.List() {
-		for _, job := range kept.Jobs {
+		for _, job := range kept.Jobs() {
 			if seen[job] {
 				continue
 			}
@@ -173,7 +173,7 @@ func (n *Node) forgetOrphans() error {
 			if n.Store.Keeps(job) {
 				continue
 			}
-			if err := n.Blobs.Forget(job); err != nil {
+			if err := blobs.Forget(n.Blobs, job); err != nil {
 				return fmt.Errorf("remove blobs of a job that is gone: %w", err)
 			}
 		}

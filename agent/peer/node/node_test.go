@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/gossip"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/identity/identitytest"
@@ -184,13 +185,13 @@ func TestOrphansGo(t *testing.T) {
 		known := p.jobWithPack(n)
 		data := []byte("of a job that nobody knows")
 		blob := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
-		p.must(n.Blobs.Put(jobs.JobID{1}, blob, bytes.NewReader(data)))
+		p.must(n.Blobs.Put(blobs.For(jobs.JobID{1}), blob, bytes.NewReader(data)))
 		p.must(n.Close())
 		p.net.Stop("10.0.0.1")
 		again, err := p.open(1, state)
 		p.must(err)
 		defer again.Close()
-		if list := again.Blobs.List(); len(list) != 1 || list[0].Jobs[0] != known {
+		if list := again.Blobs.List(); len(list) != 1 || list[0].Jobs()[0] != known {
 			t.Errorf("kept %v", list)
 		}
 	})
@@ -228,7 +229,7 @@ func (p *pool) jobWithPack(n *Node) jobs.JobID {
 		p.t.Fatal(refused, err)
 	}
 	data := []byte("a pack")
-	p.must(n.Blobs.Put(job, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data)))
+	p.must(n.Blobs.Put(blobs.For(job), jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data)))
 	return job
 }
 
@@ -290,13 +291,13 @@ func TestP5EndedBlobsGo(t *testing.T) {
 			}
 		}
 		add(offer)
-		p.must(policy.MayWrite(agent, job, blob))
-		p.must(n.Blobs.Put(job, blob, bytes.NewReader(data)))
+		p.must(policy.MayWrite(agent, blobs.For(job), blob))
+		p.must(n.Blobs.Put(blobs.For(job), blob, bytes.NewReader(data)))
 		c := record.Cancel{Job: job}
 		add(records.Offer{
 			Record: records.Record{Envelope: record.Sign(record.TypeCancel, c.Encode(), operator.Key)}, Chains: [][][]byte{operator.Chain},
 		})
-		if err := policy.MayWrite(agent, job, blob); jobs.KindOf(err) != jobs.Expired {
+		if err := policy.MayWrite(agent, blobs.For(job), blob); jobs.KindOf(err) != jobs.Expired {
 			t.Errorf("a blob is taken: %v", err)
 		}
 		p.must(policy.MayRead(agent, job))
@@ -347,7 +348,7 @@ func TestRefusedForNowIsOfferedAgain(t *testing.T) {
 		if offers() {
 			t.Error("after a refusal for now it counts as given")
 		}
-		p.must(a.Blobs.Put(job, pack, bytes.NewReader([]byte("pack"))))
+		p.must(a.Blobs.Put(blobs.For(job), pack, bytes.NewReader([]byte("pack"))))
 		if !offers() || len(b.Store.IDs(records.Scope{Shard: shard, Reports: true})) != 1 || !b.Blobs.Holds(job, pack.Digest) {
 			t.Error("a report whose pack is here was not mended")
 		}

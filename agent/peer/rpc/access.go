@@ -49,6 +49,7 @@ func Access() Table {
 		gridv1.Blobs_Get_FullMethodName:          roles(agent, submitter, operator),
 		gridv1.Blobs_Have_FullMethodName:         roles(agent, coordinator, submitter, operator),
 		gridv1.Blobs_Put_FullMethodName:          roles(agent, coordinator, submitter),
+		gridv1.Blobs_Release_FullMethodName:      roles(agent),
 		gridv1.Members_List_FullMethodName:       roles(agent, coordinator, submitter, operator),
 		gridv1.Members_DialBack_FullMethodName:   roles(agent, coordinator),
 		gridv1.Control_Status_FullMethodName:     roles(agent, coordinator), // the peer itself only

@@ -43,6 +43,7 @@ const promised = `
 /grid.v1.Blobs/Get               -      yes     -           yes       yes     -
 /grid.v1.Blobs/Have              -      yes     yes         yes       yes     -
 /grid.v1.Blobs/Put               -      yes     yes         yes       -       -
+/grid.v1.Blobs/Release           -      yes     -           -         -       -
 /grid.v1.Members/List            -      yes     yes         yes       yes     -
 /grid.v1.Members/DialBack        -      yes     yes         -         -       -
 /grid.v1.Control/Status          -      yes     yes         -         -       -

@@ -133,10 +133,10 @@ func (p *place) upload(j *theJob, reply *gridv1.SubmitReply) {
 	for _, m := range reply.GetMissing() {
 		b, err := record.BlobFromProto(m)
 		if err == nil {
-			err = p.service.MayWrite(j.submitter.Caller(), j.id(p.t), b)
+			err = p.service.MayWrite(j.submitter.Caller(), blobs.For(j.id(p.t)), b)
 		}
 		if err == nil {
-			err = p.options.Blobs.Put(j.id(p.t), b, bytes.NewReader(j.content[b]))
+			err = p.options.Blobs.Put(blobs.For(j.id(p.t)), b, bytes.NewReader(j.content[b]))
 		}
 		if err != nil {
 			p.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/rpc"
@@ -147,7 +148,7 @@ func (s *Service) drop(ids ...jobs.JobID) error {
 		s.mu.Lock()
 		delete(s.pending, id)
 		s.mu.Unlock()
-		errs = errors.Join(errs, s.o.Blobs.Forget(id))
+		errs = errors.Join(errs, blobs.Forget(s.o.Blobs, id))
 	}
 	return errs
 }
@@ -248,18 +249,18 @@ func (s *Service) MayRead(caller identity.Caller, job jobs.JobID) error {
 
 // MayWrite implements blobs.Policy: a submitter may upload what its pending job names, and nobody else
 // stores anything here.
-func (s *Service) MayWrite(caller identity.Caller, job jobs.JobID, b jobs.Blob) error {
-	if caller.Role != peer.Submitter {
+func (s *Service) MayWrite(caller identity.Caller, c blobs.Claim, b jobs.Blob) error {
+	if caller.Role != peer.Submitter || c.Kind != blobs.Input {
 		return jobs.Errorf(jobs.Denied, "the coordinator keeps no packs")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pending[job]
+	p := s.pending[c.Job]
 	if p == nil || p.manifest.Submitter != caller.ID {
-		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "job %s is not being submitted", job.Short()), "submit it again")
+		return jobs.WithHint(jobs.Errorf(jobs.NotFound, "job %s is not being submitted", c.Job.Short()), "submit it again")
 	}
 	if !p.allowed[b] {
-		return jobs.Errorf(jobs.Denied, "job %s does not name blob %s", job.Short(), b)
+		return jobs.Errorf(jobs.Denied, "job %s does not name blob %s", c.Job.Short(), b)
 	}
 	return nil
 }

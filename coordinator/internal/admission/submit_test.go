@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 	"idlegrid/jobs/record"
@@ -136,7 +137,7 @@ func TestTooManyUploads(t *testing.T) {
 	if _, err = p.submit(p.job("one-more")); err != nil {
 		t.Error(err)
 	}
-	refused(t, p.service.MayWrite(p.alice.Caller(), old.id(t), old.manifest.Program), jobs.NotFound, "is not being submitted")
+	refused(t, p.service.MayWrite(p.alice.Caller(), blobs.For(old.id(t)), old.manifest.Program), jobs.NotFound, "is not being submitted")
 }
 
 // TestTooLargeInputs finds out with the list of inputs that a job is too large: what came is forgotten, and
@@ -151,7 +152,7 @@ func TestTooLargeInputs(t *testing.T) {
 	j := p.job("huge", func(m *manifest.Manifest) { m.Inputs = blobOf(list) })
 	j.content[j.manifest.Inputs] = list
 	p.refusedAfterUpload(j, jobs.Denied, "program and inputs have 2 MiB")
-	refused(t, p.service.MayWrite(p.alice.Caller(), j.id(t), huge), jobs.NotFound, "is not being submitted")
+	refused(t, p.service.MayWrite(p.alice.Caller(), blobs.For(j.id(t)), huge), jobs.NotFound, "is not being submitted")
 }
 
 func TestMissingOrWrongList(t *testing.T) {
@@ -181,7 +182,7 @@ func (p *place) refusedAfterUpload(j *theJob, kind jobs.ErrorKind, text string) 
 func TestMayWrite(t *testing.T) {
 	p := newPlace(t)
 	j := p.job("upload")
-	id := j.id(t)
+	id := blobs.For(j.id(t))
 	may := p.service.MayWrite
 	refused(t, may(p.alice.Caller(), id, j.manifest.Program), jobs.NotFound, "is not being submitted")
 	if _, err := p.submit(j); err != nil {
@@ -195,6 +196,8 @@ func TestMayWrite(t *testing.T) {
 	refused(t, may(p.alice.Caller(), id, wrongSize), jobs.Denied, "does not name blob")
 	refused(t, may(p.bob.Caller(), id, j.manifest.Program), jobs.NotFound, "is not being submitted")
 	refused(t, may(p.grid.Agent().Caller(), id, j.manifest.Program), jobs.Denied, "keeps no packs")
+	pack := blobs.Claim{Job: id.Job, Kind: blobs.Pack}
+	refused(t, may(p.alice.Caller(), pack, j.manifest.Program), jobs.Denied, "keeps no packs")
 	p.admit(j)
 	refused(t, may(p.alice.Caller(), id, j.manifest.Program), jobs.NotFound, "is not being submitted")
 }

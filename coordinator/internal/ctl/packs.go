@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
 	"idlegrid/coordinator/internal/results"
 	"idlegrid/jobs"
@@ -170,7 +171,7 @@ func isOurs(err error) bool {
 // fetchBlob gets a blob from whoever has it. The zero report is for blobs that are no packs.
 func (g *grid) fetchBlob(ctx context.Context, job jobs.JobID, b jobs.Blob, report ledger.ReportRef) error {
 	likely := append(g.receiptsOf(report.ID), report.Author)
-	return g.client.Fetch(ctx, job, b, sources(b.Digest, g.members, likely))
+	return g.client.Fetch(ctx, blobs.Claim{Job: job, Kind: blobs.Cached}, b, sources(b.Digest, g.members, likely))
 }
 
 // sources returns whom to ask for a blob: first the agents that placement names, then those likely to have it,

@@ -57,7 +57,7 @@ func newPacks(t *testing.T) *packs {
 func (p *packs) add(outcome jobs.Digest, pack []byte) {
 	p.t.Helper()
 	b := jobs.Blob{Digest: jobs.DigestOf(pack), Size: int64(len(pack))}
-	if err := p.blobs.Put(p.job.ID, b, bytes.NewReader(pack)); err != nil {
+	if err := p.blobs.Put(blobs.For(p.job.ID), b, bytes.NewReader(pack)); err != nil {
 		p.t.Fatal(err)
 	}
 	p.units = append(p.units, ledger.Unit{Status: ledger.Accepted, Outcome: outcome, From: ledger.ReportRef{Pack: b}})

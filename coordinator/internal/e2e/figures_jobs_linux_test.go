@@ -202,7 +202,7 @@ type packs struct {
 }
 
 func (p packs) get(ctx context.Context, r *record.Report) (*record.Pack, error) {
-	if err := p.client.Fetch(ctx, r.Job, r.Pack, p.from); err != nil {
+	if err := p.client.Fetch(ctx, blobs.For(r.Job), r.Pack, p.from); err != nil {
 		return nil, err
 	}
 	file, _, err := p.store.Open(r.Pack.Digest)

@@ -195,7 +195,7 @@ func (s *scribe) fetchStored(from *daemon, id jobs.AgentID) error {
 	members := []peer.Member{{ID: id, Address: from.addresses().Grid, Role: peer.Agent}}
 	var err error
 	for _, b := range s.stored {
-		err = errors.Join(err, client.Fetch(s.g.ctx, b.job, b.blob, members))
+		err = errors.Join(err, client.Fetch(s.g.ctx, blobs.For(b.job), b.blob, members))
 	}
 	return err
 }

@@ -243,7 +243,7 @@ func (r *reader) outcome(j *Job, number uint64, u ledger.Unit) (record.Outcome, 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	from := peer.Holders(u.From.Pack.Digest, r.members, len(r.members))
-	if err := r.client.Fetch(ctx, j.ID, u.From.Pack, from); err != nil {
+	if err := r.client.Fetch(ctx, blobs.Claim{Job: j.ID, Kind: blobs.Cached}, u.From.Pack, from); err != nil {
 		return record.Outcome{}, err
 	}
 	in, _, err := r.blobs.Open(u.From.Pack.Digest)

@@ -115,7 +115,7 @@ func TestP5EndedBlobsGo(t *testing.T) {
 
 func holds(m *gridtest.Machine, j *gridtest.Job) bool {
 	for _, b := range m.Node().Blobs.List() {
-		if slices.Contains(b.Jobs, j.ID) {
+		if slices.Contains(b.Jobs(), j.ID) {
 			return true
 		}
 	}

@@ -37,7 +37,7 @@ type Options struct {
 	Store *records.Store
 	Blobs blobs.Store
 	// Place stores a blob at the members that should hold it.
-	Place   func(ctx context.Context, job jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error)
+	Place   func(ctx context.Context, claim blobs.Claim, b jobs.Blob, members []peer.Member) ([]record.Envelope, error)
 	Dial    func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
 	Members func() []peer.Member
 	Log     *slog.Logger
@@ -225,7 +225,7 @@ func (s *Seeder) handOver(ctx context.Context, job records.Job, fresh bool) (age
 		return 0, len(all), err
 	}
 	for i, b := range all {
-		if _, err := s.o.Place(ctx, job.ID, b, members); err != nil {
+		if _, err := s.o.Place(ctx, blobs.For(job.ID), b, members); err != nil {
 			return 0, len(all) - i, err
 		}
 		if ctx.Err() != nil {

@@ -86,7 +86,7 @@ func (s *scene) note(step string) {
 	}
 }
 
-func (s *scene) place(ctx context.Context, _ jobs.JobID, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
+func (s *scene) place(ctx context.Context, _ blobs.Claim, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
 	if s.placing != nil {
 		s.placing(ctx)
 	}
@@ -116,7 +116,7 @@ func (s *scene) withInputs(t *testing.T) records.Job {
 	}
 	in := jobs.Blob{Digest: jobs.DigestOf(list), Size: int64(len(list))}
 	job := s.Admit("inputs", func(m *manifest.Manifest) { m.Inputs = in })
-	if err := s.blobs.Put(job.ID, in, bytes.NewReader(list)); err != nil {
+	if err := s.blobs.Put(blobs.For(job.ID), in, bytes.NewReader(list)); err != nil {
 		t.Fatal(err)
 	}
 	return job
@@ -209,10 +209,10 @@ func TestRun(t *testing.T) {
 		s.SetAgents(nil)
 		known, lost := s.Admit("known", nil), s.withInputs(t)
 		program := []byte("program")
-		if err := s.blobs.Put(known.ID, known.Manifest.Program, bytes.NewReader(program)); err != nil {
+		if err := s.blobs.Put(blobs.For(known.ID), known.Manifest.Program, bytes.NewReader(program)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.blobs.Forget(lost.ID); err != nil { // as with the disk
+		if err := blobs.Forget(s.blobs, lost.ID); err != nil { // as with the disk
 			t.Fatal(err)
 		}
 		stop := s.start()

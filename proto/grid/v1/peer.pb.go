@@ -21,6 +21,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type BlobKind int32
+
+const (
+	// A program or an input.
+	BlobKind_BLOB_KIND_UNSPECIFIED BlobKind = 0
+	BlobKind_BLOB_KIND_PACK        BlobKind = 1
+	BlobKind_BLOB_KIND_CHECKPOINT  BlobKind = 2
+)
+
+// Enum value maps for BlobKind.
+var (
+	BlobKind_name = map[int32]string{
+		0: "BLOB_KIND_UNSPECIFIED",
+		1: "BLOB_KIND_PACK",
+		2: "BLOB_KIND_CHECKPOINT",
+	}
+	BlobKind_value = map[string]int32{
+		"BLOB_KIND_UNSPECIFIED": 0,
+		"BLOB_KIND_PACK":        1,
+		"BLOB_KIND_CHECKPOINT":  2,
+	}
+)
+
+func (x BlobKind) Enum() *BlobKind {
+	p := new(BlobKind)
+	*p = x
+	return p
+}
+
+func (x BlobKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BlobKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_grid_v1_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (BlobKind) Type() protoreflect.EnumType {
+	return &file_grid_v1_peer_proto_enumTypes[0]
+}
+
+func (x BlobKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BlobKind.Descriptor instead.
+func (BlobKind) EnumDescriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{0}
+}
+
 type Role int32
 
 const (
@@ -60,11 +110,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_grid_v1_peer_proto_enumTypes[0].Descriptor()
+	return file_grid_v1_peer_proto_enumTypes[1].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_grid_v1_peer_proto_enumTypes[0]
+	return &file_grid_v1_peer_proto_enumTypes[1]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -73,7 +123,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{0}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{1}
 }
 
 type Class int32
@@ -112,11 +162,11 @@ func (x Class) String() string {
 }
 
 func (Class) Descriptor() protoreflect.EnumDescriptor {
-	return file_grid_v1_peer_proto_enumTypes[1].Descriptor()
+	return file_grid_v1_peer_proto_enumTypes[2].Descriptor()
 }
 
 func (Class) Type() protoreflect.EnumType {
-	return &file_grid_v1_peer_proto_enumTypes[1]
+	return &file_grid_v1_peer_proto_enumTypes[2]
 }
 
 func (x Class) Number() protoreflect.EnumNumber {
@@ -125,7 +175,7 @@ func (x Class) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Class.Descriptor instead.
 func (Class) EnumDescriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{1}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{2}
 }
 
 // Scope is what Sync and Pull speak of: without a job, what every peer knows (manifests, rulings, cancels,
@@ -1292,9 +1342,14 @@ func (x *PutRequest) GetData() []byte {
 }
 
 type PutHeader struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Job           []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
-	Blob          *Blob                  `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Job   []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Blob  *Blob                  `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	Kind  BlobKind               `protobuf:"varint,3,opt,name=kind,proto3,enum=grid.v1.BlobKind" json:"kind,omitempty"`
+	// Of a checkpoint: whose it is a part of, and the blobs that its author needs besides. The author's others of
+	// this unit go.
+	Unit          uint64   `protobuf:"varint,4,opt,name=unit,proto3" json:"unit,omitempty"`
+	Keep          [][]byte `protobuf:"bytes,5,rep,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1343,6 +1398,115 @@ func (x *PutHeader) GetBlob() *Blob {
 	return nil
 }
 
+func (x *PutHeader) GetKind() BlobKind {
+	if x != nil {
+		return x.Kind
+	}
+	return BlobKind_BLOB_KIND_UNSPECIFIED
+}
+
+func (x *PutHeader) GetUnit() uint64 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
+func (x *PutHeader) GetKeep() [][]byte {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
+}
+
+type ReleaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Units         []uint64               `protobuf:"varint,2,rep,packed,name=units,proto3" json:"units,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReleaseRequest) GetJob() []byte {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *ReleaseRequest) GetUnits() []uint64 {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
+type ReleaseReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseReply) Reset() {
+	*x = ReleaseReply{}
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseReply) ProtoMessage() {}
+
+func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
+func (*ReleaseReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+}
+
 type PutReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A signed Receipt.
@@ -1353,7 +1517,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1529,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1542,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutReply) GetReceipt() *Envelope {
@@ -1396,7 +1560,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1572,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1585,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 type ListReply struct {
@@ -1433,7 +1597,7 @@ type ListReply struct {
 
 func (x *ListReply) Reset() {
 	*x = ListReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1609,7 @@ func (x *ListReply) String() string {
 func (*ListReply) ProtoMessage() {}
 
 func (x *ListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1622,7 @@ func (x *ListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReply.ProtoReflect.Descriptor instead.
 func (*ListReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListReply) GetMembers() []*Member {
@@ -1487,7 +1651,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1663,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1676,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Member) GetId() []byte {
@@ -1580,7 +1744,7 @@ type DialBackRequest struct {
 
 func (x *DialBackRequest) Reset() {
 	*x = DialBackRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1756,7 @@ func (x *DialBackRequest) String() string {
 func (*DialBackRequest) ProtoMessage() {}
 
 func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1769,7 @@ func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackRequest.ProtoReflect.Descriptor instead.
 func (*DialBackRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DialBackRequest) GetAddress() string {
@@ -1623,7 +1787,7 @@ type DialBackReply struct {
 
 func (x *DialBackReply) Reset() {
 	*x = DialBackReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1799,7 @@ func (x *DialBackReply) String() string {
 func (*DialBackReply) ProtoMessage() {}
 
 func (x *DialBackReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1812,7 @@ func (x *DialBackReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackReply.ProtoReflect.Descriptor instead.
 func (*DialBackReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 // NodeMeta is what a member says of itself in gossip: at most 256 bytes with its signature.
@@ -1674,7 +1838,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1850,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1863,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -1784,7 +1948,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1960,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1973,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -1909,10 +2073,17 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"PutRequest\x12*\n" +
 	"\x06header\x18\x01 \x01(\v2\x12.grid.v1.PutHeaderR\x06header\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"@\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x8f\x01\n" +
 	"\tPutHeader\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12!\n" +
-	"\x04blob\x18\x02 \x01(\v2\r.grid.v1.BlobR\x04blob\"7\n" +
+	"\x04blob\x18\x02 \x01(\v2\r.grid.v1.BlobR\x04blob\x12%\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x11.grid.v1.BlobKindR\x04kind\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\x04R\x04unit\x12\x12\n" +
+	"\x04keep\x18\x05 \x03(\fR\x04keep\"8\n" +
+	"\x0eReleaseRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\fR\x03job\x12\x14\n" +
+	"\x05units\x18\x02 \x03(\x04R\x05units\"\x0e\n" +
+	"\fReleaseReply\"7\n" +
 	"\bPutReply\x12+\n" +
 	"\areceipt\x18\x01 \x01(\v2\x11.grid.v1.EnvelopeR\areceipt\"\r\n" +
 	"\vListRequest\"6\n" +
@@ -1945,7 +2116,11 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	" \x01(\fR\tsignature\",\n" +
 	"\x04Wake\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
-	"\x04from\x18\x02 \x01(\fR\x04from*i\n" +
+	"\x04from\x18\x02 \x01(\fR\x04from*S\n" +
+	"\bBlobKind\x12\x19\n" +
+	"\x15BLOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eBLOB_KIND_PACK\x10\x01\x12\x18\n" +
+	"\x14BLOB_KIND_CHECKPOINT\x10\x02*i\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1964,11 +2139,12 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x04Pull\x12\x14.grid.v1.PullRequest\x1a\x12.grid.v1.PullReply0\x012\x82\x01\n" +
 	"\aSteward\x12<\n" +
 	"\bExchange\x12\x18.grid.v1.ExchangeRequest\x1a\x16.grid.v1.ExchangeReply\x129\n" +
-	"\aSummary\x12\x17.grid.v1.SummaryRequest\x1a\x15.grid.v1.SummaryReply2\x9b\x01\n" +
+	"\aSummary\x12\x17.grid.v1.SummaryRequest\x1a\x15.grid.v1.SummaryReply2\xd6\x01\n" +
 	"\x05Blobs\x12/\n" +
 	"\x03Get\x12\x13.grid.v1.GetRequest\x1a\x11.grid.v1.GetReply0\x01\x120\n" +
 	"\x04Have\x12\x14.grid.v1.HaveRequest\x1a\x12.grid.v1.HaveReply\x12/\n" +
-	"\x03Put\x12\x13.grid.v1.PutRequest\x1a\x11.grid.v1.PutReply(\x012y\n" +
+	"\x03Put\x12\x13.grid.v1.PutRequest\x1a\x11.grid.v1.PutReply(\x01\x129\n" +
+	"\aRelease\x12\x17.grid.v1.ReleaseRequest\x1a\x15.grid.v1.ReleaseReply2y\n" +
 	"\aMembers\x120\n" +
 	"\x04List\x12\x14.grid.v1.ListRequest\x1a\x12.grid.v1.ListReply\x12<\n" +
 	"\bDialBack\x12\x18.grid.v1.DialBackRequest\x1a\x16.grid.v1.DialBackReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
@@ -1985,92 +2161,98 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 	return file_grid_v1_peer_proto_rawDescData
 }
 
-var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_grid_v1_peer_proto_goTypes = []any{
-	(Role)(0),               // 0: grid.v1.Role
-	(Class)(0),              // 1: grid.v1.Class
-	(*Scope)(nil),           // 2: grid.v1.Scope
-	(*SyncRequest)(nil),     // 3: grid.v1.SyncRequest
-	(*SyncReply)(nil),       // 4: grid.v1.SyncReply
-	(*PushRequest)(nil),     // 5: grid.v1.PushRequest
-	(*Record)(nil),          // 6: grid.v1.Record
-	(*PushReply)(nil),       // 7: grid.v1.PushReply
-	(*Refusal)(nil),         // 8: grid.v1.Refusal
-	(*PullRequest)(nil),     // 9: grid.v1.PullRequest
-	(*PullReply)(nil),       // 10: grid.v1.PullReply
-	(*ExchangeRequest)(nil), // 11: grid.v1.ExchangeRequest
-	(*Run)(nil),             // 12: grid.v1.Run
-	(*ExchangeReply)(nil),   // 13: grid.v1.ExchangeReply
-	(*SummaryRequest)(nil),  // 14: grid.v1.SummaryRequest
-	(*SummaryReply)(nil),    // 15: grid.v1.SummaryReply
-	(*GetRequest)(nil),      // 16: grid.v1.GetRequest
-	(*GetReply)(nil),        // 17: grid.v1.GetReply
-	(*HaveRequest)(nil),     // 18: grid.v1.HaveRequest
-	(*HaveReply)(nil),       // 19: grid.v1.HaveReply
-	(*PutRequest)(nil),      // 20: grid.v1.PutRequest
-	(*PutHeader)(nil),       // 21: grid.v1.PutHeader
-	(*PutReply)(nil),        // 22: grid.v1.PutReply
-	(*ListRequest)(nil),     // 23: grid.v1.ListRequest
-	(*ListReply)(nil),       // 24: grid.v1.ListReply
-	(*Member)(nil),          // 25: grid.v1.Member
-	(*DialBackRequest)(nil), // 26: grid.v1.DialBackRequest
-	(*DialBackReply)(nil),   // 27: grid.v1.DialBackReply
-	(*NodeMeta)(nil),        // 28: grid.v1.NodeMeta
-	(*Wake)(nil),            // 29: grid.v1.Wake
-	(*Envelope)(nil),        // 30: grid.v1.Envelope
-	(*Chain)(nil),           // 31: grid.v1.Chain
-	(*Blob)(nil),            // 32: grid.v1.Blob
+	(BlobKind)(0),           // 0: grid.v1.BlobKind
+	(Role)(0),               // 1: grid.v1.Role
+	(Class)(0),              // 2: grid.v1.Class
+	(*Scope)(nil),           // 3: grid.v1.Scope
+	(*SyncRequest)(nil),     // 4: grid.v1.SyncRequest
+	(*SyncReply)(nil),       // 5: grid.v1.SyncReply
+	(*PushRequest)(nil),     // 6: grid.v1.PushRequest
+	(*Record)(nil),          // 7: grid.v1.Record
+	(*PushReply)(nil),       // 8: grid.v1.PushReply
+	(*Refusal)(nil),         // 9: grid.v1.Refusal
+	(*PullRequest)(nil),     // 10: grid.v1.PullRequest
+	(*PullReply)(nil),       // 11: grid.v1.PullReply
+	(*ExchangeRequest)(nil), // 12: grid.v1.ExchangeRequest
+	(*Run)(nil),             // 13: grid.v1.Run
+	(*ExchangeReply)(nil),   // 14: grid.v1.ExchangeReply
+	(*SummaryRequest)(nil),  // 15: grid.v1.SummaryRequest
+	(*SummaryReply)(nil),    // 16: grid.v1.SummaryReply
+	(*GetRequest)(nil),      // 17: grid.v1.GetRequest
+	(*GetReply)(nil),        // 18: grid.v1.GetReply
+	(*HaveRequest)(nil),     // 19: grid.v1.HaveRequest
+	(*HaveReply)(nil),       // 20: grid.v1.HaveReply
+	(*PutRequest)(nil),      // 21: grid.v1.PutRequest
+	(*PutHeader)(nil),       // 22: grid.v1.PutHeader
+	(*ReleaseRequest)(nil),  // 23: grid.v1.ReleaseRequest
+	(*ReleaseReply)(nil),    // 24: grid.v1.ReleaseReply
+	(*PutReply)(nil),        // 25: grid.v1.PutReply
+	(*ListRequest)(nil),     // 26: grid.v1.ListRequest
+	(*ListReply)(nil),       // 27: grid.v1.ListReply
+	(*Member)(nil),          // 28: grid.v1.Member
+	(*DialBackRequest)(nil), // 29: grid.v1.DialBackRequest
+	(*DialBackReply)(nil),   // 30: grid.v1.DialBackReply
+	(*NodeMeta)(nil),        // 31: grid.v1.NodeMeta
+	(*Wake)(nil),            // 32: grid.v1.Wake
+	(*Envelope)(nil),        // 33: grid.v1.Envelope
+	(*Chain)(nil),           // 34: grid.v1.Chain
+	(*Blob)(nil),            // 35: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
-	2,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
-	6,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	30, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	31, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	30, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
-	8,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
-	2,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
-	6,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
-	2,  // 8: grid.v1.ExchangeRequest.shard:type_name -> grid.v1.Scope
-	12, // 9: grid.v1.ExchangeRequest.held:type_name -> grid.v1.Run
-	6,  // 10: grid.v1.ExchangeRequest.checkpoints:type_name -> grid.v1.Record
-	12, // 11: grid.v1.ExchangeReply.lend:type_name -> grid.v1.Run
-	12, // 12: grid.v1.ExchangeReply.drop:type_name -> grid.v1.Run
-	6,  // 13: grid.v1.ExchangeReply.checkpoints:type_name -> grid.v1.Record
-	2,  // 14: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
-	21, // 15: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	32, // 16: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	30, // 17: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	25, // 18: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	0,  // 19: grid.v1.Member.role:type_name -> grid.v1.Role
-	1,  // 20: grid.v1.Member.class:type_name -> grid.v1.Class
-	0,  // 21: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	1,  // 22: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	3,  // 23: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	5,  // 24: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	9,  // 25: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	11, // 26: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	14, // 27: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	16, // 28: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	18, // 29: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	20, // 30: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	23, // 31: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	26, // 32: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	4,  // 33: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	7,  // 34: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	10, // 35: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	13, // 36: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	15, // 37: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	17, // 38: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	19, // 39: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	22, // 40: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	24, // 41: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	27, // 42: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	33, // [33:43] is the sub-list for method output_type
-	23, // [23:33] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
+	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
+	33, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	34, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	33, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
+	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
+	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
+	3,  // 8: grid.v1.ExchangeRequest.shard:type_name -> grid.v1.Scope
+	13, // 9: grid.v1.ExchangeRequest.held:type_name -> grid.v1.Run
+	7,  // 10: grid.v1.ExchangeRequest.checkpoints:type_name -> grid.v1.Record
+	13, // 11: grid.v1.ExchangeReply.lend:type_name -> grid.v1.Run
+	13, // 12: grid.v1.ExchangeReply.drop:type_name -> grid.v1.Run
+	7,  // 13: grid.v1.ExchangeReply.checkpoints:type_name -> grid.v1.Record
+	3,  // 14: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
+	22, // 15: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	35, // 16: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	0,  // 17: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
+	33, // 18: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	28, // 19: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	1,  // 20: grid.v1.Member.role:type_name -> grid.v1.Role
+	2,  // 21: grid.v1.Member.class:type_name -> grid.v1.Class
+	1,  // 22: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	2,  // 23: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	4,  // 24: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	6,  // 25: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	10, // 26: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	12, // 27: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	15, // 28: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	17, // 29: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	19, // 30: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	21, // 31: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	23, // 32: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
+	26, // 33: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	29, // 34: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	5,  // 35: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 36: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 37: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 38: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	16, // 39: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	18, // 40: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	20, // 41: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	25, // 42: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	24, // 43: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	27, // 44: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	30, // 45: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	35, // [35:46] is the sub-list for method output_type
+	24, // [24:35] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }
@@ -2084,8 +2266,8 @@ func file_grid_v1_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   28,
+			NumEnums:      3,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

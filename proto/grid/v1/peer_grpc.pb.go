@@ -361,9 +361,10 @@ var Steward_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Blobs_Get_FullMethodName  = "/grid.v1.Blobs/Get"
-	Blobs_Have_FullMethodName = "/grid.v1.Blobs/Have"
-	Blobs_Put_FullMethodName  = "/grid.v1.Blobs/Put"
+	Blobs_Get_FullMethodName     = "/grid.v1.Blobs/Get"
+	Blobs_Have_FullMethodName    = "/grid.v1.Blobs/Have"
+	Blobs_Put_FullMethodName     = "/grid.v1.Blobs/Put"
+	Blobs_Release_FullMethodName = "/grid.v1.Blobs/Release"
 )
 
 // BlobsClient is the client API for Blobs service.
@@ -376,6 +377,8 @@ type BlobsClient interface {
 	Have(ctx context.Context, in *HaveRequest, opts ...grpc.CallOption) (*HaveReply, error)
 	// Put takes a header first, then the bytes; the receipt comes after they are on disk and verified.
 	Put(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutRequest, PutReply], error)
+	// Release drops the checkpoints of units that the caller put here.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseReply, error)
 }
 
 type blobsClient struct {
@@ -428,6 +431,16 @@ func (c *blobsClient) Put(ctx context.Context, opts ...grpc.CallOption) (grpc.Cl
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Blobs_PutClient = grpc.ClientStreamingClient[PutRequest, PutReply]
 
+func (c *blobsClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseReply)
+	err := c.cc.Invoke(ctx, Blobs_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BlobsServer is the server API for Blobs service.
 // All implementations must embed UnimplementedBlobsServer
 // for forward compatibility.
@@ -438,6 +451,8 @@ type BlobsServer interface {
 	Have(context.Context, *HaveRequest) (*HaveReply, error)
 	// Put takes a header first, then the bytes; the receipt comes after they are on disk and verified.
 	Put(grpc.ClientStreamingServer[PutRequest, PutReply]) error
+	// Release drops the checkpoints of units that the caller put here.
+	Release(context.Context, *ReleaseRequest) (*ReleaseReply, error)
 	mustEmbedUnimplementedBlobsServer()
 }
 
@@ -456,6 +471,9 @@ func (UnimplementedBlobsServer) Have(context.Context, *HaveRequest) (*HaveReply,
 }
 func (UnimplementedBlobsServer) Put(grpc.ClientStreamingServer[PutRequest, PutReply]) error {
 	return status.Error(codes.Unimplemented, "method Put not implemented")
+}
+func (UnimplementedBlobsServer) Release(context.Context, *ReleaseRequest) (*ReleaseReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
 }
 func (UnimplementedBlobsServer) mustEmbedUnimplementedBlobsServer() {}
 func (UnimplementedBlobsServer) testEmbeddedByValue()               {}
@@ -514,6 +532,24 @@ func _Blobs_Put_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Blobs_PutServer = grpc.ClientStreamingServer[PutRequest, PutReply]
 
+func _Blobs_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BlobsServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Blobs_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BlobsServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Blobs_ServiceDesc is the grpc.ServiceDesc for Blobs service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -524,6 +560,10 @@ var Blobs_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Have",
 			Handler:    _Blobs_Have_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _Blobs_Release_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

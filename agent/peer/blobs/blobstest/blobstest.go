@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,7 @@ func BlobOf(data []byte) jobs.Blob {
 func Put(t testing.TB, s blobs.Store, job jobs.JobID, data []byte) jobs.Blob {
 	t.Helper()
 	b := BlobOf(data)
-	if err := s.Put(job, b, bytes.NewReader(data)); err != nil {
+	if err := s.Put(blobs.For(job), b, bytes.NewReader(data)); err != nil {
 		t.Fatalf("Put of %d bytes: %v", len(data), err)
 	}
 	return b
@@ -56,6 +57,7 @@ func Run(t *testing.T, h Harness) {
 		{"reads no more than needed", testReadsNoMore},
 		{"keeps for each job", testJobs},
 		{"wants the bytes for another job", testOtherJob},
+		{"keeps for each reason", testClaims},
 		{"deletes", testDelete},
 		{"forgets a job", testForget},
 		{"holds its quota", testQuota},
@@ -102,7 +104,7 @@ func testWrongBytes(t *testing.T, h Harness) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := h.New(t, int64(len(good))+1)
-			err := s.Put(Job(1), test.blob, strings.NewReader(test.data))
+			err := s.Put(blobs.For(Job(1)), test.blob, strings.NewReader(test.data))
 			expectKind(t, err, jobs.Corrupt)
 			expectNothing(t, s, test.blob.Digest)
 			Put(t, s, Job(1), bytes.Repeat([]byte("q"), len(good)+1)) // the quota is free again
@@ -111,8 +113,8 @@ func testWrongBytes(t *testing.T, h Harness) {
 	s := h.New(t, 0)
 	b := Put(t, s, Job(1), good)
 	b.Size++
-	expectKind(t, s.Put(Job(2), b, bytes.NewReader(good)), jobs.Corrupt)
-	expectKind(t, s.Keep(Job(2), b), jobs.Corrupt)
+	expectKind(t, s.Put(blobs.For(Job(2)), b, bytes.NewReader(good)), jobs.Corrupt)
+	expectKind(t, s.Keep(blobs.For(Job(2)), b), jobs.Corrupt)
 }
 
 func testNames(t *testing.T, h Harness) {
@@ -127,8 +129,8 @@ func testNames(t *testing.T, h Harness) {
 		{Job(1), jobs.Blob{Digest: b.Digest, Size: -1}},
 		{Job(1), jobs.Blob{Digest: b.Digest, Size: 1<<63 - 1}},
 	} {
-		expectKind(t, s.Put(test.job, test.blob, strings.NewReader("x")), jobs.Invalid)
-		expectKind(t, s.Keep(test.job, test.blob), jobs.Invalid)
+		expectKind(t, s.Put(blobs.For(test.job), test.blob, strings.NewReader("x")), jobs.Invalid)
+		expectKind(t, s.Keep(blobs.For(test.job), test.blob), jobs.Invalid)
 	}
 	expectNothing(t, s, b.Digest)
 }
@@ -137,7 +139,7 @@ func testSourceError(t *testing.T, h Harness) {
 	s := h.New(t, 8)
 	b := BlobOf([]byte("12345678"))
 	broken := jobs.Errorf(jobs.Unavailable, "the line broke")
-	err := s.Put(Job(1), b, io.MultiReader(strings.NewReader("1234"), iotest.ErrReader(broken)))
+	err := s.Put(blobs.For(Job(1)), b, io.MultiReader(strings.NewReader("1234"), iotest.ErrReader(broken)))
 	if !errors.Is(err, broken) || jobs.KindOf(err) != jobs.Unavailable {
 		t.Errorf("Put returned %v, expected the source's error", err)
 	}
@@ -149,11 +151,11 @@ func testReadsNoMore(t *testing.T, h Harness) {
 	s := h.New(t, 0)
 	data := []byte("read once")
 	b := Put(t, s, Job(1), data)
-	if err := s.Put(Job(1), b, iotest.ErrReader(errors.New("read"))); err != nil {
+	if err := s.Put(blobs.For(Job(1)), b, iotest.ErrReader(errors.New("read"))); err != nil {
 		t.Errorf("Put of a blob that is kept for the job: %v", err)
 	}
 	endless := &counter{}
-	expectKind(t, s.Put(Job(1), jobs.Blob{Digest: NoDigest(), Size: 10}, endless), jobs.Corrupt)
+	expectKind(t, s.Put(blobs.For(Job(1)), jobs.Blob{Digest: NoDigest(), Size: 10}, endless), jobs.Corrupt)
 	if endless.n > 11 {
 		t.Errorf("read %d bytes for a blob of 10", endless.n)
 	}
@@ -172,24 +174,24 @@ func (c *counter) Read(p []byte) (int, error) {
 func testJobs(t *testing.T, h Harness) {
 	s := h.New(t, 0)
 	b := BlobOf([]byte("shared"))
-	expectKind(t, s.Keep(Job(1), b), jobs.NotFound)
+	expectKind(t, s.Keep(blobs.For(Job(1)), b), jobs.NotFound)
 	Put(t, s, Job(1), []byte("shared"))
 	for range 2 {
-		if err := s.Keep(Job(2), b); err != nil {
+		if err := s.Keep(blobs.For(Job(2)), b); err != nil {
 			t.Fatalf("Keep: %v", err)
 		}
 	}
 	if !s.Holds(Job(1), b.Digest) || !s.Holds(Job(2), b.Digest) || s.Holds(Job(3), b.Digest) {
 		t.Error("kept for the wrong jobs")
 	}
-	expectList(t, s, blobs.Kept{Blob: b, Jobs: sorted(Job(1), Job(2))})
+	expectList(t, s, blobs.Kept{Blob: b, Claims: sorted(Job(1), Job(2))})
 }
 
 func testOtherJob(t *testing.T, h Harness) {
 	s := h.New(t, 0)
 	data := []byte("a secret of job 1")
 	b := Put(t, s, Job(1), data)
-	expectKind(t, s.Put(Job(2), b, strings.NewReader("")), jobs.Corrupt)
+	expectKind(t, s.Put(blobs.For(Job(2)), b, strings.NewReader("")), jobs.Corrupt)
 	if s.Holds(Job(2), b.Digest) {
 		t.Error("a job got a blob by its name alone")
 	}
@@ -200,10 +202,71 @@ func testOtherJob(t *testing.T, h Harness) {
 	expectBlob(t, s, b, data)
 }
 
+func testClaims(t *testing.T, h Harness) {
+	s := h.New(t, 0)
+	data := []byte("many need it")
+	b := BlobOf(data)
+	part := blobs.Claim{Job: Job(1), Kind: blobs.Checkpoint, Author: jobs.AgentID{1}, Unit: 7}
+	sibling := part
+	sibling.Unit = 8
+	stranger := part
+	stranger.Author = jobs.AgentID{2}
+	claims := []blobs.Claim{part, sibling, stranger}
+	for i, kind := range []blobs.Kind{blobs.Input, blobs.Pack, blobs.Own, blobs.Cached} {
+		claims = append(claims, blobs.Claim{Job: Job(2 + i), Kind: kind})
+	}
+	for i, c := range claims {
+		if err := s.Put(c, b, bytes.NewReader(data)); err != nil {
+			t.Fatalf("claim %d: %v", i, err)
+		}
+	}
+	// These say nothing that the job has not said.
+	for _, c := range []blobs.Claim{{Job: Job(1), Kind: blobs.Cached}, {Job: Job(4), Kind: blobs.Pack}} {
+		if err := s.Put(c, b, iotest.ErrReader(errors.New("read"))); err != nil {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+	list := slices.Clone(claims)
+	for len(claims) > 0 {
+		if h.Reopen != nil {
+			s = h.Reopen(t, s)
+		}
+		got := s.List()
+		if len(got) != 1 || !sameClaims(got[0].Claims, claims) {
+			t.Fatalf("kept for %v, expected %v", got, claims)
+		}
+		gone := claims[0]
+		claims = claims[1:]
+		if err := s.Drop(func(_ jobs.Digest, c blobs.Claim) bool { return c == gone }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expectNothing(t, s, b.Digest)
+	for _, c := range list {
+		if err := s.Put(c, b, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Drop(func(jobs.Digest, blobs.Claim) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	expectNothing(t, s, b.Digest)
+}
+
+// sameClaims compares sets.
+func sameClaims(a, b []blobs.Claim) bool {
+	for _, c := range a {
+		if !slices.Contains(b, c) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
 func testDelete(t *testing.T, h Harness) {
 	s := h.New(t, 6)
 	b := Put(t, s, Job(1), []byte("delete"))
-	if err := s.Keep(Job(2), b); err != nil {
+	if err := s.Keep(blobs.For(Job(2)), b); err != nil {
 		t.Fatal(err)
 	}
 	r, _, err := s.Open(b.Digest)
@@ -223,24 +286,24 @@ func testDelete(t *testing.T, h Harness) {
 		t.Error(err)
 	}
 	Put(t, s, Job(3), []byte("delete"))
-	expectList(t, s, blobs.Kept{Blob: b, Jobs: sorted(Job(3))})
+	expectList(t, s, blobs.Kept{Blob: b, Claims: sorted(Job(3))})
 }
 
 func testForget(t *testing.T, h Harness) {
 	s := h.New(t, 13)
 	only := Put(t, s, Job(1), []byte("only 1"))
 	both := Put(t, s, Job(1), []byte("1 and 2"))
-	if err := s.Keep(Job(2), both); err != nil {
+	if err := s.Keep(blobs.For(Job(2)), both); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := s.Forget(Job(1)); err != nil {
+		if err := blobs.Forget(s, Job(1)); err != nil {
 			t.Fatalf("Forget: %v", err)
 		}
 	}
 	expectNothing(t, s, only.Digest)
-	expectList(t, s, blobs.Kept{Blob: both, Jobs: sorted(Job(2))})
-	if err := s.Forget(Job(2)); err != nil {
+	expectList(t, s, blobs.Kept{Blob: both, Claims: sorted(Job(2))})
+	if err := blobs.Forget(s, Job(2)); err != nil {
 		t.Fatal(err)
 	}
 	expectList(t, s)
@@ -250,18 +313,18 @@ func testForget(t *testing.T, h Harness) {
 func testQuota(t *testing.T, h Harness) {
 	s := h.New(t, 10)
 	Put(t, s, Job(1), []byte("12345"))
-	err := s.Put(Job(1), BlobOf([]byte("abcdef")), iotest.ErrReader(errors.New("read")))
+	err := s.Put(blobs.For(Job(1)), BlobOf([]byte("abcdef")), iotest.ErrReader(errors.New("read")))
 	expectKind(t, err, jobs.Exhausted)
 	if jobs.HintOf(err) == "" {
 		t.Error("no hint")
 	}
-	expectKind(t, s.Put(Job(1), jobs.Blob{Digest: NoDigest(), Size: 1<<63 - 2}, strings.NewReader("")), jobs.Exhausted)
+	expectKind(t, s.Put(blobs.For(Job(1)), jobs.Blob{Digest: NoDigest(), Size: 1<<63 - 2}, strings.NewReader("")), jobs.Exhausted)
 	b := Put(t, s, Job(1), []byte("67890"))
 	Put(t, s, Job(1), nil)
-	if err := s.Keep(Job(2), b); err != nil {
+	if err := s.Keep(blobs.For(Job(2)), b); err != nil {
 		t.Errorf("Keep in a full store: %v", err)
 	}
-	expectKind(t, s.Put(Job(1), BlobOf([]byte("x")), strings.NewReader("x")), jobs.Exhausted)
+	expectKind(t, s.Put(blobs.For(Job(1)), BlobOf([]byte("x")), strings.NewReader("x")), jobs.Exhausted)
 	if err := s.Delete(b.Digest); err != nil {
 		t.Fatal(err)
 	}
@@ -289,17 +352,17 @@ func testConcurrent(t *testing.T, h Harness) {
 	for i := range 8 {
 		group.Go(func() {
 			if i == 7 {
-				expectKind(t, s.Put(Job(i), b, bytes.NewReader(data[1:])), jobs.Corrupt)
+				expectKind(t, s.Put(blobs.For(Job(i)), b, bytes.NewReader(data[1:])), jobs.Corrupt)
 				return
 			}
-			if err := s.Put(Job(i%3), b, bytes.NewReader(data)); err != nil {
+			if err := s.Put(blobs.For(Job(i%3)), b, bytes.NewReader(data)); err != nil {
 				t.Errorf("Put %d: %v", i, err)
 			}
 		})
 	}
 	group.Wait()
 	expectBlob(t, s, b, data)
-	expectList(t, s, blobs.Kept{Blob: b, Jobs: sorted(Job(0), Job(1), Job(2))})
+	expectList(t, s, blobs.Kept{Blob: b, Claims: sorted(Job(0), Job(1), Job(2))})
 	Put(t, s, Job(0), bytes.Repeat(data, 7)) // fits if the one blob was counted once
 }
 
@@ -317,18 +380,18 @@ func testStampede(t *testing.T, h Harness) {
 				case 0:
 					allow(t, s.Delete(b.Digest))
 				case 1:
-					allow(t, s.Forget(Job(step%2)))
+					allow(t, blobs.Forget(s, Job(step%2)))
 				case 2:
-					allow(t, s.Keep(Job(step%2), b), jobs.NotFound, jobs.Unavailable)
+					allow(t, s.Keep(blobs.For(Job(step%2)), b), jobs.NotFound, jobs.Unavailable)
 				default:
-					allow(t, s.Put(Job(step%3), b, bytes.NewReader(data)), jobs.Unavailable)
+					allow(t, s.Put(blobs.For(Job(step%3)), b, bytes.NewReader(data)), jobs.Unavailable)
 				}
 			}
 		})
 	}
 	group.Wait()
 	for _, k := range s.List() {
-		if err := s.Verify(k.Blob.Digest); err != nil || len(k.Jobs) == 0 {
+		if err := s.Verify(k.Blob.Digest); err != nil || len(k.Claims) == 0 {
 			t.Errorf("%v: %v", k, err)
 		}
 	}
@@ -346,7 +409,7 @@ func testReopen(t *testing.T, h Harness) {
 	one, two := []byte("one"), []byte("two")
 	b1, b2 := Put(t, s, Job(1), one), Put(t, s, Job(1), two)
 	empty := Put(t, s, Job(3), nil)
-	if err := s.Keep(Job(2), b1); err != nil {
+	if err := s.Keep(blobs.For(Job(2)), b1); err != nil {
 		t.Fatal(err)
 	}
 	want := s.List()
@@ -354,10 +417,10 @@ func testReopen(t *testing.T, h Harness) {
 	expectList(t, s, want...)
 	expectBlob(t, s, b1, one)
 	expectBlob(t, s, empty, nil)
-	if err := errors.Join(s.Forget(Job(1)), s.Delete(empty.Digest)); err != nil {
+	if err := errors.Join(blobs.Forget(s, Job(1)), s.Delete(empty.Digest)); err != nil {
 		t.Fatal(err)
 	}
 	s = h.Reopen(t, s)
 	expectNothing(t, s, b2.Digest)
-	expectList(t, s, blobs.Kept{Blob: b1, Jobs: sorted(Job(2))})
+	expectList(t, s, blobs.Kept{Blob: b1, Claims: sorted(Job(2))})
 }

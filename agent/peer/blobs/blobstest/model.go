@@ -30,7 +30,7 @@ func testModel(t *testing.T, h Harness) {
 			},
 			"keep": func(rt *rapid.T) {
 				n, j := name.Draw(rt, "blob"), owner.Draw(rt, "job")
-				err := s.Keep(Job(j), BlobOf(modelData(n)))
+				err := s.Keep(blobs.For(Job(j)), BlobOf(modelData(n)))
 				if (err == nil) != (m[n] != nil) {
 					rt.Fatalf("Keep: %v", err)
 				}
@@ -47,7 +47,7 @@ func testModel(t *testing.T, h Harness) {
 			},
 			"forget": func(rt *rapid.T) {
 				j := owner.Draw(rt, "job")
-				if err := s.Forget(Job(j)); err != nil {
+				if err := blobs.Forget(s, Job(j)); err != nil {
 					rt.Fatal(err)
 				}
 				m.forget(j)
@@ -92,10 +92,10 @@ func (m model) check(t *rapid.T, s blobs.Store) {
 	for n, owners := range m {
 		want := blobs.Kept{Blob: BlobOf(modelData(n))}
 		for j := range owners {
-			want.Jobs = append(want.Jobs, Job(j))
+			want.Claims = append(want.Claims, blobs.For(Job(j)))
 		}
-		want.Jobs = sorted(want.Jobs...)
-		same := func(k blobs.Kept) bool { return k.Blob == want.Blob && slices.Equal(k.Jobs, want.Jobs) }
+		slices.SortFunc(want.Claims, byJob)
+		same := func(k blobs.Kept) bool { return k.Blob == want.Blob && slices.Equal(k.Claims, want.Claims) }
 		if !slices.ContainsFunc(list, same) {
 			t.Fatalf("blob %d with %d jobs is not in %v", n, len(owners), list)
 		}
@@ -105,7 +105,14 @@ func (m model) check(t *rapid.T, s blobs.Store) {
 	}
 }
 
-func sorted(ids ...jobs.JobID) []jobs.JobID {
-	slices.SortFunc(ids, func(a, b jobs.JobID) int { return bytes.Compare(a[:], b[:]) })
-	return ids
+// sorted returns the claims of a blob that these jobs have as an input.
+func sorted(ids ...jobs.JobID) []blobs.Claim {
+	out := make([]blobs.Claim, 0, len(ids))
+	for _, id := range ids {
+		out = append(out, blobs.For(id))
+	}
+	slices.SortFunc(out, byJob)
+	return out
 }
+
+func byJob(a, b blobs.Claim) int { return bytes.Compare(a.Job[:], b.Job[:]) }
