@@ -24,6 +24,12 @@ const (
 	MaxMemory = 4 << 30
 	// MaxTimeout bounds the running time of one unit.
 	MaxTimeout = 24 * time.Hour
+	// MinCheckpoint and MaxCheckpoint bound how often a unit's state is saved. DefaultCheckpoint is what a job.yaml
+	// without the field means; NoCheckpoint is none at all.
+	MinCheckpoint     = time.Second
+	MaxCheckpoint     = MaxTimeout
+	DefaultCheckpoint = 2 * time.Minute
+	NoCheckpoint      = -time.Millisecond
 	// MaxRetries bounds how often a failed unit is tried again.
 	MaxRetries = 100
 	// MaxQuorum bounds how many owners must agree.
@@ -123,10 +129,18 @@ func (m *Manifest) checkLimits() string {
 		return "memory: expected a multiple of 64KiB up to 4GiB"
 	case m.Timeout < time.Millisecond || m.Timeout > MaxTimeout || m.Timeout%time.Millisecond != 0:
 		return "timeout: expected whole milliseconds up to 24h"
+	case !validCheckpoint(m.Checkpoint):
+		return "checkpoint: expected whole milliseconds from 1s to 24h other than the default, or none"
 	case m.Retries > MaxRetries:
 		return "retries: expected at most 100"
 	}
 	return ""
+}
+
+// validCheckpoint leaves the default one form, so that equal manifests have equal bytes.
+func validCheckpoint(d time.Duration) bool {
+	return d == 0 || d == NoCheckpoint ||
+		d >= MinCheckpoint && d <= MaxCheckpoint && d%time.Millisecond == 0 && d != DefaultCheckpoint
 }
 
 func (m *Manifest) checkCodes() string {

@@ -83,6 +83,7 @@ func (m *Manifest) toProto() *gridv1.Manifest {
 		Quorum:       m.Quorum,
 		MemoryBytes:  m.Memory,
 		TimeoutMs:    m.Timeout.Milliseconds(),
+		CheckpointMs: m.Checkpoint.Milliseconds(),
 		Retries:      m.Retries,
 		SuccessCodes: m.SuccessCodes,
 		Created:      m.Created.Unix(),
@@ -123,6 +124,10 @@ func fromProto(p *gridv1.Manifest) (*Manifest, error) {
 		return nil, jobs.Errorf(jobs.Invalid, "manifest: timeout of %d ms, expected 1 ms to %s", ms, MaxTimeout)
 	}
 	m.Timeout = time.Duration(p.GetTimeoutMs()) * time.Millisecond
+	if ms := p.GetCheckpointMs(); ms < NoCheckpoint.Milliseconds() || ms > MaxCheckpoint.Milliseconds() {
+		return nil, jobs.Errorf(jobs.Invalid, "manifest: checkpoint every %d ms, expected at most %s", ms, MaxCheckpoint)
+	}
+	m.Checkpoint = time.Duration(p.GetCheckpointMs()) * time.Millisecond
 	var err error
 	if m.Submitter, err = jobs.KeyIDFromBytes(p.GetSubmitter()); err != nil {
 		return nil, jobs.Errorf(jobs.Invalid, "manifest: submitter: %w", err)

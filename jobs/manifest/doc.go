@@ -15,6 +15,7 @@
 //	units          {count: N}: N runs, numbered from 0          required            1 to 1000000000
 //	memory         size in KiB, MiB or GiB, for each unit       256MiB              64KiB to 4GiB, steps of 64KiB
 //	timeout        duration such as 90s or 1h30m, each unit     10m                 1ms to 24h
+//	checkpoint     how often a unit's state is saved, 0: never  2m                  1s to 24h
 //	retries        how often a failed unit is tried again       2                   0 to 100
 //	success_codes  list of exit codes                           [0]                 64 codes
 //	bundle         units recorded together                      1, or see below     1 to 16384
@@ -44,6 +45,10 @@
 // A unit may print 16 MiB on standard output (more fails it) and 1 MiB on standard error (the rest is dropped), and
 // leave 64 MiB in 1,000 files and folders in /out. It has no network, no clock but one that starts at the same
 // time in every run, and no host folder.
+//
+// A unit's state is saved every so often (checkpoint), where its program allows that, so that another agent can go on
+// when the one that runs it stops. It changes no outcome. A program that prints much of its state anyway, or whose
+// units are over within the interval, loses nothing by having none.
 //
 // The whole manifest has at most 16 KiB: whatever is larger belongs into an input file. The default of
 // bundle makes a job of more than 16384 units one shard, as far as the limit of bundle goes. YAML's anchors,

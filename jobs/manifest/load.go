@@ -95,7 +95,7 @@ func (l *loader) job(top field) {
 	l.top = top
 	known := []string{
 		"name", "program", "args", "env", "stdin", "inputs", "units", "memory", "timeout", "retries",
-		"success_codes", "bundle", "keep", "combine",
+		"checkpoint", "success_codes", "bundle", "keep", "combine",
 	}
 	f, ok := l.fields(top, known)
 	if !ok {
@@ -113,6 +113,7 @@ func (l *loader) job(top field) {
 	j.Bundle = l.bundle(f["bundle"], j.Units)
 	j.Memory = l.memory(f["memory"])
 	j.Timeout = l.timeout(f["timeout"])
+	j.Checkpoint = l.checkpoint(f["checkpoint"])
 	j.Retries = uint32(l.optionalNumber(f["retries"], 2, 0, MaxRetries))
 	j.SuccessCodes = l.successCodes(f["success_codes"])
 	l.spec.Keep = l.keep(f["keep"])

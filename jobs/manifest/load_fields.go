@@ -171,6 +171,28 @@ func (l *loader) timeout(f field) time.Duration {
 	return d.Truncate(time.Millisecond)
 }
 
+// checkpoint is 0 for the default, however that is written.
+func (l *loader) checkpoint(f field) time.Duration {
+	if !f.present() {
+		return 0
+	}
+	text, ok := l.text(f)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	switch d = d.Truncate(time.Millisecond); {
+	case err != nil || d != 0 && d < MinCheckpoint || d > MaxCheckpoint:
+		l.wrong(f, "is "+describe(f.node)+", expected a duration from 1s to 24h, or 0 for no checkpoints", "write checkpoint: 2m")
+		return 0
+	case d == 0:
+		return NoCheckpoint
+	case d == DefaultCheckpoint:
+		return 0
+	}
+	return d
+}
+
 func (l *loader) keep(f field) time.Duration {
 	const day = 24 * time.Hour
 	if !f.present() {

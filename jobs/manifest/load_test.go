@@ -100,6 +100,7 @@ inputs:
 units: {count: 40000}
 memory: 4GiB
 timeout: 1h30m
+checkpoint: 90s
 retries: 0
 success_codes: [3, 0, 3]
 keep: 30d
@@ -112,7 +113,7 @@ combine: {program: combine.wasm, args: [combine, 9]}
 		Name: "Tour_2.final", Runtime: manifest.RuntimeWasm, Units: 40000, Bundle: 3, Quorum: 1, Memory: 4 << 30,
 		Args:    []string{"solve", "7", "007", "1.50", "true", "1_000", "0x10", "${unit}", "$${unit}", ""},
 		Env:     []manifest.EnvVar{{Name: "LANG", Value: "C"}, {Name: "N", Value: "3"}, {Name: "SEED", Value: "${unit}"}},
-		Timeout: 90 * time.Minute, SuccessCodes: []uint32{0, 3}, MinVersion: manifest.Version,
+		Timeout: 90 * time.Minute, Checkpoint: 90 * time.Second, SuccessCodes: []uint32{0, 3}, MinVersion: manifest.Version,
 		Combine: &manifest.Combine{Args: []string{"combine", "9"}},
 	}
 	if !reflect.DeepEqual(spec.Job, want) {
@@ -184,7 +185,7 @@ func TestLoadProblems(t *testing.T) {
 		{"retrys: 3", "4:1: retrys: unknown key // did you mean retries?"},
 		{"Timeout: 3s", "4:1: Timeout: unknown key // did you mean timeout?"},
 		{"<<: {}", "4:1: <<: unknown key // known keys are name, program, args, env, stdin, inputs, units, memory, " +
-			"timeout, retries, success_codes, bundle, keep, combine"},
+			"timeout, retries, checkpoint, success_codes, bundle, keep, combine"},
 		{"name: other", "4:1: name: duplicate key, the first is on line 1 // remove one of the two"},
 		{"env: {A: 1, A: 2}", "4:13: env.A: duplicate key, the first is on line 4 // remove one of the two"},
 		{"name: ''", `1:7: name: is "", expected 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first`},
@@ -243,6 +244,11 @@ func TestLoadProblems(t *testing.T) {
 		{"timeout: 25h", `4:10: timeout: is the text "25h", expected a duration from 1ms to 24h // write timeout: 10m`},
 		{"timeout: -1s", `4:10: timeout: is the text "-1s", expected a duration from 1ms to 24h // write timeout: 10m`},
 		{"timeout: 1d", `4:10: timeout: is the text "1d", expected a duration from 1ms to 24h // write timeout: 10m`},
+		{"checkpoint: 120", "4:13: checkpoint: is 120, expected a duration from 1s to 24h, or 0 for no checkpoints // write checkpoint: 2m"},
+		{"checkpoint: 999ms", `4:13: checkpoint: is the text "999ms", expected a duration from 1s to 24h, or 0 for no checkpoints // write checkpoint: 2m`},
+		{"checkpoint: 25h", `4:13: checkpoint: is the text "25h", expected a duration from 1s to 24h, or 0 for no checkpoints // write checkpoint: 2m`},
+		{"checkpoint: -1ms", `4:13: checkpoint: is the text "-1ms", expected a duration from 1s to 24h, or 0 for no checkpoints // write checkpoint: 2m`},
+		{"checkpoint: [2m]", "4:13: checkpoint: is a list, expected text // put it in quotes if it is meant as text"},
 		{"retries: 101", "4:10: retries: is 101, expected a whole number from 0 to 100"},
 		{"retries:", "4:10: retries: is empty, expected a whole number from 0 to 100"},
 		{"success_codes: 0", "4:16: success_codes: is 0, expected a list // a list is written [one, another]"},
@@ -331,7 +337,7 @@ func TestLoadSyntaxProblems(t *testing.T) {
 		{"name: é\xff", "1:8: is no UTF-8 text // save the file as UTF-8"},
 		{strings.Repeat("#", 1<<20+1), " has more than 1 MiB // put what is large into an input file"},
 		{"\"a\\nb\": 1", "1:1: a\ufffdb: unknown key // known keys are name, program, args, env, stdin, inputs, units, memory, " +
-			"timeout, retries, success_codes, bundle, keep, combine\n1:1: name: missing // write name: my-job\n" +
+			"timeout, retries, checkpoint, success_codes, bundle, keep, combine\n1:1: name: missing // write name: my-job\n" +
 			"1:1: program: missing // write program: my-job.wasm\n1:1: units: missing // write units: {count: 100}"},
 	}
 	for _, test := range tests {
@@ -475,5 +481,33 @@ func TestLoadTakesManyInputs(t *testing.T) {
 	want := "4:20: inputs[1]: makes more than 16384 files, which is the limit // put them into fewer files"
 	if got := problemsOf(t, dir, minimal+"inputs: [data/*.n, in.txt]"); got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestCheckpoint: the default has one form, however it is written, so that the job IDs of those who do not name it stay.
+func TestCheckpoint(t *testing.T) {
+	for line, want := range map[string]struct{ field, every time.Duration }{
+		"":                  {0, 2 * time.Minute},
+		"checkpoint: 2m":    {0, 2 * time.Minute},
+		"checkpoint: 120s":  {0, 2 * time.Minute},
+		"checkpoint: 0":     {manifest.NoCheckpoint, 0},
+		"checkpoint: 0s":    {manifest.NoCheckpoint, 0},
+		"checkpoint: 1s":    {time.Second, time.Second},
+		"checkpoint: 1.5s":  {1500 * time.Millisecond, 1500 * time.Millisecond},
+		"checkpoint: 24h":   {24 * time.Hour, 24 * time.Hour},
+		"checkpoint: '10m'": {10 * time.Minute, 10 * time.Minute},
+	} {
+		spec, err := load(t, folder(t, nil), minimal+line+"\n")
+		if err != nil {
+			t.Errorf("%q: %v", line, err)
+			continue
+		}
+		if got := spec.Job.Checkpoint; got != want.field || spec.Job.CheckpointEvery() != want.every {
+			t.Errorf("%q: %s, every %s, expected %s and %s", line, got, spec.Job.CheckpointEvery(), want.field, want.every)
+		}
+		spec.Job.Quorum = 2
+		if got := spec.Job.CheckpointEvery(); got != 0 {
+			t.Errorf("%q: with two owners to report every %s", line, got)
+		}
 	}
 }

@@ -29,6 +29,7 @@ type Manifest struct {
 	Quorum       uint32 // owners that must report the same outcome
 	Memory       uint64 // bytes, a whole number of WebAssembly pages
 	Timeout      time.Duration
+	Checkpoint   time.Duration // see CheckpointEvery; 0: the default, NoCheckpoint: none
 	Retries      uint32
 	SuccessCodes []uint32 // ascending
 	Combine      *Combine // nil: nothing to combine
@@ -67,6 +68,18 @@ func (m *Manifest) Blobs() []jobs.Blob {
 		}
 	}
 	return blobs
+}
+
+// CheckpointEvery returns how often a unit's state is saved; 0: never. With more than one owner to report an outcome
+// it never is, since one owner's poisoned state would come to the others.
+func (m *Manifest) CheckpointEvery() time.Duration {
+	switch {
+	case m.Checkpoint == NoCheckpoint || m.Quorum > 1:
+		return 0
+	case m.Checkpoint == 0:
+		return DefaultCheckpoint
+	}
+	return m.Checkpoint
 }
 
 // Succeeded reports whether a unit that ended with this code counts as a success.

@@ -111,6 +111,9 @@ func drawManifest(t *rapid.T) *manifest.Manifest {
 	m.Quorum = rapid.Uint32Range(1, manifest.MaxQuorum).Draw(t, "quorum")
 	m.Memory = rapid.Uint64Range(1, 65536).Draw(t, "pages") << 16
 	m.Timeout = time.Duration(rapid.Int64Range(1, 86_400_000).Draw(t, "timeout")) * time.Millisecond
+	m.Checkpoint = rapid.SampledFrom([]time.Duration{
+		0, manifest.NoCheckpoint, manifest.MinCheckpoint, 90 * time.Second, manifest.MaxCheckpoint,
+	}).Draw(t, "checkpoint")
 	m.Retries = rapid.Uint32Range(0, manifest.MaxRetries).Draw(t, "retries")
 	m.Created = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "created"), 0).UTC()
 	m.Expires = m.Created.Add(time.Duration(rapid.Int64Range(1, 2_592_000).Draw(t, "keep")) * time.Second)
@@ -159,6 +162,12 @@ func TestBounds(t *testing.T) {
 		{"timeout", func(p *gridv1.Manifest) { p.TimeoutMs = 0 }},
 		{"timeout", func(p *gridv1.Manifest) { p.TimeoutMs = 86_400_001 }},
 		{"timeout", func(p *gridv1.Manifest) { p.TimeoutMs = 1 << 62 }},
+		{"checkpoint", func(p *gridv1.Manifest) { p.CheckpointMs = 999 }},
+		{"checkpoint", func(p *gridv1.Manifest) { p.CheckpointMs = -2 }},
+		{"checkpoint", func(p *gridv1.Manifest) { p.CheckpointMs = 120_000 }}, // the default in another form
+		{"checkpoint", func(p *gridv1.Manifest) { p.CheckpointMs = 86_400_001 }},
+		{"checkpoint", func(p *gridv1.Manifest) { p.CheckpointMs = 1 << 62 }},
+		{"checkpoint", func(p *gridv1.Manifest) { p.CheckpointMs = -1 << 62 }},
 		{"retries", func(p *gridv1.Manifest) { p.Retries = manifest.MaxRetries + 1 }},
 		{"success_codes", func(p *gridv1.Manifest) { p.SuccessCodes = nil }},
 		{"success_codes", func(p *gridv1.Manifest) { p.SuccessCodes = []uint32{1, 1} }},

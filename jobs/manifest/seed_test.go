@@ -14,16 +14,17 @@ func TestIdentity(t *testing.T) {
 		change func(*manifest.Manifest)
 		same   bool
 	}{
-		"nothing":   {func(*manifest.Manifest) {}, true},
-		"name":      {func(m *manifest.Manifest) { m.Name = "other" }, true},
-		"submitter": {func(m *manifest.Manifest) { m.Submitter = jobs.KeyID{9} }, true},
-		"nobody":    {func(m *manifest.Manifest) { m.Submitter = jobs.KeyID{} }, true},
-		"units":     {func(m *manifest.Manifest) { m.Units++ }, true},
-		"timeout":   {func(m *manifest.Manifest) { m.Timeout += time.Second }, true},
-		"created":   {func(m *manifest.Manifest) { m.Created = m.Created.Add(time.Hour) }, true},
-		"program":   {func(m *manifest.Manifest) { m.Program = blob("another program") }, false},
-		"args":      {func(m *manifest.Manifest) { m.Args = append(m.Args, "more") }, false},
-		"inputs":    {func(m *manifest.Manifest) { m.Inputs = blob("another list") }, false},
+		"nothing":    {func(*manifest.Manifest) {}, true},
+		"name":       {func(m *manifest.Manifest) { m.Name = "other" }, true},
+		"submitter":  {func(m *manifest.Manifest) { m.Submitter = jobs.KeyID{9} }, true},
+		"nobody":     {func(m *manifest.Manifest) { m.Submitter = jobs.KeyID{} }, true},
+		"units":      {func(m *manifest.Manifest) { m.Units++ }, true},
+		"timeout":    {func(m *manifest.Manifest) { m.Timeout += time.Second }, true},
+		"checkpoint": {func(m *manifest.Manifest) { m.Checkpoint = time.Hour }, true},
+		"created":    {func(m *manifest.Manifest) { m.Created = m.Created.Add(time.Hour) }, true},
+		"program":    {func(m *manifest.Manifest) { m.Program = blob("another program") }, false},
+		"args":       {func(m *manifest.Manifest) { m.Args = append(m.Args, "more") }, false},
+		"inputs":     {func(m *manifest.Manifest) { m.Inputs = blob("another list") }, false},
 	}
 	want, err := fixed().Identity()
 	if err != nil {

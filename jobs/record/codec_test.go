@@ -49,6 +49,9 @@ func TestRoundTrips(t *testing.T) {
 		draw := func(t *rapid.T) *record.Seal { return &record.Seal{Job: jobs.JobID(drawDigest(t))} }
 		roundTrip(t, draw, (*record.Seal).Encode, record.DecodeSeal)
 	})
+	t.Run("checkpoint", func(t *testing.T) {
+		roundTrip(t, drawCheckpoint, (*record.Checkpoint).Encode, record.DecodeCheckpoint)
+	})
 	t.Run("outcome", func(t *testing.T) {
 		encode := func(o record.Outcome) []byte { return o.Encode() }
 		roundTrip(t, drawOutcome, encode, record.DecodeOutcome)
@@ -186,6 +189,46 @@ func TestRulingBounds(t *testing.T) {
 	}
 }
 
+// TestP11CheckpointBounds: a note that is larger, or claims more, than any honest one is refused.
+func TestP11CheckpointBounds(t *testing.T) {
+	part := sampleCheckpoint().Parts[0]
+	for name, test := range map[string]struct {
+		spoil func(*record.Checkpoint)
+		ok    bool
+	}{
+		"as it is":       {func(*record.Checkpoint) {}, true},
+		"no job":         {func(c *record.Checkpoint) { c.Job = jobs.JobID{} }, false},
+		"no runtime":     {func(c *record.Checkpoint) { c.Runtime = "" }, false},
+		"long runtime":   {func(c *record.Checkpoint) { c.Runtime = strings.Repeat("x", record.MaxName+1) }, false},
+		"no parts":       {func(c *record.Checkpoint) { c.Parts = nil }, false},
+		"many parts":     {func(c *record.Checkpoint) { c.Parts = []jobs.Blob{part, part, part} }, false},
+		"largest part":   {func(c *record.Checkpoint) { c.Parts[1].Size = record.MaxCheckpointBytes }, true},
+		"too large part": {func(c *record.Checkpoint) { c.Parts[1].Size = record.MaxCheckpointBytes + 1 }, false},
+		"a zero digest":  {func(c *record.Checkpoint) { c.Parts[1].Digest = jobs.Digest{} }, false},
+		"last sequence":  {func(c *record.Checkpoint) { c.Sequence = record.MaxSequence }, true},
+		"past sequences": {func(c *record.Checkpoint) { c.Sequence = record.MaxSequence + 1 }, false},
+		"last attempt":   {func(c *record.Checkpoint) { c.Attempt = record.MaxAttempt }, true},
+		"past attempts":  {func(c *record.Checkpoint) { c.Attempt = record.MaxAttempt + 1 }, false},
+		"most CPU":       {func(c *record.Checkpoint) { c.CPU = record.MaxUnitMicros * time.Microsecond }, true},
+		"too much CPU":   {func(c *record.Checkpoint) { c.CPU = (record.MaxUnitMicros + 1) * time.Microsecond }, false},
+		"negative CPU":   {func(c *record.Checkpoint) { c.CPU = -time.Microsecond }, false},
+	} {
+		c := sampleCheckpoint()
+		test.spoil(c)
+		if err := c.Check(); (err == nil) != test.ok || (!test.ok && jobs.KindOf(err) != jobs.Invalid) {
+			t.Errorf("%s: check: %v", name, err)
+		}
+		if got, err := record.DecodeCheckpoint(c.Encode()); (err == nil) != test.ok || (got != nil) != test.ok {
+			t.Errorf("%s: decode: %v, %v", name, got, err)
+		}
+	}
+	padded := protowire.AppendTag(sampleCheckpoint().Encode(), 1000, protowire.BytesType)
+	padded = protowire.AppendBytes(padded, make([]byte, record.MaxCheckpoint))
+	if _, err := record.DecodeCheckpoint(padded); jobs.KindOf(err) != jobs.Invalid {
+		t.Errorf("padded: %v", err)
+	}
+}
+
 func TestRecordsWithoutWhatTheyAreAbout(t *testing.T) {
 	for name, err := range map[string]error{
 		"cancel":               second(record.DecodeCancel(nil)),
@@ -196,6 +239,7 @@ func TestRecordsWithoutWhatTheyAreAbout(t *testing.T) {
 		"receipt":              second(record.DecodeReceipt(nil)),
 		"receipt of no blob":   second(record.DecodeReceipt((&record.Receipt{Holder: anAgent, Job: theJob}).Encode())),
 		"receipt of no holder": second(record.DecodeReceipt((&record.Receipt{Blob: sampleReceipt().Blob, Job: theJob}).Encode())),
+		"checkpoint":           second(record.DecodeCheckpoint(nil)),
 		"envelope":             second(record.DecodeEnvelope(nil)),
 		"too long":             second(record.DecodeCancel(make([]byte, record.MaxPayload+1))),
 	} {

@@ -22,6 +22,8 @@ const (
 	TypeRuling   = "application/vnd.idlegrid.ruling.v1"
 	TypeCancel   = "application/vnd.idlegrid.cancel.v1"
 	TypeSeal     = "application/vnd.idlegrid.seal.v1"
+	// TypeCheckpoint is passed on with leases and kept in no store of records.
+	TypeCheckpoint = "application/vnd.idlegrid.checkpoint.v1"
 )
 
 // Bounds on what a decoder takes. Writers stay below them: what is beyond is refused by every peer, for good.
@@ -32,6 +34,14 @@ const (
 	// MaxReceipt bounds a receipt's payload, in bytes; it takes about a hundred. A padded one would make a record
 	// that fits into no message any more once it is passed on.
 	MaxReceipt = 1 << 10
+	// MaxCheckpoint bounds a checkpoint's payload, in bytes; it takes about three hundred.
+	MaxCheckpoint = 1 << 10
+	// MaxCheckpointParts bounds the blobs of a checkpoint, and MaxCheckpointBytes each of them: all that a WebAssembly
+	// module can address, and as much again for its files.
+	MaxCheckpointParts = 2
+	MaxCheckpointBytes = 8 << 30
+	// MaxSequence bounds a checkpoint's sequence, so that no forger leaves the next run no higher one.
+	MaxSequence = 1 << 40
 	// MaxEnvelope bounds an encoded envelope, in bytes.
 	MaxEnvelope = MaxPayload + 4<<10
 	// MaxSignatures bounds the signatures of one envelope: a manifest has two, everything else one.

@@ -57,6 +57,10 @@ func FuzzSeal(f *testing.F) {
 	fuzz(f, (&record.Seal{Job: theJob}).Encode(), (*record.Seal).Encode, record.DecodeSeal)
 }
 
+func FuzzCheckpoint(f *testing.F) {
+	fuzz(f, sampleCheckpoint().Encode(), (*record.Checkpoint).Encode, record.DecodeCheckpoint)
+}
+
 func FuzzOutcome(f *testing.F) {
 	o := sampleOutcome()
 	f.Add(o.Encode())

@@ -81,6 +81,21 @@ func drawRuling(t *rapid.T) *record.Ruling {
 	return r
 }
 
+func drawCheckpoint(t *rapid.T) *record.Checkpoint {
+	c := &record.Checkpoint{
+		Job: jobs.JobID(drawDigest(t)), Unit: rapid.Uint64().Draw(t, "unit"),
+		Attempt:  rapid.Uint32Range(0, record.MaxAttempt).Draw(t, "attempt"),
+		Sequence: rapid.Uint64Range(0, record.MaxSequence).Draw(t, "sequence"),
+		CPU:      time.Duration(rapid.Int64Range(0, record.MaxUnitMicros).Draw(t, "cpu")) * time.Microsecond,
+		Runtime:  rapid.StringN(1, 20, record.MaxName).Draw(t, "runtime"),
+	}
+	for range rapid.IntRange(1, record.MaxCheckpointParts).Draw(t, "parts") {
+		size := rapid.Int64Range(0, record.MaxCheckpointBytes).Draw(t, "size")
+		c.Parts = append(c.Parts, jobs.Blob{Digest: drawDigest(t), Size: size})
+	}
+	return c
+}
+
 // drawOutcome draws an outcome as DecodeOutcome gives it: files sorted, nothing where there are no bytes.
 func drawOutcome(t *rapid.T) record.Outcome {
 	o := record.Outcome{
@@ -124,6 +139,13 @@ func sampleReport() *record.Report {
 
 func sampleRuling() *record.Ruling {
 	return &record.Ruling{Job: theJob, Sequence: 4, Units: []record.RuledUnit{{Unit: 1, Outcome: digest("a")}, {Unit: 5, Outcome: digest("b")}}}
+}
+
+func sampleCheckpoint() *record.Checkpoint {
+	return &record.Checkpoint{
+		Job: theJob, Unit: 9, Attempt: 1, Sequence: 4, CPU: time.Minute, Runtime: "wazero 1.12.0",
+		Parts: []jobs.Blob{{Digest: digest("base"), Size: 123}, {Digest: digest("changes"), Size: 4}},
+	}
 }
 
 func sampleReceipt() *record.Receipt {

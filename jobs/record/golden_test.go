@@ -27,6 +27,7 @@ func TestGoldenBytes(t *testing.T) {
 		{"ruling", jobs.DigestOf(sampleRuling().Encode()), "e1fc148b808cb8409243fa331187e5b6f4da412c424aa2ad024a55cae0fadfcc"},
 		{"cancel", jobs.DigestOf((&record.Cancel{Job: theJob}).Encode()), "4837b615f933443ef9b59eb799272acec340e2d5f956ed9b851a7739b2729fd2"},
 		{"seal", jobs.DigestOf((&record.Seal{Job: theJob}).Encode()), "4837b615f933443ef9b59eb799272acec340e2d5f956ed9b851a7739b2729fd2"},
+		{"checkpoint", jobs.DigestOf(sampleCheckpoint().Encode()), "434200fcb5457942c7791f2bfcbee9c6240e085356a3b1f384f872e0eaa67dd3"},
 		{"outcome", o.Digest(), "5a4596942a95f6677a4371a9c1a82c89dd379ad73403b6e824a0c95ad48554bf"},
 		{"pack", jobs.DigestOf(samplePack()), "c34fbbab25d7b5697c39a5ba8fd6ef1d7dd4fe4cbee744330a86931cd305eb9e"},
 	} {

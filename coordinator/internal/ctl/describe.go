@@ -49,22 +49,23 @@ type describeView struct {
 
 // manifestView is a manifest in the words of job.yaml; what were files there are blobs now.
 type manifestView struct {
-	Program        contentView   `json:"program"`
-	Args           []string      `json:"args"`
-	Env            []envView     `json:"env"`
-	Stdin          *contentView  `json:"stdin"`
-	Inputs         []contentView `json:"inputs"` // null: not known now
-	InputBytes     int64         `json:"input_bytes"`
-	Bundle         uint32        `json:"bundle"`
-	Bundles        uint64        `json:"bundles"`
-	Shards         uint32        `json:"shards"`
-	Quorum         uint32        `json:"quorum"`
-	MemoryBytes    uint64        `json:"memory_bytes"`
-	TimeoutSeconds float64       `json:"timeout_seconds"`
-	Retries        uint32        `json:"retries"`
-	SuccessCodes   []uint32      `json:"success_codes"`
-	KeepSeconds    float64       `json:"keep_seconds"`
-	Combine        *combineView  `json:"combine"`
+	Program           contentView   `json:"program"`
+	Args              []string      `json:"args"`
+	Env               []envView     `json:"env"`
+	Stdin             *contentView  `json:"stdin"`
+	Inputs            []contentView `json:"inputs"` // null: not known now
+	InputBytes        int64         `json:"input_bytes"`
+	Bundle            uint32        `json:"bundle"`
+	Bundles           uint64        `json:"bundles"`
+	Shards            uint32        `json:"shards"`
+	Quorum            uint32        `json:"quorum"`
+	MemoryBytes       uint64        `json:"memory_bytes"`
+	TimeoutSeconds    float64       `json:"timeout_seconds"`
+	CheckpointSeconds float64       `json:"checkpoint_seconds"` // 0: none
+	Retries           uint32        `json:"retries"`
+	SuccessCodes      []uint32      `json:"success_codes"`
+	KeepSeconds       float64       `json:"keep_seconds"`
+	Combine           *combineView  `json:"combine"`
 }
 
 type contentView struct {
@@ -140,7 +141,7 @@ func newManifestView(m *manifest.Manifest) manifestView {
 	v := manifestView{
 		Program: content(m.Program), Args: append([]string{}, m.Args...), Env: []envView{},
 		Bundle: m.Bundle, Bundles: m.Bundles(), Shards: m.Shards(), Quorum: m.Quorum, MemoryBytes: m.Memory,
-		TimeoutSeconds: m.Timeout.Seconds(), Retries: m.Retries, SuccessCodes: m.SuccessCodes,
+		TimeoutSeconds: m.Timeout.Seconds(), CheckpointSeconds: m.CheckpointEvery().Seconds(), Retries: m.Retries, SuccessCodes: m.SuccessCodes,
 		KeepSeconds: m.Expires.Sub(m.Created).Seconds(),
 	}
 	for _, e := range m.Env {

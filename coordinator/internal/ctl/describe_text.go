@@ -92,6 +92,7 @@ func (v *manifestView) rows() [][]string {
 		[]string{"quorum", count(uint64(v.Quorum), "owner")},
 		[]string{"memory", bytesText(v.MemoryBytes) + " a unit"},
 		[]string{"timeout", seconds(v.TimeoutSeconds).String() + " a unit"},
+		[]string{"checkpoint", checkpointText(seconds(v.CheckpointSeconds))},
 		[]string{"retries", fmt.Sprint(v.Retries)},
 		[]string{"success codes", strings.Trim(fmt.Sprint(v.SuccessCodes), "[]")},
 		[]string{"keep", keepText(seconds(v.KeepSeconds))},

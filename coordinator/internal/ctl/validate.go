@@ -149,12 +149,13 @@ type jobView struct {
 	KeepSeconds    float64  `json:"keep_seconds"`
 	// Checkpoints are those of the program; what it combines is not checkpointed.
 	Checkpoints struct {
-		Way    executor.Way `json:"way"`
-		Advice string       `json:"advice"`
+		EverySeconds float64      `json:"every_seconds"` // 0: none is made
+		Way          executor.Way `json:"way"`
+		Advice       string       `json:"advice"`
 	} `json:"checkpoints"`
 	Combine *programView `json:"combine"`
 
-	timeout, keep time.Duration
+	timeout, keep, checkpoint time.Duration
 }
 
 type programView struct {
@@ -172,10 +173,10 @@ func newJobView(job *loadedJob) *jobView {
 		Program:     newProgramView(spec.Program, m.Program, m.Args),
 		MemoryBytes: m.Memory, TimeoutSeconds: m.Timeout.Seconds(), Retries: m.Retries,
 		SuccessCodes: m.SuccessCodes, KeepSeconds: spec.Keep.Seconds(),
-		timeout: m.Timeout, keep: spec.Keep,
+		timeout: m.Timeout, keep: spec.Keep, checkpoint: m.CheckpointEvery(),
 	}
 	support := job.support[spec.Program]
-	v.Checkpoints.Way, v.Checkpoints.Advice = support.Way, support.Advice
+	v.Checkpoints.EverySeconds, v.Checkpoints.Way, v.Checkpoints.Advice = v.checkpoint.Seconds(), support.Way, support.Advice
 	v.Inputs.Count = len(build.Inputs)
 	for _, in := range build.Inputs {
 		v.Inputs.Bytes += in.Blob.Size
@@ -221,6 +222,9 @@ func (v *jobView) rows() [][]string {
 
 // checkpoints says in words how the program's checkpoints are made.
 func (v *jobView) checkpoints() string {
+	if v.checkpoint == 0 {
+		return checkpointText(0)
+	}
 	text := "the files that it keeps in /checkpoint"
 	switch v.Checkpoints.Way {
 	case executor.WayStep:
@@ -232,7 +236,15 @@ func (v *jobView) checkpoints() string {
 	if v.Checkpoints.Advice != "" {
 		text += "; " + v.Checkpoints.Advice
 	}
-	return text
+	return checkpointText(v.checkpoint) + ", " + text
+}
+
+// checkpointText says how often a unit's state is saved.
+func checkpointText(every time.Duration) string {
+	if every == 0 {
+		return "none"
+	}
+	return "every " + every.String()
 }
 
 // keepText writes whole days as job.yaml does.

@@ -334,7 +334,9 @@ type Manifest struct {
 	// An agent whose protocol version is lower leaves the job alone.
 	MinVersion uint32 `protobuf:"varint,19,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
 	// An agent that lacks one of these leaves the job alone.
-	Features      []string `protobuf:"bytes,20,rep,name=features,proto3" json:"features,omitempty"`
+	Features []string `protobuf:"bytes,20,rep,name=features,proto3" json:"features,omitempty"`
+	// How often a unit's state is saved. Absent: two minutes. -1: never.
+	CheckpointMs  int64 `protobuf:"varint,21,opt,name=checkpoint_ms,json=checkpointMs,proto3" json:"checkpoint_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +509,13 @@ func (x *Manifest) GetFeatures() []string {
 		return x.Features
 	}
 	return nil
+}
+
+func (x *Manifest) GetCheckpointMs() int64 {
+	if x != nil {
+		return x.CheckpointMs
+	}
+	return 0
 }
 
 type EnvVar struct {
@@ -1628,7 +1637,7 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\fcertificates\x18\x01 \x03(\fR\fcertificates\"2\n" +
 	"\x04Blob\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x03R\x04size\"\xe6\x04\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\"\x8b\x05\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tsubmitter\x18\x02 \x01(\fR\tsubmitter\x12\x18\n" +
@@ -1652,7 +1661,8 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\aexpires\x18\x12 \x01(\x03R\aexpires\x12\x1f\n" +
 	"\vmin_version\x18\x13 \x01(\rR\n" +
 	"minVersion\x12\x1a\n" +
-	"\bfeatures\x18\x14 \x03(\tR\bfeatures\"2\n" +
+	"\bfeatures\x18\x14 \x03(\tR\bfeatures\x12#\n" +
+	"\rcheckpoint_ms\x18\x15 \x01(\x03R\fcheckpointMs\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"F\n" +
