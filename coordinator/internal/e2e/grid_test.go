@@ -174,6 +174,8 @@ type daemon struct {
 	state   string
 	flags   []string
 	env     []string // beside the test's own
+	// on moves the daemon's process to another host; nil: it stays.
+	on func(*exec.Cmd) error
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
@@ -218,6 +220,11 @@ func (d *daemon) launch() {
 	cmd, ended := exec.Command(program(d.program), args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), d.env...)
+	if d.on != nil {
+		if err := d.on(cmd); err != nil {
+			d.g.t.Fatal(err)
+		}
+	}
 	if err := cmd.Start(); err != nil {
 		d.g.t.Fatal(err)
 	}
