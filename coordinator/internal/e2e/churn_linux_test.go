@@ -17,7 +17,7 @@ import (
 const (
 	// churnVariable says how long TestChurn goes on, as in "5m".
 	churnVariable = "E2E_CHURN"
-	someChurn     = 45 * time.Second
+	someChurn     = 40 * time.Second
 	// churnAgents are spread over two subnets.
 	churnAgents = 10
 	churnUnits  = 60
@@ -187,8 +187,8 @@ func (c *churn) strike() {
 // holds reports whether an agent runs something by its own word.
 func (c *churn) holds(a *daemon) bool {
 	out := c.run("gridagent", "status", "--state", a.state, "-o", "json")
-	var s struct{ Running []json.RawMessage }
-	return out.code == 0 && json.Unmarshal([]byte(out.stdout), &s) == nil && len(s.Running) > 0
+	var s struct{ Units []json.RawMessage }
+	return out.code == 0 && json.Unmarshal([]byte(out.stdout), &s) == nil && len(s.Units) > 0
 }
 
 // finish heals everything, waits for all jobs and compares their outcomes with those of the undisturbed run.

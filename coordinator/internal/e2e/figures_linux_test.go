@@ -24,6 +24,7 @@ func BenchmarkFigures(b *testing.B) {
 	b.Run("efficiency", f.efficiency)
 	b.Run("first", f.first)
 	b.Run("native", f.native)
+	b.Run("failover", f.failover)
 	b.Run("idle", f.idle)
 	f.print()
 }
