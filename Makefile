@@ -93,6 +93,7 @@ NIGHTLY_FUZZTIME ?= 60s
 nightly: ## what takes too long for every change
 	$(MAKE) race RACEFLAGS=
 	E2E_KILLS=200 $(GO) test -timeout 30m -count 1 -run TestP12Kills ./coordinator/internal/e2e
+	E2E_CHURN=5m $(GO) test -timeout 30m -count 1 -v -run TestChurn ./coordinator/internal/e2e
 	$(MAKE) fuzz FUZZTIME=$(NIGHTLY_FUZZTIME)
 
 clean: ## remove what was built
