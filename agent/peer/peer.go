@@ -222,23 +222,62 @@ func subnet(address string) netip.Prefix {
 	}
 }
 
-// maxSources bounds the agents that are asked for a blob.
-const maxSources = 64
+const (
+	// maxSources bounds the agents that are asked for a blob.
+	maxSources = 64
+	// maxNeighbours bounds those in the reader's subnet that are asked before others who are more likely to have it.
+	maxNeighbours = 4
+)
 
-// Sources returns the agents to ask for a blob: those first of whom it is known that they had it, then those that
-// should have it. Since it was stored the pool may have grown, which moved its holders down the rank, and who is
-// about to leave still has what it held.
-func Sources(d jobs.Digest, members []Member, known ...jobs.AgentID) []Member {
-	var first []Member
-	rest := slices.Clone(members)
-	for i, m := range members {
-		rest[i].Draining = false
-		if m.Role == Agent && slices.Contains(known, m.ID) {
-			first = append(first, m)
-			rest[i].Reachable = false // asked already
+// Sources returns the agents that a reader asks for a blob, the nearest first: those in its subnet, who may have it
+// since they need it too, then those of whom it is known that they had it, those that should have it, and others.
+// Since it was stored the pool may have grown, which moved its holders down the rank, and who is about to leave still
+// has what it held. Each reader has an order of its own, so that many do not all ask the same agent.
+func Sources(self jobs.AgentID, d jobs.Digest, members []Member, known ...jobs.AgentID) []Member {
+	var reader Member // without an address where it is not in the pool
+	able := make([]Member, 0, len(members))
+	for _, m := range members {
+		if m.ID == self {
+			reader = m
+			continue
+		}
+		m.Draining = false
+		m.Reachable = m.Reachable || slices.Contains(known, m.ID)
+		able = append(able, m)
+	}
+	likely := map[jobs.AgentID]int{}
+	for i, m := range Holders(d, able, 2*Copies) {
+		likely[m.ID] = 1 + i/Copies
+	}
+	for _, id := range known {
+		likely[id] = 0
+	}
+	return nearest(reader, Rank(append(self[:], d[:]...), able, len(able)), likely)
+}
+
+// nearest sorts members for a reader: by how near they are and how likely to have something, a lower number for a
+// likelier one.
+func nearest(reader Member, list []Member, likely map[jobs.AgentID]int) []Member {
+	const neighbour, far, rest = 3, 4, 8
+	order := map[jobs.AgentID]int{}
+	neighbours := 0
+	for _, m := range list {
+		likelihood, is := likely[m.ID]
+		near := reader.Address != "" && SameSubnet(reader, m)
+		switch {
+		case is && near:
+			order[m.ID] = likelihood
+		case is:
+			order[m.ID] = far + likelihood
+		case near && neighbours < maxNeighbours:
+			neighbours++
+			order[m.ID] = neighbour
+		default:
+			order[m.ID] = rest
 		}
 	}
-	return append(first, Holders(d, rest, maxSources)...)
+	slices.SortStableFunc(list, func(a, b Member) int { return cmp.Compare(order[a.ID], order[b.ID]) })
+	return list[:min(len(list), maxSources)]
 }
 
 // Needed is how many distinct peers make a fact durable: two, or all where there are fewer.

@@ -242,6 +242,7 @@ func TestSources(t *testing.T) {
 	for i := range 50 {
 		members = append(members, peer.Member{ID: jobs.AgentID{byte(i)}, Role: peer.Agent, Class: peer.Office, Reachable: true})
 	}
+	self := jobs.AgentID{200}
 	program := jobs.DigestOf([]byte("program"))
 	holders := peer.Holders(program, members[:6], peer.Copies)
 	moved := 0
@@ -251,7 +252,7 @@ func TestSources(t *testing.T) {
 		if !slices.ContainsFunc(now, func(m peer.Member) bool { return m.ID == h.ID }) {
 			moved++
 		}
-		asked := peer.Sources(program, members)
+		asked := peer.Sources(self, program, members)
 		if !slices.ContainsFunc(asked, func(m peer.Member) bool { return m.ID == h.ID }) {
 			t.Errorf("holder %d is not asked", h.ID[0])
 		}
@@ -265,13 +266,51 @@ func TestSources(t *testing.T) {
 	for i := range 2 * 64 {
 		members = append(members, peer.Member{ID: jobs.AgentID{byte(i), 1}, Role: peer.Agent, Class: peer.Office, Reachable: true})
 	}
-	asked := peer.Sources(program, members)
-	if len(asked) != 64 || !slices.Equal(asked[:peer.Copies], peer.Holders(program, asked, peer.Copies)) {
-		t.Errorf("%d are asked, or not the first choices first", len(asked))
+	if asked := peer.Sources(self, program, members); len(asked) != 64 {
+		t.Errorf("%d are asked", len(asked))
 	}
+	members[0].Reachable = false
 	stranger := jobs.AgentID{9, 9}
-	asked = peer.Sources(program, members, members[0].ID, stranger)
+	asked := peer.Sources(self, program, members, members[0].ID, stranger)
 	if asked[0].ID != members[0].ID || slices.ContainsFunc(asked[1:], func(m peer.Member) bool { return m.ID == members[0].ID }) {
 		t.Errorf("who is known to have it is not asked first, or is asked twice")
+	}
+}
+
+// TestSourcesAreNear: the reader's subnet is asked first, of it those that should have the blob; it does not ask
+// itself, and two readers do not begin with the same agents.
+func TestSourcesAreNear(t *testing.T) {
+	var members []peer.Member
+	for i := range 60 {
+		m := member(i, peer.Office)
+		m.Address = fmt.Sprintf("10.0.%d.%d:7745", i%3, i)
+		members = append(members, m)
+	}
+	program := jobs.DigestOf([]byte("program"))
+	holds := func(m peer.Member) bool {
+		return slices.ContainsFunc(peer.Holders(program, members, peer.Copies), func(h peer.Member) bool { return h.ID == m.ID })
+	}
+	first := map[jobs.AgentID]int{}
+	for _, reader := range members {
+		asked := peer.Sources(reader.ID, program, members)
+		if slices.ContainsFunc(asked, func(m peer.Member) bool { return m.ID == reader.ID }) || len(asked) != len(members)-1 {
+			t.Fatalf("%d are asked, or the reader itself", len(asked))
+		}
+		near := slices.IndexFunc(asked, func(m peer.Member) bool { return !peer.SameSubnet(m, reader) })
+		if near < 4 || near > 4+2*peer.Copies {
+			t.Errorf("%d neighbours are asked before others", near)
+		}
+		if !holds(reader) && !holds(asked[0]) {
+			t.Errorf("a holder is in each subnet, and not the first that is asked")
+		}
+		first[asked[near-1].ID]++
+		for _, m := range asked[near:min(len(asked), near+2)] {
+			if !holds(m) {
+				t.Errorf("of those that are far one is asked early that should not have it")
+			}
+		}
+	}
+	if len(first) < 10 {
+		t.Errorf("all readers ask the same %d neighbours", len(first))
 	}
 }

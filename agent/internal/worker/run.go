@@ -136,7 +136,7 @@ func (w *Worker) fetchInputs(ctx context.Context, job jobs.JobID, m *manifest.Ma
 
 // fetch brings a blob here if it is not, checks its bytes once more and returns where they lie.
 func (w *Worker) fetch(ctx context.Context, job jobs.JobID, b jobs.Blob) (string, error) {
-	if err := w.o.Blobs.Fetch(ctx, blobs.Claim{Job: job, Kind: blobs.Cached}, b, peer.Sources(b.Digest, w.o.Members())); err != nil {
+	if err := w.o.Blobs.Fetch(ctx, blobs.Claim{Job: job, Kind: blobs.Cached}, b, peer.Sources(w.o.Self, b.Digest, w.o.Members())); err != nil {
 		return "", err
 	}
 	if err := w.o.Dir.Verify(b.Digest); err != nil {

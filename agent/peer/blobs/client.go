@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,8 +19,15 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
-// minGrace is how long Replicate at least waits for the others once enough peers have the blob.
-const minGrace = 2 * time.Second
+const (
+	// minGrace is how long Replicate at least waits for the others once enough peers have the blob.
+	minGrace = 2 * time.Second
+	// busyPause, which doubles up to maxPause, and at random as much again, is when peers are asked once more of which
+	// one had too many readers, and maxBusy for how long that goes on.
+	busyPause = 250 * time.Millisecond
+	maxPause  = 4 * time.Second
+	maxBusy   = 5 * time.Minute
+)
 
 // Dialer gives connections to peers, as rpc.Dialer does: good only for the peer whose key ID was expected, and
 // with errors of package jobs.
@@ -62,6 +70,21 @@ func (c *Client) Fetch(ctx context.Context, claim Claim, b jobs.Blob, from []pee
 	if jobs.KindOf(err) != jobs.NotFound {
 		return err
 	}
+	for began, pause := time.Now(), busyPause; ; pause = min(2*pause, maxPause) {
+		busy, err := c.fetchAny(ctx, claim, b, from)
+		if err == nil || !busy || time.Since(began) > maxBusy {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause + rand.N(pause)):
+		}
+	}
+}
+
+// fetchAny asks each member once, until one gives the blob. Busy says that one of them may do so a little later.
+func (c *Client) fetchAny(ctx context.Context, claim Claim, b jobs.Blob, from []peer.Member) (busy bool, err error) {
 	kind, reasons := jobs.NotFound, []error(nil)
 	for _, m := range from {
 		if m.ID == c.self {
@@ -69,20 +92,21 @@ func (c *Client) Fetch(ctx context.Context, claim Claim, b jobs.Blob, from []pee
 		}
 		peerErr, err := c.fetchFrom(ctx, claim, b, m)
 		if err != nil || peerErr == nil {
-			return err
+			return false, err
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
+		busy = busy || jobs.KindOf(peerErr) == jobs.Exhausted
 		if jobs.KindOf(peerErr) != jobs.NotFound {
 			kind = jobs.Unavailable
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", m.ID.Short(), peerErr))
 	}
 	if len(reasons) == 0 {
-		return jobs.Errorf(kind, "fetch blob %s: no peer is there that could have it", short(b.Digest))
+		return false, jobs.Errorf(kind, "fetch blob %s: no peer is there that could have it", short(b.Digest))
 	}
-	return jobs.Errorf(kind, "fetch blob %s: none of %d peers gave it: %w", short(b.Digest), len(reasons), errors.Join(reasons...))
+	return busy, jobs.Errorf(kind, "fetch blob %s: none of %d peers gave it: %w", short(b.Digest), len(reasons), errors.Join(reasons...))
 }
 
 // fetchFrom tries one member. A fault of the member, or of the way to it, is peerErr: the next one may do

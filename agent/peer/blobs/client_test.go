@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -121,6 +122,76 @@ func TestFetchAsksOnce(t *testing.T) {
 		}
 		if !self.store.Holds(blobstest.Job(0), b.Digest) || !self.store.Holds(blobstest.Job(1), b.Digest) {
 			t.Error("the blob is not kept for both jobs")
+		}
+	})
+}
+
+// TestFetchWaitsForABusyPeer: who has too many readers is asked again, and until then others are.
+func TestFetchWaitsForABusyPeer(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		f := &fake{}
+		f.get = func(s gridv1.Blobs_GetServer) error {
+			if f.gets < 5 {
+				return jobs.Errorf(jobs.Exhausted, "busy")
+			}
+			return sends(false, content)(s)
+		}
+		busy, lacks := n.fake("busy", f), n.honest("lacks")
+		self, c := n.client(0)
+		b := blobstest.BlobOf(content)
+		if err := c.Fetch(t.Context(), blobs.For(job), b, members(busy, lacks)); err != nil || !self.store.Has(b.Digest) {
+			t.Errorf("a peer that was busy four times: %v", err)
+		}
+		never := n.fake("never", &fake{get: func(gridv1.Blobs_GetServer) error { return jobs.Errorf(jobs.Exhausted, "busy") }})
+		began := time.Now()
+		expectKind(t, c.Fetch(t.Context(), blobs.For(job), blobstest.BlobOf([]byte("other")), members(never)), jobs.Unavailable)
+		if took := time.Since(began); took < time.Minute || took > 10*time.Minute {
+			t.Errorf("gave up after %v", took)
+		}
+	})
+}
+
+// TestALargeBlobHasFewReaders: the third reader at once is sent elsewhere, and comes back when one is done.
+func TestALargeBlobHasFewReaders(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		p := n.honest("p")
+		p.rules.crowd = true
+		large := blobstest.Put(t, p.store, job, make([]byte, blobs.LargeBlob))
+		small := blobstest.Put(t, p.store, job, make([]byte, blobs.LargeBlob-1))
+		open := func(b jobs.Blob) (gridv1.Blobs_GetClient, context.CancelFunc, error) {
+			ctx, cancel := context.WithCancel(t.Context())
+			stream, err := n.raw(p).Get(ctx, &gridv1.GetRequest{Job: job[:], Digest: b.Digest[:]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = stream.Recv()
+			return stream, cancel, err
+		}
+		var stop context.CancelFunc
+		for range blobs.MaxReaders {
+			_, cancel, err := open(large)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cancel()
+			stop = cancel
+		}
+		_, cancel, err := open(large)
+		defer cancel()
+		expectKind(t, err, jobs.Exhausted)
+		for range 2 * blobs.MaxReaders {
+			_, cancel, err := open(small)
+			defer cancel()
+			if err != nil {
+				t.Errorf("a small blob: %v", err)
+			}
+		}
+		stop()
+		synctest.Wait()
+		_, cancel, err = open(large)
+		defer cancel()
+		if err != nil {
+			t.Errorf("when one was done: %v", err)
 		}
 	})
 }

@@ -15,6 +15,8 @@ const (
 	MaxTransfers       = maxTransfers
 	MaxCallerTransfers = maxCallerTransfers
 	MaxStrikes         = maxStrikes
+	MaxReaders         = maxReaders
+	LargeBlob          = largeBlob
 	StrikeTerm         = strikeTerm
 	MaxKeep            = maxKeep
 )

@@ -13,13 +13,44 @@ const (
 	maxTransfers       = 64
 	maxCallerTransfers = 8
 	maxPeerTransfers   = maxCallerTransfers / 2
+	// maxReaders is how many may read one blob of at least largeBlob bytes here at a time. Who comes then is better
+	// off with one of those who have just got it: a program reaches a whole office in the time of a few copies.
+	maxReaders = 2
+	largeBlob  = 4 << 20
 )
 
-// limiter counts the transfers of a Service, in all and by caller, and refuses what is too much.
+// limiter counts the transfers of a Service, in all, by caller, and of large blobs by reader, and refuses what is too
+// much.
 type limiter struct {
 	mu       sync.Mutex // guards everything below
 	total    int
-	byCaller map[jobs.KeyID]int // no zero counts
+	byCaller map[jobs.KeyID]int  // no zero counts
+	readers  map[jobs.Digest]int // no zero counts
+}
+
+// read counts a reader of a blob. It returns a function that ends that, or an error of kind Exhausted.
+func (l *limiter) read(b jobs.Blob) (leave func(), err error) {
+	if b.Size < largeBlob {
+		return func() {}, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.readers == nil {
+		l.readers = make(map[jobs.Digest]int)
+	}
+	if l.readers[b.Digest] >= maxReaders {
+		return nil, jobs.Errorf(jobs.Exhausted, "%d are reading blob %s here; ask others, or try again", maxReaders, short(b.Digest))
+	}
+	l.readers[b.Digest]++
+	return func() { l.done(b.Digest) }, nil
+}
+
+func (l *limiter) done(d jobs.Digest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.readers[d]--; l.readers[d] == 0 {
+		delete(l.readers, d)
+	}
 }
 
 // enter returns a function that ends the transfer, or an error of kind Exhausted.

@@ -88,6 +88,11 @@ func (s *Service) send(d jobs.Digest, stream gridv1.Blobs_GetServer) error {
 	if err != nil {
 		return err
 	}
+	leave, err := s.limit.read(jobs.Blob{Digest: d, Size: size})
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	defer leave()
 	h := sha256.New()
 	err = sendChunks(newPace(), io.TeeReader(r, h), size, func(data []byte) error {
 		return stream.Send(&gridv1.GetReply{Data: data})

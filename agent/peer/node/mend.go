@@ -54,7 +54,7 @@ func (n *Node) Mend(ctx context.Context, id jobs.Digest) ([]record.Envelope, err
 		return o.Receipts, err
 	}
 	members := n.Members()
-	if err := n.Client.Fetch(ctx, blobs.Claim{Job: report.Job, Kind: blobs.Cached}, report.Pack, peer.Sources(report.Pack.Digest, members, append(holders, report.Author)...)); err != nil {
+	if err := n.Client.Fetch(ctx, blobs.Claim{Job: report.Job, Kind: blobs.Cached}, report.Pack, peer.Sources(n.ID(), report.Pack.Digest, members, append(holders, report.Author)...)); err != nil {
 		return nil, err
 	}
 	receipts, short := n.Client.Place(ctx, blobs.Claim{Job: report.Job, Kind: blobs.Pack}, report.Pack, members)

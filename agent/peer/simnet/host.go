@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,6 +29,7 @@ type Host struct {
 	packets   map[uint16]*PacketConn
 	listeners map[uint16]*Listener
 	open      map[io.Closer]struct{} // what the power cut closes
+	sent      atomic.Int64           // bytes of packets and streams
 }
 
 func newHost(n *Network, ip netip.Addr) *Host {

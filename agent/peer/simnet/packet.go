@@ -66,6 +66,7 @@ func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	target := to.AddrPort()
 	target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
 	p := packet{data: slices.Clone(b), from: c.addr}
+	c.host.sent.Add(int64(len(b)))
 	if !c.host.net.loses() {
 		time.AfterFunc(c.host.net.delay(c.host.ip, target.Addr()), func() { c.host.deliver(target, p) })
 	}

@@ -119,6 +119,9 @@ func (n *Network) reach(from *Host, to netip.Addr) (*Host, bool) {
 	return h, h != nil && n.connected(from, h)
 }
 
+// Sent returns how many bytes the host with that IP address has sent since it was started.
+func (n *Network) Sent(ip string) int64 { return n.Host(ip).sent.Load() }
+
 // Lost returns how many packets the network has lost at random.
 func (n *Network) Lost() int {
 	n.mu.Lock()

@@ -97,6 +97,7 @@ func (p *pipe) send(x piece) {
 	x.due = time.Now().Add(d)
 	p.flight = append(p.flight, x)
 	p.size += len(x.data)
+	p.from.sent.Add(int64(len(x.data)))
 	time.AfterFunc(d, p.arrive)
 }
 
