@@ -106,7 +106,7 @@ func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
 	var rows [][]string
 	for _, j := range s.Jobs {
 		rows = append(rows, []string{
-			j.Name, program.OwnerOr(j.Owner, j.Submitter), j.State, fmt.Sprintf("%d/%d", j.Accepted, j.Units), fmt.Sprint(j.Failed),
+			j.Name, program.OwnerOr(j.Owner, j.Submitter), j.State, j.done(), fmt.Sprint(j.Failed),
 			j.handedOver(), program.ShortJob(j.ID),
 		})
 	}
@@ -128,6 +128,14 @@ func (s *status) cores() uint32 {
 		sum += m.Cores
 	}
 	return sum
+}
+
+// done is how many units are accepted, as gridctl shows it: what a cancelled job had is counted no more.
+func (j job) done() string {
+	if j.State == "cancelled" || j.State == "unknown" {
+		return fmt.Sprintf("-/%d", j.Units)
+	}
+	return fmt.Sprintf("%d/%d", j.Accepted, j.Units)
 }
 
 func (j job) handedOver() string {

@@ -54,8 +54,8 @@ live jobs      4 of 2 submitters
 
 JOB   FOR       STATE      DONE    FAILED  HANDED OVER                ID
 tour  alice     running    40/100  1       to 3 agents                010101010101
-new   04040404  unknown    0/5     0       not yet, 2 blobs to place  030303030303
-old   04040404  cancelled  0/5     0       -                          050505050505
+new   04040404  unknown    -/5     0       not yet, 2 blobs to place  030303030303
+old   04040404  cancelled  -/5     0       -                          050505050505
 … and 1 more
 
 problems

@@ -38,7 +38,11 @@ func newLogsCommand(a *app) *cobra.Command {
 			if o.failed {
 				return exactly("JOB")(cmd, args)
 			}
-			return exactly("JOB UNIT")(cmd, args)
+			err := exactly("JOB UNIT")(cmd, args)
+			if len(args) == 1 {
+				err = jobs.WithHint(err, "gridctl logs JOB UNIT; `gridctl logs %s --failed` lists the units that failed", clip(args[0]))
+			}
+			return err
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(cmd); err != nil {
