@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"idlegrid/agent/executor/internal/child"
 )
 
 const (
@@ -32,8 +34,8 @@ type cache struct {
 
 // compiled returns the folder with the compiled program, which it makes if need be.
 func (c *cache) compiled(ctx context.Context, prog *Program) (string, error) {
-	// The folder also bears what compiled it: after an update everything is compiled again.
-	dir := filepath.Join(c.dir, prog.Digest.String()+"-"+strings.ReplaceAll(Runtime(), " ", "-"))
+	// The folder also bears what rewrote and compiled it: after an update everything is compiled again.
+	dir := filepath.Join(c.dir, prog.Digest.String()+"-"+strings.ReplaceAll(Runtime(), " ", "-")+"-"+child.Rewriting)
 	if found, err := touch(dir); found || err != nil {
 		return dir, err
 	}

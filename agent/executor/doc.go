@@ -16,6 +16,34 @@
 // preview 1 it may import from the module grid: checkpoint(), which says that a checkpoint may be made here, and
 // progress(f64).
 //
+// # Checkpoints
+//
+// Which way a program has is decided by the module alone; Inspect says it.
+//
+//   - step, where it exports grid_step: its memory, between two steps.
+//   - call, where it imports grid.checkpoint and went through wasm-opt --asyncify
+//     --pass-arg=asyncify-imports@grid.checkpoint: its memory and its frames, at a call. The frames lie at the end of
+//     the guest's memory for that moment, over whatever is there, and it is put back: no allocator sees them. They may
+//     take 4 MiB, or all of a smaller memory; with more the guest traps.
+//   - files, all others: what lies in /checkpoint, which has the quotas of /out, at a moment when none of it is open
+//     for writing, and only if it has changed. Who writes a new file and renames it always finds a whole one. The
+//     program begins anew with the files there; what it has written to standard output, standard error and /out
+//     before is not kept, and its clock and random source begin anew, too.
+//
+// With the first two, a unit that goes on gives what it gives undisturbed: kept are all mutable globals, what was
+// written to standard output, standard error and /out, the place in standard input, the clock, the random source, and
+// what was refused for a limit. Not kept are tables that the program changes itself, and data and element segments
+// that it drops, which no compiler for WASI preview 1 makes use of. There is no checkpoint while a file or folder is
+// open, or with mutable globals of vectors or references; the log says so.
+//
+// A checkpoint is one file with the whole state, or that and one with the pages of 64 KiB that changed since; when
+// they outgrow half of the whole state, it is made anew. The child writes to the pipe, the parent to the disk. Pages
+// of zeros are left out. A child goes on only from files of the right digests, and takes them apart itself: they come
+// from strangers.
+//
+// To set globals, and to keep a start function from running once more, the child rewrites the module's list of
+// exports in memory, after its digest was verified.
+//
 // It does not fetch, verify or store anything, it does not retry, and it does not know what a job is.
 //
 // # How a unit fails

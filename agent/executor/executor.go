@@ -97,13 +97,15 @@ type Unit struct {
 	// Succeeded says which exit codes are a success; nil: 0 is.
 	Succeeded func(code uint32) bool
 
-	Resume *Checkpoint // what the unit goes on from; nil: it begins
-	// Save takes the unit's checkpoints, one about every Interval and one soon after Now receives; nil: none is made.
-	// A program may be unable to give any. Its files lie in Folder and are the caller's from then on.
+	// Resume is what the unit goes on from; nil: it begins. If it cannot, Run returns a *ResumeError.
+	Resume *Checkpoint
+	// Save takes the unit's checkpoints, one about every Interval and one as soon as it can be made after Now
+	// receives or is closed; nil: none is made. A program may be unable to give any. The unit waits for Save when it
+	// has much to say.
 	Save     func(Checkpoint)
-	Interval time.Duration
+	Interval time.Duration // 0: only when Now says so
 	Now      <-chan struct{}
-	Folder   string
+	Folder   string                 // where the files of checkpoints are written
 	Progress func(fraction float64) // what the program says of itself, from 0 to 1; nil: nobody listens
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,7 +62,7 @@ func cacheDir() string { return filepath.Join(os.Getenv(scratchVariable), "cache
 // newPool returns a pool that is closed with the test.
 func newPool(t testing.TB, slots int) *executor.Pool {
 	t.Helper()
-	p := executor.NewPool(executor.Options{Slots: slots, Cache: cacheDir()})
+	p := executor.NewPool(executor.Options{Slots: slots, Cache: cacheDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	t.Cleanup(p.Close)
 	return p
 }

@@ -84,7 +84,7 @@ func (p *Pool) Run(ctx context.Context, prog *Program, u *Unit) (Result, error) 
 	} else if err != nil {
 		return Result{}, err
 	}
-	result, err := c.run(ctx, u)
+	result, err := c.run(ctx, u, p.options.Log)
 	p.put(c)
 	if result.Failure.Kind == jobs.FailureCrash {
 		p.options.Log.Warn("executor died", slog.String("why", result.Failure.Text))

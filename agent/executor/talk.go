@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -73,14 +74,22 @@ func loadRequest(prog *Program, o loadOptions) *gridv1.ExecutorLoad {
 
 // run runs a unit on a loaded child. After an error, or a failure by the child's death,
 // the child is not usable.
-func (p *process) run(ctx context.Context, u *Unit) (Result, error) {
+func (p *process) run(ctx context.Context, u *Unit, log *slog.Logger) (Result, error) {
 	start := time.Now()
 	release := p.limited(ctx, u.Timeout)
 	defer release()
 	r := receiver{limits: p.program.Limits.withDefaults(), progress: u.Progress}
+	if u.Save != nil {
+		r.saver = newSaver(u, p.program, log)
+		defer r.saver.close()
+	}
 	done, err := p.exchange(u, &r)
 	if err != nil {
 		return p.lost(ctx, u, &r, lostBy{start: start, err: err})
+	}
+	if unfit := done.GetUnfit(); unfit != "" {
+		p.cpu += micros(done.GetCpuUs())
+		return Result{}, &ResumeError{Why: child.Text(unfit)}
 	}
 	r.outcome.ExitCode = done.GetExitCode()
 	p.cpu += micros(done.GetCpuUs())
@@ -93,12 +102,20 @@ func (p *process) run(ctx context.Context, u *Unit) (Result, error) {
 
 // exchange sends a unit and receives what it gives, to the end.
 func (p *process) exchange(u *Unit, r *receiver) (*gridv1.ExecutorDone, error) {
-	run := &gridv1.ExecutorRun{Args: u.Args, Seed: u.Seed[:]}
+	run := &gridv1.ExecutorRun{Args: u.Args, Seed: u.Seed[:], Save: u.Save != nil}
 	for _, v := range u.Env {
 		run.Env = append(run.Env, &gridv1.EnvVar{Name: v.Name, Value: v.Value})
 	}
+	if u.Resume != nil {
+		for _, f := range u.Resume.Files {
+			run.Resume = append(run.Resume, &gridv1.ExecutorResume{Source: f.Path, Size: f.Blob.Size, Digest: f.Blob.Digest[:]})
+		}
+	}
 	if err := p.out.Send(&gridv1.ExecutorRequest{Request: &gridv1.ExecutorRequest_Run{Run: run}}); err != nil {
 		return nil, err
+	}
+	if r.saver != nil {
+		defer r.saver.ask(p.out)()
 	}
 	for {
 		var reply gridv1.ExecutorReply
@@ -182,6 +199,7 @@ type receiver struct {
 	outBytes int64
 	progress func(float64)
 	told     time.Time // when progress was told last
+	saver    *saver    // nil: no checkpoints
 }
 
 func (r *receiver) take(reply *gridv1.ExecutorReply) error {
@@ -195,6 +213,10 @@ func (r *receiver) take(reply *gridv1.ExecutorReply) error {
 	case *gridv1.ExecutorReply_Progress:
 		r.tell(m.Progress)
 		return nil
+	case *gridv1.ExecutorReply_Checkpoint:
+		if r.saver != nil {
+			return r.saver.take(m.Checkpoint)
+		}
 	}
 	return fmt.Errorf("%w: a reply that does not belong to a unit", errProtocol)
 }

@@ -5,7 +5,8 @@
 // source: grid/v1/executor.proto
 
 // Between an agent and its executor processes: length-prefixed messages over pipes, never over a network.
-// The agent sends one request at a time: a load first, then any number of runs.
+// The agent sends one request at a time: a load first, then any number of runs. Only a checkpoint may be asked for
+// in the middle of a run.
 
 package gridv1
 
@@ -30,6 +31,7 @@ type ExecutorRequest struct {
 	//
 	//	*ExecutorRequest_Load
 	//	*ExecutorRequest_Run
+	//	*ExecutorRequest_Save
 	Request       isExecutorRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -90,6 +92,15 @@ func (x *ExecutorRequest) GetRun() *ExecutorRun {
 	return nil
 }
 
+func (x *ExecutorRequest) GetSave() *ExecutorSave {
+	if x != nil {
+		if x, ok := x.Request.(*ExecutorRequest_Save); ok {
+			return x.Save
+		}
+	}
+	return nil
+}
+
 type isExecutorRequest_Request interface {
 	isExecutorRequest_Request()
 }
@@ -103,9 +114,16 @@ type ExecutorRequest_Run struct {
 	Run *ExecutorRun `protobuf:"bytes,2,opt,name=run,proto3,oneof"`
 }
 
+type ExecutorRequest_Save struct {
+	// In the middle of a run: a checkpoint is due. It has no reply where the run ends before one can be made.
+	Save *ExecutorSave `protobuf:"bytes,3,opt,name=save,proto3,oneof"`
+}
+
 func (*ExecutorRequest_Load) isExecutorRequest_Request() {}
 
 func (*ExecutorRequest_Run) isExecutorRequest_Request() {}
+
+func (*ExecutorRequest_Save) isExecutorRequest_Request() {}
 
 type ExecutorLoad struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -348,7 +366,11 @@ type ExecutorRun struct {
 	Args  []string               `protobuf:"bytes,1,rep,name=args,proto3" json:"args,omitempty"`
 	Env   []*EnvVar              `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty"`
 	// Seeds the guest's random source.
-	Seed          []byte `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`
+	Seed []byte `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Checkpoints may be asked for.
+	Save bool `protobuf:"varint,4,opt,name=save,proto3" json:"save,omitempty"`
+	// What to go on from: a whole state, or one and what changed since. None: from the beginning.
+	Resume        []*ExecutorResume `protobuf:"bytes,5,rep,name=resume,proto3" json:"resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +426,127 @@ func (x *ExecutorRun) GetSeed() []byte {
 	return nil
 }
 
+func (x *ExecutorRun) GetSave() bool {
+	if x != nil {
+		return x.Save
+	}
+	return false
+}
+
+func (x *ExecutorRun) GetResume() []*ExecutorResume {
+	if x != nil {
+		return x.Resume
+	}
+	return nil
+}
+
+type ExecutorResume struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it lies here.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Size   int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// SHA-256: other bytes are not gone on from.
+	Digest        []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorResume) Reset() {
+	*x = ExecutorResume{}
+	mi := &file_grid_v1_executor_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorResume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorResume) ProtoMessage() {}
+
+func (x *ExecutorResume) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_executor_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorResume.ProtoReflect.Descriptor instead.
+func (*ExecutorResume) Descriptor() ([]byte, []int) {
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExecutorResume) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ExecutorResume) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ExecutorResume) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+type ExecutorSave struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Give a whole state: the agent does not have the last one.
+	Whole         bool `protobuf:"varint,1,opt,name=whole,proto3" json:"whole,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorSave) Reset() {
+	*x = ExecutorSave{}
+	mi := &file_grid_v1_executor_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorSave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorSave) ProtoMessage() {}
+
+func (x *ExecutorSave) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_executor_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorSave.ProtoReflect.Descriptor instead.
+func (*ExecutorSave) Descriptor() ([]byte, []int) {
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ExecutorSave) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
 type ExecutorReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Reply:
@@ -414,6 +557,7 @@ type ExecutorReply struct {
 	//	*ExecutorReply_File
 	//	*ExecutorReply_Done
 	//	*ExecutorReply_Progress
+	//	*ExecutorReply_Checkpoint
 	Reply         isExecutorReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -421,7 +565,7 @@ type ExecutorReply struct {
 
 func (x *ExecutorReply) Reset() {
 	*x = ExecutorReply{}
-	mi := &file_grid_v1_executor_proto_msgTypes[5]
+	mi := &file_grid_v1_executor_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +577,7 @@ func (x *ExecutorReply) String() string {
 func (*ExecutorReply) ProtoMessage() {}
 
 func (x *ExecutorReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_executor_proto_msgTypes[5]
+	mi := &file_grid_v1_executor_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +590,7 @@ func (x *ExecutorReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutorReply.ProtoReflect.Descriptor instead.
 func (*ExecutorReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_executor_proto_rawDescGZIP(), []int{5}
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExecutorReply) GetReply() isExecutorReply_Reply {
@@ -510,6 +654,15 @@ func (x *ExecutorReply) GetProgress() float64 {
 	return 0
 }
 
+func (x *ExecutorReply) GetCheckpoint() *ExecutorCheckpoint {
+	if x != nil {
+		if x, ok := x.Reply.(*ExecutorReply_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 type isExecutorReply_Reply interface {
 	isExecutorReply_Reply()
 }
@@ -542,6 +695,11 @@ type ExecutorReply_Progress struct {
 	Progress float64 `protobuf:"fixed64,6,opt,name=progress,proto3,oneof"`
 }
 
+type ExecutorReply_Checkpoint struct {
+	// A piece of a checkpoint.
+	Checkpoint *ExecutorCheckpoint `protobuf:"bytes,7,opt,name=checkpoint,proto3,oneof"`
+}
+
 func (*ExecutorReply_Loaded) isExecutorReply_Reply() {}
 
 func (*ExecutorReply_Stdout) isExecutorReply_Reply() {}
@@ -553,6 +711,8 @@ func (*ExecutorReply_File) isExecutorReply_Reply() {}
 func (*ExecutorReply_Done) isExecutorReply_Reply() {}
 
 func (*ExecutorReply_Progress) isExecutorReply_Reply() {}
+
+func (*ExecutorReply_Checkpoint) isExecutorReply_Reply() {}
 
 type ExecutorLoaded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -568,7 +728,7 @@ type ExecutorLoaded struct {
 
 func (x *ExecutorLoaded) Reset() {
 	*x = ExecutorLoaded{}
-	mi := &file_grid_v1_executor_proto_msgTypes[6]
+	mi := &file_grid_v1_executor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +740,7 @@ func (x *ExecutorLoaded) String() string {
 func (*ExecutorLoaded) ProtoMessage() {}
 
 func (x *ExecutorLoaded) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_executor_proto_msgTypes[6]
+	mi := &file_grid_v1_executor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +753,7 @@ func (x *ExecutorLoaded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutorLoaded.ProtoReflect.Descriptor instead.
 func (*ExecutorLoaded) Descriptor() ([]byte, []int) {
-	return file_grid_v1_executor_proto_rawDescGZIP(), []int{6}
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ExecutorLoaded) GetFailure() *Failure {
@@ -617,6 +777,86 @@ func (x *ExecutorLoaded) GetWarning() string {
 	return ""
 }
 
+type ExecutorCheckpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why there is none, and nothing else; one is made as soon as this has passed.
+	Refused string `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	// A whole state, and not what changed since the last such one. In every piece.
+	Whole bool   `protobuf:"varint,2,opt,name=whole,proto3" json:"whole,omitempty"`
+	Data  []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// In the last piece.
+	Last bool `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	// CPU time of the run until then.
+	CpuUs         uint64 `protobuf:"varint,5,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorCheckpoint) Reset() {
+	*x = ExecutorCheckpoint{}
+	mi := &file_grid_v1_executor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorCheckpoint) ProtoMessage() {}
+
+func (x *ExecutorCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_executor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorCheckpoint.ProtoReflect.Descriptor instead.
+func (*ExecutorCheckpoint) Descriptor() ([]byte, []int) {
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ExecutorCheckpoint) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *ExecutorCheckpoint) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *ExecutorCheckpoint) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ExecutorCheckpoint) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *ExecutorCheckpoint) GetCpuUs() uint64 {
+	if x != nil {
+		return x.CpuUs
+	}
+	return 0
+}
+
 type ExecutorDone struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	ExitCode uint32                 `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
@@ -625,15 +865,17 @@ type ExecutorDone struct {
 	// What went wrong if exit_code is no success: only the agent knows which codes are.
 	Otherwise *Failure `protobuf:"bytes,5,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
 	// CPU time of this process since its last reply of this kind.
-	CpuUs         uint64 `protobuf:"varint,3,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
-	WallUs        uint64 `protobuf:"varint,4,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	CpuUs  uint64 `protobuf:"varint,3,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	WallUs uint64 `protobuf:"varint,4,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	// Why it could not go on from the checkpoint; nothing ran then.
+	Unfit         string `protobuf:"bytes,6,opt,name=unfit,proto3" json:"unfit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExecutorDone) Reset() {
 	*x = ExecutorDone{}
-	mi := &file_grid_v1_executor_proto_msgTypes[7]
+	mi := &file_grid_v1_executor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +887,7 @@ func (x *ExecutorDone) String() string {
 func (*ExecutorDone) ProtoMessage() {}
 
 func (x *ExecutorDone) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_executor_proto_msgTypes[7]
+	mi := &file_grid_v1_executor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +900,7 @@ func (x *ExecutorDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutorDone.ProtoReflect.Descriptor instead.
 func (*ExecutorDone) Descriptor() ([]byte, []int) {
-	return file_grid_v1_executor_proto_rawDescGZIP(), []int{7}
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExecutorDone) GetExitCode() uint32 {
@@ -696,14 +938,250 @@ func (x *ExecutorDone) GetWallUs() uint64 {
 	return 0
 }
 
+func (x *ExecutorDone) GetUnfit() string {
+	if x != nil {
+		return x.Unfit
+	}
+	return ""
+}
+
+// ExecutorState is how a file of a checkpoint begins: all of a unit's state but what its sections hold.
+type ExecutorState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of what the unit is: a state is of no use to another.
+	Unit []byte `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Names the whole state. In a file of changes: the one that they are changes of.
+	Base []byte `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
+	// This file holds the pages that differ from the base's, and not all but those of zeros.
+	Changes bool `protobuf:"varint,3,opt,name=changes,proto3" json:"changes,omitempty"`
+	// The mutable globals in the order of their indices.
+	Globals []uint64 `protobuf:"fixed64,4,rep,packed,name=globals,proto3" json:"globals,omitempty"`
+	// The frames of the guest, where it was in the middle of a call.
+	Stack       []byte `protobuf:"bytes,5,opt,name=stack,proto3" json:"stack,omitempty"`
+	Random      []byte `protobuf:"bytes,6,opt,name=random,proto3" json:"random,omitempty"`
+	ClockNs     int64  `protobuf:"varint,7,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	StdinOffset int64  `protobuf:"varint,8,opt,name=stdin_offset,json=stdinOffset,proto3" json:"stdin_offset,omitempty"`
+	// What the guest was refused so far.
+	MemoryRefused uint64 `protobuf:"varint,9,opt,name=memory_refused,json=memoryRefused,proto3" json:"memory_refused,omitempty"`
+	Refusal       string `protobuf:"bytes,10,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	StdoutOver    bool   `protobuf:"varint,11,opt,name=stdout_over,json=stdoutOver,proto3" json:"stdout_over,omitempty"`
+	StderrOver    bool   `protobuf:"varint,12,opt,name=stderr_over,json=stderrOver,proto3" json:"stderr_over,omitempty"`
+	// The highest inode number of the file system.
+	LastInode uint64 `protobuf:"varint,13,opt,name=last_inode,json=lastInode,proto3" json:"last_inode,omitempty"`
+	// In the order of their keys.
+	Sections      []*ExecutorSection `protobuf:"bytes,14,rep,name=sections,proto3" json:"sections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorState) Reset() {
+	*x = ExecutorState{}
+	mi := &file_grid_v1_executor_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorState) ProtoMessage() {}
+
+func (x *ExecutorState) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_executor_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorState.ProtoReflect.Descriptor instead.
+func (*ExecutorState) Descriptor() ([]byte, []int) {
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ExecutorState) GetUnit() []byte {
+	if x != nil {
+		return x.Unit
+	}
+	return nil
+}
+
+func (x *ExecutorState) GetBase() []byte {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *ExecutorState) GetChanges() bool {
+	if x != nil {
+		return x.Changes
+	}
+	return false
+}
+
+func (x *ExecutorState) GetGlobals() []uint64 {
+	if x != nil {
+		return x.Globals
+	}
+	return nil
+}
+
+func (x *ExecutorState) GetStack() []byte {
+	if x != nil {
+		return x.Stack
+	}
+	return nil
+}
+
+func (x *ExecutorState) GetRandom() []byte {
+	if x != nil {
+		return x.Random
+	}
+	return nil
+}
+
+func (x *ExecutorState) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
+func (x *ExecutorState) GetStdinOffset() int64 {
+	if x != nil {
+		return x.StdinOffset
+	}
+	return 0
+}
+
+func (x *ExecutorState) GetMemoryRefused() uint64 {
+	if x != nil {
+		return x.MemoryRefused
+	}
+	return 0
+}
+
+func (x *ExecutorState) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
+func (x *ExecutorState) GetStdoutOver() bool {
+	if x != nil {
+		return x.StdoutOver
+	}
+	return false
+}
+
+func (x *ExecutorState) GetStderrOver() bool {
+	if x != nil {
+		return x.StderrOver
+	}
+	return false
+}
+
+func (x *ExecutorState) GetLastInode() uint64 {
+	if x != nil {
+		return x.LastInode
+	}
+	return 0
+}
+
+func (x *ExecutorState) GetSections() []*ExecutorSection {
+	if x != nil {
+		return x.Sections
+	}
+	return nil
+}
+
+// ExecutorSection is a run of bytes in a state, in pages of 64 KiB.
+type ExecutorSection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1: memory, 2: standard output, 3: standard error, 16 + n: inode n of the file system.
+	Key  uint64 `protobuf:"varint,1,opt,name=key,proto3" json:"key,omitempty"`
+	Size int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Of an inode, relative to the file system.
+	Path          string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	Directory     bool   `protobuf:"varint,4,opt,name=directory,proto3" json:"directory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorSection) Reset() {
+	*x = ExecutorSection{}
+	mi := &file_grid_v1_executor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorSection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorSection) ProtoMessage() {}
+
+func (x *ExecutorSection) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_executor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorSection.ProtoReflect.Descriptor instead.
+func (*ExecutorSection) Descriptor() ([]byte, []int) {
+	return file_grid_v1_executor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ExecutorSection) GetKey() uint64 {
+	if x != nil {
+		return x.Key
+	}
+	return 0
+}
+
+func (x *ExecutorSection) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ExecutorSection) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ExecutorSection) GetDirectory() bool {
+	if x != nil {
+		return x.Directory
+	}
+	return false
+}
+
 var File_grid_v1_executor_proto protoreflect.FileDescriptor
 
 const file_grid_v1_executor_proto_rawDesc = "" +
 	"\n" +
-	"\x16grid/v1/executor.proto\x12\agrid.v1\x1a\x15grid/v1/records.proto\"s\n" +
+	"\x16grid/v1/executor.proto\x12\agrid.v1\x1a\x15grid/v1/records.proto\"\xa0\x01\n" +
 	"\x0fExecutorRequest\x12+\n" +
 	"\x04load\x18\x01 \x01(\v2\x15.grid.v1.ExecutorLoadH\x00R\x04load\x12(\n" +
-	"\x03run\x18\x02 \x01(\v2\x14.grid.v1.ExecutorRunH\x00R\x03runB\t\n" +
+	"\x03run\x18\x02 \x01(\v2\x14.grid.v1.ExecutorRunH\x00R\x03run\x12+\n" +
+	"\x04save\x18\x03 \x01(\v2\x15.grid.v1.ExecutorSaveH\x00R\x04saveB\t\n" +
 	"\arequest\"\x92\x02\n" +
 	"\fExecutorLoad\x12\x18\n" +
 	"\aprogram\x18\x01 \x01(\tR\aprogram\x12\x16\n" +
@@ -722,29 +1200,71 @@ const file_grid_v1_executor_proto_rawDesc = "" +
 	"\x06stdout\x18\x01 \x01(\x03R\x06stdout\x12\x16\n" +
 	"\x06stderr\x18\x02 \x01(\x03R\x06stderr\x12\x1b\n" +
 	"\tout_bytes\x18\x03 \x01(\x03R\boutBytes\x12\x1b\n" +
-	"\tout_files\x18\x04 \x01(\x03R\boutFiles\"X\n" +
+	"\tout_files\x18\x04 \x01(\x03R\boutFiles\"\x9d\x01\n" +
 	"\vExecutorRun\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12!\n" +
 	"\x03env\x18\x02 \x03(\v2\x0f.grid.v1.EnvVarR\x03env\x12\x12\n" +
-	"\x04seed\x18\x03 \x01(\fR\x04seed\"\xf2\x01\n" +
+	"\x04seed\x18\x03 \x01(\fR\x04seed\x12\x12\n" +
+	"\x04save\x18\x04 \x01(\bR\x04save\x12/\n" +
+	"\x06resume\x18\x05 \x03(\v2\x17.grid.v1.ExecutorResumeR\x06resume\"T\n" +
+	"\x0eExecutorResume\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\"$\n" +
+	"\fExecutorSave\x12\x14\n" +
+	"\x05whole\x18\x01 \x01(\bR\x05whole\"\xb1\x02\n" +
 	"\rExecutorReply\x121\n" +
 	"\x06loaded\x18\x01 \x01(\v2\x17.grid.v1.ExecutorLoadedH\x00R\x06loaded\x12\x18\n" +
 	"\x06stdout\x18\x02 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x03 \x01(\fH\x00R\x06stderr\x12&\n" +
 	"\x04file\x18\x04 \x01(\v2\x10.grid.v1.OutFileH\x00R\x04file\x12+\n" +
 	"\x04done\x18\x05 \x01(\v2\x15.grid.v1.ExecutorDoneH\x00R\x04done\x12\x1c\n" +
-	"\bprogress\x18\x06 \x01(\x01H\x00R\bprogressB\a\n" +
+	"\bprogress\x18\x06 \x01(\x01H\x00R\bprogress\x12=\n" +
+	"\n" +
+	"checkpoint\x18\a \x01(\v2\x1b.grid.v1.ExecutorCheckpointH\x00R\n" +
+	"checkpointB\a\n" +
 	"\x05reply\"m\n" +
 	"\x0eExecutorLoaded\x12*\n" +
 	"\afailure\x18\x01 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
 	"\x06cpu_us\x18\x02 \x01(\x04R\x05cpuUs\x12\x18\n" +
-	"\awarning\x18\x03 \x01(\tR\awarning\"\xb7\x01\n" +
+	"\awarning\x18\x03 \x01(\tR\awarning\"\x83\x01\n" +
+	"\x12ExecutorCheckpoint\x12\x18\n" +
+	"\arefused\x18\x01 \x01(\tR\arefused\x12\x14\n" +
+	"\x05whole\x18\x02 \x01(\bR\x05whole\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\x12\x15\n" +
+	"\x06cpu_us\x18\x05 \x01(\x04R\x05cpuUs\"\xcd\x01\n" +
 	"\fExecutorDone\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\rR\bexitCode\x12*\n" +
 	"\afailure\x18\x02 \x01(\v2\x10.grid.v1.FailureR\afailure\x12.\n" +
 	"\totherwise\x18\x05 \x01(\v2\x10.grid.v1.FailureR\totherwise\x12\x15\n" +
 	"\x06cpu_us\x18\x03 \x01(\x04R\x05cpuUs\x12\x17\n" +
-	"\awall_us\x18\x04 \x01(\x04R\x06wallUsB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
+	"\awall_us\x18\x04 \x01(\x04R\x06wallUs\x12\x14\n" +
+	"\x05unfit\x18\x06 \x01(\tR\x05unfit\"\xaf\x03\n" +
+	"\rExecutorState\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\fR\x04unit\x12\x12\n" +
+	"\x04base\x18\x02 \x01(\fR\x04base\x12\x18\n" +
+	"\achanges\x18\x03 \x01(\bR\achanges\x12\x18\n" +
+	"\aglobals\x18\x04 \x03(\x06R\aglobals\x12\x14\n" +
+	"\x05stack\x18\x05 \x01(\fR\x05stack\x12\x16\n" +
+	"\x06random\x18\x06 \x01(\fR\x06random\x12\x19\n" +
+	"\bclock_ns\x18\a \x01(\x03R\aclockNs\x12!\n" +
+	"\fstdin_offset\x18\b \x01(\x03R\vstdinOffset\x12%\n" +
+	"\x0ememory_refused\x18\t \x01(\x04R\rmemoryRefused\x12\x18\n" +
+	"\arefusal\x18\n" +
+	" \x01(\tR\arefusal\x12\x1f\n" +
+	"\vstdout_over\x18\v \x01(\bR\n" +
+	"stdoutOver\x12\x1f\n" +
+	"\vstderr_over\x18\f \x01(\bR\n" +
+	"stderrOver\x12\x1d\n" +
+	"\n" +
+	"last_inode\x18\r \x01(\x04R\tlastInode\x124\n" +
+	"\bsections\x18\x0e \x03(\v2\x18.grid.v1.ExecutorSectionR\bsections\"i\n" +
+	"\x0fExecutorSection\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1c\n" +
+	"\tdirectory\x18\x04 \x01(\bR\tdirectoryB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
 	file_grid_v1_executor_proto_rawDescOnce sync.Once
@@ -758,37 +1278,46 @@ func file_grid_v1_executor_proto_rawDescGZIP() []byte {
 	return file_grid_v1_executor_proto_rawDescData
 }
 
-var file_grid_v1_executor_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_grid_v1_executor_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_grid_v1_executor_proto_goTypes = []any{
-	(*ExecutorRequest)(nil), // 0: grid.v1.ExecutorRequest
-	(*ExecutorLoad)(nil),    // 1: grid.v1.ExecutorLoad
-	(*ExecutorFile)(nil),    // 2: grid.v1.ExecutorFile
-	(*ExecutorLimits)(nil),  // 3: grid.v1.ExecutorLimits
-	(*ExecutorRun)(nil),     // 4: grid.v1.ExecutorRun
-	(*ExecutorReply)(nil),   // 5: grid.v1.ExecutorReply
-	(*ExecutorLoaded)(nil),  // 6: grid.v1.ExecutorLoaded
-	(*ExecutorDone)(nil),    // 7: grid.v1.ExecutorDone
-	(*EnvVar)(nil),          // 8: grid.v1.EnvVar
-	(*OutFile)(nil),         // 9: grid.v1.OutFile
-	(*Failure)(nil),         // 10: grid.v1.Failure
+	(*ExecutorRequest)(nil),    // 0: grid.v1.ExecutorRequest
+	(*ExecutorLoad)(nil),       // 1: grid.v1.ExecutorLoad
+	(*ExecutorFile)(nil),       // 2: grid.v1.ExecutorFile
+	(*ExecutorLimits)(nil),     // 3: grid.v1.ExecutorLimits
+	(*ExecutorRun)(nil),        // 4: grid.v1.ExecutorRun
+	(*ExecutorResume)(nil),     // 5: grid.v1.ExecutorResume
+	(*ExecutorSave)(nil),       // 6: grid.v1.ExecutorSave
+	(*ExecutorReply)(nil),      // 7: grid.v1.ExecutorReply
+	(*ExecutorLoaded)(nil),     // 8: grid.v1.ExecutorLoaded
+	(*ExecutorCheckpoint)(nil), // 9: grid.v1.ExecutorCheckpoint
+	(*ExecutorDone)(nil),       // 10: grid.v1.ExecutorDone
+	(*ExecutorState)(nil),      // 11: grid.v1.ExecutorState
+	(*ExecutorSection)(nil),    // 12: grid.v1.ExecutorSection
+	(*EnvVar)(nil),             // 13: grid.v1.EnvVar
+	(*OutFile)(nil),            // 14: grid.v1.OutFile
+	(*Failure)(nil),            // 15: grid.v1.Failure
 }
 var file_grid_v1_executor_proto_depIdxs = []int32{
 	1,  // 0: grid.v1.ExecutorRequest.load:type_name -> grid.v1.ExecutorLoad
 	4,  // 1: grid.v1.ExecutorRequest.run:type_name -> grid.v1.ExecutorRun
-	2,  // 2: grid.v1.ExecutorLoad.inputs:type_name -> grid.v1.ExecutorFile
-	3,  // 3: grid.v1.ExecutorLoad.limits:type_name -> grid.v1.ExecutorLimits
-	8,  // 4: grid.v1.ExecutorRun.env:type_name -> grid.v1.EnvVar
-	6,  // 5: grid.v1.ExecutorReply.loaded:type_name -> grid.v1.ExecutorLoaded
-	9,  // 6: grid.v1.ExecutorReply.file:type_name -> grid.v1.OutFile
-	7,  // 7: grid.v1.ExecutorReply.done:type_name -> grid.v1.ExecutorDone
-	10, // 8: grid.v1.ExecutorLoaded.failure:type_name -> grid.v1.Failure
-	10, // 9: grid.v1.ExecutorDone.failure:type_name -> grid.v1.Failure
-	10, // 10: grid.v1.ExecutorDone.otherwise:type_name -> grid.v1.Failure
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 2: grid.v1.ExecutorRequest.save:type_name -> grid.v1.ExecutorSave
+	2,  // 3: grid.v1.ExecutorLoad.inputs:type_name -> grid.v1.ExecutorFile
+	3,  // 4: grid.v1.ExecutorLoad.limits:type_name -> grid.v1.ExecutorLimits
+	13, // 5: grid.v1.ExecutorRun.env:type_name -> grid.v1.EnvVar
+	5,  // 6: grid.v1.ExecutorRun.resume:type_name -> grid.v1.ExecutorResume
+	8,  // 7: grid.v1.ExecutorReply.loaded:type_name -> grid.v1.ExecutorLoaded
+	14, // 8: grid.v1.ExecutorReply.file:type_name -> grid.v1.OutFile
+	10, // 9: grid.v1.ExecutorReply.done:type_name -> grid.v1.ExecutorDone
+	9,  // 10: grid.v1.ExecutorReply.checkpoint:type_name -> grid.v1.ExecutorCheckpoint
+	15, // 11: grid.v1.ExecutorLoaded.failure:type_name -> grid.v1.Failure
+	15, // 12: grid.v1.ExecutorDone.failure:type_name -> grid.v1.Failure
+	15, // 13: grid.v1.ExecutorDone.otherwise:type_name -> grid.v1.Failure
+	12, // 14: grid.v1.ExecutorState.sections:type_name -> grid.v1.ExecutorSection
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_executor_proto_init() }
@@ -800,14 +1329,16 @@ func file_grid_v1_executor_proto_init() {
 	file_grid_v1_executor_proto_msgTypes[0].OneofWrappers = []any{
 		(*ExecutorRequest_Load)(nil),
 		(*ExecutorRequest_Run)(nil),
+		(*ExecutorRequest_Save)(nil),
 	}
-	file_grid_v1_executor_proto_msgTypes[5].OneofWrappers = []any{
+	file_grid_v1_executor_proto_msgTypes[7].OneofWrappers = []any{
 		(*ExecutorReply_Loaded)(nil),
 		(*ExecutorReply_Stdout)(nil),
 		(*ExecutorReply_Stderr)(nil),
 		(*ExecutorReply_File)(nil),
 		(*ExecutorReply_Done)(nil),
 		(*ExecutorReply_Progress)(nil),
+		(*ExecutorReply_Checkpoint)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -815,7 +1346,7 @@ func file_grid_v1_executor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_executor_proto_rawDesc), len(file_grid_v1_executor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

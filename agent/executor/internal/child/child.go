@@ -2,10 +2,14 @@
 // in a fresh instance, one after the other.
 //
 // It promises that the process ends when its standard input does, whatever the guest is doing; that a guest
-// reaches nothing but its arguments, its environment, its three streams, /in and /out; that the same unit
+// reaches nothing but its arguments, its environment, its three streams, /in, /out and /checkpoint; that the same unit
 // sees the same clock and the same random numbers everywhere; and that what it makes the process hold is
 // bounded. It does not bound time: the parent kills the process. It is no second wall against an escape
 // from wazero.
+//
+// Checkpoints. The parent asks for one while a guest runs; the goroutine that reads its requests sets a flag, which
+// the guest's own goroutine looks at where the guest has called out or is between two steps. So everything that a
+// checkpoint reads stands still, and no lock is needed.
 //
 // Garbage collection. A guest that computes sits in machine code that Go cannot interrupt, and a collection
 // that began then would stop the whole process until the guest calls out. So the collector is off while a
@@ -20,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,8 +45,8 @@ func Serve(in io.Reader, out io.Writer, p host.Priority) {
 	// unit that died of it would count as failed.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	requests := make(chan *gridv1.ExecutorRequest)
-	go receive(in, requests)
 	s := &server{out: wire.NewWriter(out)}
+	go s.receive(in, requests)
 	if err := host.StepBack(p); err != nil {
 		s.warning = err.Error()
 	}
@@ -58,8 +63,9 @@ func fail(err error) {
 	os.Exit(ExitProtocol)
 }
 
-// receive hands requests on, and ends the process with its input: then the parent is gone, or is done.
-func receive(in io.Reader, to chan<- *gridv1.ExecutorRequest) {
+// receive hands requests on, and ends the process with its input: then the parent is gone, or is done. It also
+// takes what comes while a guest runs.
+func (s *server) receive(in io.Reader, to chan<- *gridv1.ExecutorRequest) {
 	reader := wire.NewReader(in, wire.MaxRequest)
 	for {
 		r := new(gridv1.ExecutorRequest)
@@ -69,6 +75,15 @@ func receive(in io.Reader, to chan<- *gridv1.ExecutorRequest) {
 			}
 			fail(err)
 		}
+		switch save := r.GetSave(); {
+		case save.GetWhole():
+			s.due.Store(dueWhole)
+			continue
+		case save != nil:
+			s.due.Store(due)
+			continue
+		}
+		s.due.Store(notDue) // what was asked for in an earlier run
 		to <- r
 	}
 }
@@ -79,7 +94,15 @@ type server struct {
 	program *program
 	cpu     time.Duration // what was reported so far
 	warning string
+	due     atomic.Int32 // whether a checkpoint is
 }
+
+// Whether a checkpoint is due.
+const (
+	notDue = iota
+	due
+	dueWhole
+)
 
 func (s *server) handle(r *gridv1.ExecutorRequest) error {
 	switch r := r.GetRequest().(type) {
@@ -102,6 +125,7 @@ func (s *server) load(l *gridv1.ExecutorLoad) error {
 	}
 	if p != nil {
 		s.program = p
+		p.due = &s.due
 		p.ready()
 	}
 	loaded.CpuUs = s.spent()

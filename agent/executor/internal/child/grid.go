@@ -25,7 +25,12 @@ const progressPause = 250 * time.Millisecond
 
 // gridBuilder returns the module of our own functions, for guests of the program.
 func gridBuilder(r wazero.Runtime, p *program) wazero.HostModuleBuilder {
-	checkpoint := api.GoModuleFunc(func(context.Context, api.Module, []uint64) { p.heap.tick() })
+	checkpoint := api.GoModuleFunc(func(ctx context.Context, module api.Module, _ []uint64) {
+		p.heap.tick()
+		if p.way == WayCall {
+			p.guest.calledCheckpoint(ctx, module)
+		}
+	})
 	progress := api.GoModuleFunc(func(_ context.Context, _ api.Module, stack []uint64) {
 		p.heap.tick()
 		p.guest.progress.tell(api.DecodeF64(stack[0]))

@@ -13,7 +13,7 @@ import (
 const (
 	betweenUnits = 32 << 20  // above it, garbage is collected after a unit
 	withinUnit   = 192 << 20 // above it, garbage is collected where the guest calls out
-	mostOver     = 768 << 20 // this much over what it takes to be ready and a full /out, the process gives up
+	mostOver     = 768 << 20 // this much over what it takes to be ready and all that a guest may write, the process gives up
 
 	// A compilation takes 30 times the size of a program; a hostile program makes wazero's decoder take
 	// whatever there is.

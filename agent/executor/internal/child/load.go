@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	"idlegrid/agent/executor/internal/guestfs"
 	"idlegrid/jobs"
@@ -31,8 +32,13 @@ type program struct {
 	chunks  guestfs.Chunks
 	limits  *gridv1.ExecutorLimits
 	stdin   string
+	digest  jobs.Digest
+	exposed exposed
 	way     Way
-	guest   *guest // the one that runs
+	due     *atomic.Int32 // whether a checkpoint is
+	page    []byte        // for checkpoints
+	stack   []byte        // for checkpoints: what is in the place of the guest's frames
+	guest   *guest        // the one that runs
 }
 
 // load compiles the program, or takes it compiled from the cache, and looks at its inputs. Its error is a
@@ -42,10 +48,11 @@ func load(ctx context.Context, l *gridv1.ExecutorLoad) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("program: %w", err)
 	}
-	if want, err := jobs.DigestFromBytes(l.GetDigest()); err != nil || jobs.DigestOf(wasm) != want {
+	digest := jobs.DigestOf(wasm)
+	if want, err := jobs.DigestFromBytes(l.GetDigest()); err != nil || digest != want {
 		return nil, fmt.Errorf("program: the bytes of %s are not those of digest %x", l.GetProgram(), l.GetDigest())
 	}
-	p := &program{limits: l.GetLimits(), stdin: l.GetStdin(), heap: newHeap(), memory: newMemory(l.GetMemoryBytes())}
+	p := &program{limits: l.GetLimits(), stdin: l.GetStdin(), digest: digest, heap: newHeap(), memory: newMemory(l.GetMemoryBytes())}
 	p.guard = startGuard(compileBase + compileFactor*uint64(len(wasm)))
 	ctx = experimental.WithCompilationWorkers(ctx, compileWorkers)
 	if err := p.compile(ctx, wasm, l.GetCache()); err != nil {
@@ -72,7 +79,8 @@ func (p *program) ready() {
 	debug.SetGCPercent(-1)
 	runtime.GC()
 	p.heap.live = p.heap.size()
-	p.guard.bound.Store(p.heap.live + uint64(p.limits.GetOutBytes()) + mostOver)
+	written := p.limits.GetStdout() + p.limits.GetStderr() + 2*p.limits.GetOutBytes() // in /out and in /checkpoint
+	p.guard.bound.Store(p.heap.live + uint64(written) + mostOver)
 }
 
 func inputs(l *gridv1.ExecutorLoad) []guestfs.Input {
@@ -86,6 +94,8 @@ func inputs(l *gridv1.ExecutorLoad) []guestfs.Input {
 // compile fills runtime and module. If it does not work with the cache, the cache may be damaged: then it is
 // deleted and the program compiled without.
 func (p *program) compile(ctx context.Context, wasm []byte, dir string) error {
+	p.exposed = expose(wasm)
+	wasm = p.exposed.wasm
 	cache, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"idlegrid/agent/executor/internal/guestfs"
 	"idlegrid/agent/executor/internal/wire"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -18,10 +19,11 @@ type stream struct {
 	wrap func([]byte) *gridv1.ExecutorReply
 	left int64
 	tick func()
-	// atLimit is called with the first bytes beyond the limit, and returns what further writes get: an error
-	// for the guest, or nil to drop what it writes.
-	atLimit func() error
+	// atLimit is called with the first bytes beyond the limit.
+	atLimit func()
+	refuse  error // what writes beyond the limit get: an error for the guest, or nil to drop what it writes
 	over    bool
+	log     *guestfs.Log // of all that was sent; nil: none is kept
 	// err is an error of the pipe to the parent.
 	err error
 }
@@ -35,19 +37,41 @@ func (s *stream) Write(p []byte) (int, error) {
 	if n == int64(len(p)) {
 		return len(p), nil
 	}
-	s.over = true
-	if err := s.atLimit(); err != nil {
-		return 0, err
+	if !s.over {
+		s.over = true
+		s.atLimit()
+	}
+	if s.refuse != nil {
+		return 0, s.refuse
 	}
 	return len(p), nil
 }
 
 func (s *stream) send(p []byte) {
+	if s.log != nil {
+		s.log.Append(p)
+	}
+	s.emit(p)
+}
+
+// emit sends what is in the log already.
+func (s *stream) emit(p []byte) {
 	for len(p) > 0 && s.err == nil {
 		n := min(len(p), wire.Piece)
 		s.err = s.out.Send(s.wrap(p[:n]))
 		p = p[n:]
 	}
+}
+
+// restore sends on what the log holds, of a checkpoint, and goes on from there.
+func (s *stream) restore(over bool) {
+	buf := make([]byte, wire.Piece)
+	for at := int64(0); at < s.log.Size(); {
+		n := s.log.ReadAt(buf, at)
+		s.emit(buf[:n])
+		at += int64(n)
+	}
+	s.left, s.over = max(0, s.left-s.log.Size()), over
 }
 
 func stdoutReply(p []byte) *gridv1.ExecutorReply {
@@ -60,7 +84,7 @@ func stderrReply(p []byte) *gridv1.ExecutorReply {
 
 // newStdout returns a stream that is like a full disk beyond its limit.
 func newStdout(out *wire.Writer, limit int64, tick func()) *stream {
-	return &stream{out: out, wrap: stdoutReply, left: limit, tick: tick, atLimit: func() error { return syscall.EIO }}
+	return &stream{out: out, wrap: stdoutReply, left: limit, tick: tick, atLimit: func() {}, refuse: syscall.EIO}
 }
 
 // CutMark is what stands in standard error where the rest was dropped.
@@ -69,14 +93,7 @@ func CutMark(limit int64) string { return fmt.Sprintf("\n[cut here: over %d byte
 // newStderr returns a stream that keeps the first part, says so, and drops the rest.
 func newStderr(out *wire.Writer, limit int64, tick func()) *stream {
 	s := &stream{out: out, wrap: stderrReply, left: limit, tick: tick}
-	said := false
-	s.atLimit = func() error {
-		if !said {
-			said = true
-			s.send([]byte(CutMark(limit)))
-		}
-		return nil
-	}
+	s.atLimit = func() { s.send([]byte(CutMark(limit))) }
 	return s
 }
 
@@ -86,12 +103,15 @@ type stdin struct {
 	file *os.File
 	tick func()
 	err  error
+
+	offset int64
 }
 
 // Read reads on.
 func (s *stdin) Read(p []byte) (int, error) {
 	s.tick()
 	n, err := s.file.Read(p)
+	s.offset += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}

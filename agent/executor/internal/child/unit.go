@@ -30,13 +30,19 @@ const seedSize = 32
 type guest struct {
 	program *program
 	session *guestfs.Session
+	module  api.Module // its instance
 	in      *guestfs.In
 	out     *guestfs.Out
 	stdin   *stdin // nil: empty
 	stdout  *stream
 	stderr  *stream
+	kept    *guestfs.Out // /checkpoint; nil: the program is checkpointed in another way
+	clock   *clock
+	random  *random
 
 	progress progress
+	keep     *keeper // nil: nobody wants checkpoints
+	frames   frames
 }
 
 // run runs one unit and sends all that it gave but the last reply, which it returns. An error means that
@@ -45,12 +51,15 @@ func (p *program) run(ctx context.Context, r *gridv1.ExecutorRun, out *wire.Writ
 	g := p.newGuest(out)
 	p.guest = g
 	defer p.memory.reset()
-	defer g.out.Free()
-	ending, err := g.run(ctx, r)
+	defer g.free()
+	ending, err := g.run(ctx, r, out)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(g.stdout.err, g.stderr.err, g.progress.err); err != nil {
+	if ending.unfit != "" {
+		return &gridv1.ExecutorDone{Unfit: Text(ending.unfit)}, nil
+	}
+	if err := errors.Join(g.stdout.err, g.stderr.err, g.progress.err, g.keep.failed()); err != nil {
 		return nil, err
 	}
 	if err := g.out.Walk(func(path string, piece []byte) error {
@@ -63,17 +72,43 @@ func (p *program) run(ctx context.Context, r *gridv1.ExecutorRun, out *wire.Writ
 }
 
 func (p *program) newGuest(out *wire.Writer) *guest {
+	var g *guest
 	tick := p.heap.tick
+	if p.way == WayFiles {
+		tick = func() {
+			p.heap.tick()
+			g.keepFiles()
+		}
+	}
 	s := &guestfs.Session{Tick: tick}
-	return &guest{
+	quota := guestfs.Quota{Bytes: p.limits.GetOutBytes(), Files: p.limits.GetOutFiles()}
+	g = &guest{
 		program: p,
 		session: s,
 		in:      guestfs.NewIn(p.tree, s),
-		out:     guestfs.NewOut(guestfs.Quota{Bytes: p.limits.GetOutBytes(), Files: p.limits.GetOutFiles()}, s, &p.chunks),
+		out:     guestfs.NewOut(quota, s, &p.chunks),
 		stdout:  newStdout(out, p.limits.GetStdout(), tick),
 		stderr:  newStderr(out, p.limits.GetStderr(), tick),
 
+		clock:    &clock{tick: tick},
 		progress: progress{out: out},
+	}
+	if p.way == WayFiles {
+		g.kept = guestfs.NewCheckpoint(quota, s, &p.chunks)
+	}
+	return g
+}
+
+// free gives the memory of all that was written back.
+func (g *guest) free() {
+	g.out.Free()
+	if g.kept != nil {
+		g.kept.Free()
+	}
+	for _, s := range []*stream{g.stdout, g.stderr} {
+		if s.log != nil {
+			s.log.Free()
+		}
 	}
 }
 
@@ -82,10 +117,12 @@ type ending struct {
 	code uint32
 	kind gridv1.FailureKind // unspecified: by the code
 	text string
+	// unfit is why the guest could not go on from a checkpoint; it did not run then.
+	unfit string
 }
 
 // run runs the guest to its end. An error means that the process is of no more use.
-func (g *guest) run(ctx context.Context, r *gridv1.ExecutorRun) (ending, error) {
+func (g *guest) run(ctx context.Context, r *gridv1.ExecutorRun, out *wire.Writer) (ending, error) {
 	if g.program.stdin != "" {
 		f, err := os.Open(g.program.stdin)
 		if err != nil {
@@ -98,7 +135,12 @@ func (g *guest) run(ctx context.Context, r *gridv1.ExecutorRun) (ending, error) 
 	if err != nil {
 		return ending{}, err
 	}
-	return g.instantiate(experimental.WithMemoryAllocator(ctx, g.program.memory), conf), nil
+	resume, err := g.prepare(r, out)
+	if err != nil {
+		return ending{unfit: err.Error()}, nil
+	}
+	defer resume.close()
+	return g.instantiate(experimental.WithMemoryAllocator(ctx, g.program.memory), conf, resume), nil
 }
 
 // config says all that the guest can reach.
@@ -106,14 +148,19 @@ func (g *guest) config(r *gridv1.ExecutorRun) (wazero.ModuleConfig, error) {
 	if len(r.GetSeed()) != seedSize {
 		return nil, fmt.Errorf("seed of %d bytes, expected %d", len(r.GetSeed()), seedSize)
 	}
-	c := &clock{tick: g.session.Tick}
+	c := g.clock
+	g.random = &random{ChaCha8: rand.NewChaCha8([seedSize]byte(r.GetSeed())), tick: g.session.Tick}
+	fs := mount(mount(wazero.NewFSConfig(), g.in, "/in"), g.out, "/out")
+	if g.kept != nil {
+		fs = mount(fs, g.kept, "/checkpoint")
+	}
 	conf := wazero.NewModuleConfig().WithName("").WithStartFunctions().
 		WithArgs(append([]string{programName}, r.GetArgs()...)...).
 		WithStdout(g.stdout).WithStderr(g.stderr).
-		WithRandSource(&random{ChaCha8: rand.NewChaCha8([seedSize]byte(r.GetSeed())), tick: g.session.Tick}).
+		WithRandSource(g.random).
 		WithWalltime(c.wall, sys.ClockResolution(millisecond)).WithNanotime(c.mono, sys.ClockResolution(millisecond)).
 		WithNanosleep(c.sleep).WithOsyield(g.session.Tick).
-		WithFSConfig(mount(mount(wazero.NewFSConfig(), g.in, "/in"), g.out, "/out"))
+		WithFSConfig(fs)
 	if g.stdin != nil {
 		conf = conf.WithStdin(g.stdin)
 	}
@@ -140,7 +187,7 @@ func (r *random) Read(b []byte) (int, error) {
 }
 
 // instantiate makes a fresh instance, runs it to its end, and closes whatever it left open.
-func (g *guest) instantiate(ctx context.Context, conf wazero.ModuleConfig) (e ending) {
+func (g *guest) instantiate(ctx context.Context, conf wazero.ModuleConfig, from *resume) (e ending) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(overMinimum); !ok {
@@ -153,16 +200,34 @@ func (g *guest) instantiate(ctx context.Context, conf wazero.ModuleConfig) (e en
 	if err != nil {
 		return startEnding(err)
 	}
-	if g.program.way == WayStep {
-		e = g.steps(ctx, module)
-	} else {
-		_, err = module.ExportedFunction(StartFunction).Call(ctx)
-		e = endingOf(err)
-	}
+	e = g.enter(ctx, module, from)
 	if err := module.Close(ctx); err != nil && e.kind == 0 {
 		e = ending{kind: gridv1.FailureKind_FAILURE_KIND_CRASH, text: "close the instance: " + err.Error()}
 	}
 	return e
+}
+
+// enter runs a guest in its instance to its end, from the beginning or from where it was.
+func (g *guest) enter(ctx context.Context, module api.Module, from *resume) ending {
+	g.module = module
+	if from != nil {
+		if err := from.restore(); err != nil {
+			return ending{unfit: err.Error()}
+		}
+	} else if start := module.ExportedFunction(exposedStart); start != nil {
+		if _, err := start.Call(ctx); err != nil {
+			return endingOf(err)
+		}
+	}
+	switch g.program.way {
+	case WayStep:
+		return g.steps(ctx, module, from != nil)
+	case WayCall:
+		return g.calls(ctx, module)
+	case WayFiles:
+	}
+	_, err := module.ExportedFunction(StartFunction).Call(ctx)
+	return endingOf(err)
 }
 
 // What grid_step returns.
@@ -172,8 +237,8 @@ const (
 )
 
 // steps runs a guest step by step to its end.
-func (g *guest) steps(ctx context.Context, module api.Module) ending {
-	if initialize := module.ExportedFunction(InitializeFunction); initialize != nil {
+func (g *guest) steps(ctx context.Context, module api.Module, resumed bool) ending {
+	if initialize := module.ExportedFunction(InitializeFunction); initialize != nil && !resumed {
 		if _, err := initialize.Call(ctx); err != nil {
 			return endingOf(err)
 		}
@@ -187,6 +252,7 @@ func (g *guest) steps(ctx context.Context, module api.Module) ending {
 		switch n := api.DecodeI32(result[0]); n {
 		case stepMore:
 			g.session.Tick()
+			g.save()
 		case stepDone:
 			return ending{}
 		default:

@@ -1,5 +1,5 @@
-// Package guestfs is the two file systems that a guest sees: /in, read-only, over verified files of the host,
-// and /out, in memory, with quotas.
+// Package guestfs is the file systems that a guest sees: /in, read-only, over verified files of the host, and
+// /out and /checkpoint, in memory, with quotas.
 //
 // It promises that no path of a guest names anything but the files given to it, that what a guest can make
 // the host hold is bounded, and that nothing depends on the host: times are fixed, inodes are counted, lists
@@ -19,7 +19,7 @@ import (
 // Epoch is the one time of every file, in nanoseconds since 1970: when the guest's clock starts.
 const Epoch = 1640995200_000000000
 
-// maxOpen bounds the files that a guest holds open at once, in both file systems together.
+// maxOpen bounds the files that a guest holds open at once, in all file systems together.
 const maxOpen = 1000
 
 // errFull is what a guest gets at a quota. The closest to "no space left on device" that wazero can tell is
@@ -27,13 +27,15 @@ const maxOpen = 1000
 const errFull = experimentalsys.EIO
 
 // Session is what the file systems of one running guest share. Tick, which may be nil, is called on every
-// operation: the guest is in no native code then.
+// operation before anything changes, and after a close or rename: the guest is in no native code then, and the
+// file systems are as it left them.
 type Session struct {
 	Tick func()
 	// Refusal is the first thing that a guest was refused for a limit of ours, for the text of its failure.
 	Refusal string
 
-	open int
+	open      int
+	preClosed bool
 }
 
 func (s *Session) tick() {
@@ -60,6 +62,15 @@ func (s *Session) acquire() experimentalsys.Errno {
 
 func (s *Session) release() { s.open-- }
 
+// Open returns how many files and directories are open beside the roots, which wazero opens itself when they are
+// used first. A root that the guest has closed counts, too: another instance would find it open.
+func (s *Session) Open() int {
+	if s.preClosed {
+		return s.open + 1
+	}
+	return s.open
+}
+
 // split returns the parts of a guest's path. wazero has cleaned it, so that there is no ".." left, but may
 // have joined it to the name of an open directory and kept a slash at the end, which asks for a directory.
 func split(name string) (parts []string, wantDir bool) {
@@ -82,6 +93,7 @@ type dirFile struct {
 	experimentalsys.DirFile
 
 	session *Session
+	root    bool // the one that wazero opened
 	stat    sys.Stat_t
 	list    func() []experimentalsys.Dirent
 	entries []experimentalsys.Dirent
@@ -138,6 +150,10 @@ func (d *dirFile) Utimens(int64, int64) experimentalsys.Errno { return 0 }
 func (d *dirFile) Close() experimentalsys.Errno {
 	if !d.closed {
 		d.closed = true
+		if d.root {
+			d.session.preClosed = true
+			return 0
+		}
 		d.session.release()
 	}
 	return 0

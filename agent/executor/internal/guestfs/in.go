@@ -116,6 +116,7 @@ type In struct {
 
 	tree    *Tree
 	session *Session
+	opened  bool // the root, by wazero
 	// fault is the first input that could not be read: whatever the guest made of it is worth nothing.
 	fault error
 }
@@ -164,11 +165,15 @@ func (in *In) OpenFile(name string, flag experimentalsys.Oflag, _ fs.FileMode) (
 	if node.children == nil && flag&experimentalsys.O_DIRECTORY != 0 {
 		return nil, experimentalsys.ENOTDIR
 	}
+	list := func() []experimentalsys.Dirent { return node.entries }
+	if node == in.tree.root && !in.opened {
+		in.opened = true
+		return &dirFile{session: in.session, root: true, stat: node.stat, list: list}, 0
+	}
 	if errno := in.session.acquire(); errno != 0 {
 		return nil, errno
 	}
 	if node.children != nil {
-		list := func() []experimentalsys.Dirent { return node.entries }
 		return &dirFile{session: in.session, stat: node.stat, list: list}, 0
 	}
 	f, err := openSource(node)

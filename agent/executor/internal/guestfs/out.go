@@ -13,24 +13,28 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 )
 
-// Quota bounds /out.
+// Quota bounds a file system in memory.
 type Quota struct {
 	Bytes int64 // of all files together
 	Files int64 // directories too
 }
 
-// Out is /out of one running guest: a file system in memory.
+// Out is /out of one running guest, or another file system in memory that it may write.
 type Out struct {
 	experimentalsys.UnimplementedFS
 
 	session *Session
 	chunks  *Chunks
 	quota   Quota
+	name    string
 
-	root  *outNode
-	bytes int64
-	files int64
-	ino   uint64
+	root    *outNode
+	bytes   int64
+	files   int64
+	ino     uint64 // the highest that was given
+	writing int    // files that are open for writing
+	edits   uint64 // grows with each change
+	opened  bool   // the root, by wazero
 }
 
 // outNode is a file or directory. A file that is deleted while open lives until it is closed, and counts
@@ -44,9 +48,17 @@ type outNode struct {
 }
 
 // NewOut returns an empty /out.
-func NewOut(q Quota, s *Session, c *Chunks) *Out {
-	o := &Out{session: s, chunks: c, quota: q, ino: 1}
-	o.root = &outNode{ino: 1, children: make(map[string]*outNode), links: 1}
+func NewOut(q Quota, s *Session, c *Chunks) *Out { return newFS(q, s, c, "/out", 1) }
+
+// NewCheckpoint returns an empty /checkpoint.
+func NewCheckpoint(q Quota, s *Session, c *Chunks) *Out {
+	const root = 1 << 40 // beyond the inodes of /out: both say that they are one device
+	return newFS(q, s, c, "/checkpoint", root)
+}
+
+func newFS(q Quota, s *Session, c *Chunks, name string, root uint64) *Out {
+	o := &Out{session: s, chunks: c, quota: q, name: name, ino: root}
+	o.root = &outNode{ino: root, children: make(map[string]*outNode), links: 1}
 	return o
 }
 
@@ -140,10 +152,11 @@ func (o *Out) add(p place, path string, children map[string]*outNode) (*outNode,
 		return nil, errno
 	}
 	if o.files >= o.quota.Files {
-		return nil, o.session.refuse(fmt.Sprintf("/out holds %d files and folders", o.quota.Files))
+		return nil, o.session.refuse(fmt.Sprintf("%s holds %d files and folders", o.name, o.quota.Files))
 	}
 	o.files++
 	o.ino++
+	o.edits++
 	node := &outNode{ino: o.ino, children: children, links: 1}
 	p.dir.children[p.name] = node
 	return node, 0
@@ -162,6 +175,7 @@ func checkName(path string) experimentalsys.Errno {
 
 // remove takes what is at a place out of its directory.
 func (o *Out) remove(p place) {
+	o.edits++
 	delete(p.dir.children, p.name)
 	p.node.links = 0
 	o.drop(p.node)
@@ -180,8 +194,9 @@ func (o *Out) drop(n *outNode) {
 // resize sets the size of a file within the quota.
 func (o *Out) resize(n *outNode, size int64) experimentalsys.Errno {
 	if size < 0 || size > o.quota.Bytes || size-n.content.size > o.quota.Bytes-o.bytes {
-		return o.session.refuse(fmt.Sprintf("/out is full: %d bytes", o.quota.Bytes))
+		return o.session.refuse(fmt.Sprintf("%s is full: %d bytes", o.name, o.quota.Bytes))
 	}
+	o.edits++
 	o.bytes += size - n.content.size
 	n.content.resize(size, o.chunks)
 	return 0
@@ -196,10 +211,14 @@ func (o *Out) OpenFile(name string, flag experimentalsys.Oflag, _ fs.FileMode) (
 	if errno := checkOpen(p, flag); errno != 0 {
 		return nil, errno
 	}
+	node := p.node
+	if node == o.root && !o.opened {
+		o.opened = true
+		return &dirFile{session: o.session, root: true, stat: node.stat(), list: node.list}, 0
+	}
 	if errno := o.session.acquire(); errno != 0 {
 		return nil, errno
 	}
-	node := p.node
 	if node == nil {
 		if node, errno = o.add(p, name, nil); errno != 0 {
 			o.session.release()
@@ -210,10 +229,14 @@ func (o *Out) OpenFile(name string, flag experimentalsys.Oflag, _ fs.FileMode) (
 		return &dirFile{session: o.session, stat: node.stat(), list: node.list}, 0
 	}
 	if flag&experimentalsys.O_TRUNC != 0 && writable(flag) {
+		o.edits++
 		o.bytes -= node.content.size
 		node.content.resize(0, o.chunks)
 	}
 	node.open++
+	if writable(flag) {
+		o.writing++
+	}
 	return &outFile{out: o, node: node, flag: flag}, 0
 }
 

@@ -100,6 +100,7 @@ func (f *outFile) Pwrite(buf []byte, off int64) (int, experimentalsys.Errno) {
 			return 0, errno
 		}
 	}
+	f.out.edits++
 	f.node.content.writeAt(buf, off, f.out.chunks)
 	return len(buf), 0
 }
@@ -130,8 +131,12 @@ func (f *outFile) Close() experimentalsys.Errno {
 	if !f.closed {
 		f.closed = true
 		f.node.open--
+		if writable(f.flag) {
+			f.out.writing--
+		}
 		f.out.session.release()
 		f.out.drop(f.node)
+		f.out.session.tick()
 	}
 	return 0
 }

@@ -30,8 +30,10 @@ func (o *Out) Rename(from, to string) experimentalsys.Errno {
 	if dst.node != nil {
 		o.remove(dst)
 	}
+	o.edits++
 	delete(src.dir.children, src.name)
 	dst.dir.children[dst.name] = src.node
+	o.session.tick()
 	return 0
 }
 

@@ -46,7 +46,7 @@ func verbs() map[string]func(args []string) error {
 		"flood": flood, "floodstderr": floodStderr, "write": write, "read": read, "random": random,
 		"clock": clock, "open": open, "bytes": invalid, "outfs": outfs, "escape": escape, "garbage": garbage,
 		"sleep": sleep, "fill": fill, "stdin": stdin, "sayread": sayRead,
-		"pour": pour, "create": create, "readon": readOn, "env": env,
+		"pour": pour, "create": create, "readon": readOn, "env": env, "keep": keep,
 	}
 }
 
@@ -189,6 +189,41 @@ func read([]string) error {
 		fmt.Println(path, info.Size(), string(buf[:n]), info.ModTime().UTC())
 		return nil
 	})
+}
+
+// keep counts to a number, and keeps where it is in /checkpoint, by a new file that takes the place of the old one.
+// It says at which number it began.
+func keep(args []string) error {
+	n, sum := 0, 1
+	old, err := os.ReadFile("/checkpoint/state")
+	if err == nil {
+		_, err = fmt.Sscan(string(old), &n, &sum)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "from", n)
+	for n < number(args[0]) {
+		n++
+		for i := range 1000 {
+			sum = sum*31 + n + i
+		}
+		f, err := os.Create("/checkpoint/new")
+		if err != nil {
+			return err
+		}
+		// Half a file at a time: a checkpoint that holds it is worth nothing.
+		for _, word := range []int{n, sum} {
+			if _, err := fmt.Fprintln(f, word); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(f.Close(), os.Rename("/checkpoint/new", "/checkpoint/state")); err != nil {
+			return err
+		}
+	}
+	fmt.Println(sum)
+	return nil
 }
 
 func stdin([]string) error {
