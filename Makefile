@@ -2,7 +2,8 @@
 GO      ?= go
 TOOLS   := $(CURDIR)/bin/tools
 EXAMPLE := jobs/examples/tour/tour.wasm
-EXAMPLE_C := jobs/examples/mandelbrot
+MANDELBROT := jobs/examples/mandelbrot
+QUEENS  := jobs/examples/queens
 PROTOS  := $(wildcard proto/grid/v1/*.proto)
 GOFILES := $(shell git ls-files --cached --others --exclude-standard '*.go' 2>/dev/null | grep -v '\.pb\.go$$')
 
@@ -10,9 +11,12 @@ export CGO_ENABLED ?= 0
 
 # Debian installs wasi-libc into /usr, others into a folder of its own; newer versions call it wasip1.
 CLANG ?= clang
+WASM_OPT ?= wasm-opt
+ASYNCIFY := -O2 --asyncify --pass-arg=asyncify-imports@grid.checkpoint
 WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(addsuffix /include/wasm32-wasi,\
 	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
 
+.DELETE_ON_ERROR:
 .PHONY: help build examples examples-c demo test race fuzz bench microbench cross vet lint fmt proto verify tidy nightly clean
 
 help: ## show this
@@ -22,15 +26,23 @@ build: ## build gridagent, gridcoordinator and gridctl into bin/
 	$(GO) build -trimpath -o bin/ ./agent/cmd/gridagent ./coordinator/cmd/gridcoordinator ./coordinator/cmd/gridctl
 
 examples: ## build the examples' programs to WebAssembly
-	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o $(EXAMPLE) ./jobs/examples/tour
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags='-s -w' -o $(EXAMPLE) ./jobs/examples/tour
 
-# No contraction: each operation is rounded by itself, so that every compiler gives the same picture.
-CFLAGS_WASM := --target=wasm32-wasi --sysroot=$(WASI_SYSROOT) -O2 -ffp-contract=off -Wall -Wextra -Werror -Wl,--strip-all
+# No contraction: each operation is rounded by itself, so that every compiler gives the same picture. Not --strip-all:
+# wasm-opt has to see which features a module uses.
+CFLAGS_WASM := --target=wasm32-wasi --sysroot=$(WASI_SYSROOT) -O2 -ffp-contract=off -Wall -Wextra -Werror -Wl,--strip-debug
 
-examples-c: $(EXAMPLE_C)/mandelbrot.wasm ## build the examples in C (needs clang, lld, wasi-libc)
+examples-c: $(MANDELBROT)/mandelbrot.wasm $(QUEENS)/queens.wasm ## build the examples in C (needs clang, lld, wasi-libc, wasm-opt)
 
-$(EXAMPLE_C)/mandelbrot.wasm: $(wildcard $(EXAMPLE_C)/*.c $(EXAMPLE_C)/*.h)
+$(MANDELBROT)/mandelbrot.wasm: $(wildcard $(MANDELBROT)/*.c $(MANDELBROT)/*.h)
 	$(CLANG) $(CFLAGS_WASM) -o $@ $(filter %.c,$^)
+
+# Without wasm-opt the program does all but keep checkpoints, and is made again the next time.
+$(QUEENS)/queens.wasm: $(QUEENS)/queens.c jobs/guest/grid.h
+	$(CLANG) $(CFLAGS_WASM) -Ijobs/guest -o $@ $<
+	@if command -v $(WASM_OPT) >/dev/null; then set -x; $(WASM_OPT) $(ASYNCIFY) $@ -o $@; else \
+		echo "no $(WASM_OPT) here (Debian: apt install binaryen): $@ WILL NOT KEEP CHECKPOINTS" >&2; \
+		touch -t 197001020000 $@; fi
 
 demo: build examples ## run a real job on a throw-away grid on this machine; KEEP=1 leaves the grid running
 	deploy/demo/demo.sh
@@ -97,4 +109,4 @@ nightly: ## what takes too long for every change
 	$(MAKE) fuzz FUZZTIME=$(NIGHTLY_FUZZTIME)
 
 clean: ## remove what was built
-	rm -rf bin $(EXAMPLE) $(EXAMPLE_C)/mandelbrot.wasm
+	rm -rf bin $(EXAMPLE) $(MANDELBROT)/mandelbrot.wasm $(QUEENS)/queens.wasm

@@ -39,7 +39,7 @@ type Support struct {
 }
 
 // asyncifyAdvice is for those who call grid.checkpoint in a module where it has no effect.
-const asyncifyAdvice = "its calls of grid.checkpoint have no effect before: wasm-opt --asyncify " +
+const asyncifyAdvice = "its calls of grid.checkpoint have no effect before: wasm-opt -O2 --asyncify " +
 	"--pass-arg=asyncify-imports@grid.checkpoint IN -o OUT"
 
 // Inspect says what a module supports. It returns an error, of kind jobs.Invalid and with a hint, unless it can
@@ -81,7 +81,7 @@ func support(m wazero.CompiledModule) Support {
 	}
 	s := Support{Way: WayStep}
 	if m.ExportedFunctions()[child.StartFunction] != nil {
-		s.Advice = "it exports _start, too, which is not called: grid_step counts"
+		s.Advice = "it exports _start, too, which is not called: grid_step counts; for Go, build with -buildmode=c-shared"
 	} else if inVain {
 		s.Advice = "its calls of grid.checkpoint have no effect: grid_step counts"
 	}

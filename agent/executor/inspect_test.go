@@ -83,7 +83,7 @@ func TestSupport(t *testing.T) {
 		"files":                {module{}, executor.WayFiles, ""},
 		"step":                 {step, executor.WayStep, ""},
 		"call":                 {module{imports2: checkpoint, more: asyncify}, executor.WayCall, ""},
-		"a call without pass":  {module{imports2: checkpoint}, executor.WayFiles, "wasm-opt --asyncify --pass-arg=asyncify-imports@grid.checkpoint IN -o OUT"},
+		"a call without pass":  {module{imports2: checkpoint}, executor.WayFiles, "wasm-opt -O2 --asyncify --pass-arg=asyncify-imports@grid.checkpoint IN -o OUT"},
 		"half a pass":          {module{imports2: checkpoint, more: asyncify[1:]}, executor.WayFiles, "wasm-opt"},
 		"asyncify for nothing": {module{more: asyncify}, executor.WayFiles, ""},
 		"step and start":       {module{export: step.export, kind: step.kind, body: step.body, more: []function{start}}, executor.WayStep, "_start, too"},

@@ -46,9 +46,9 @@
 // leave 64 MiB in 1,000 files and folders in /out. It has no network, no clock but one that starts at the same
 // time in every run, and no host folder.
 //
-// A unit's state is saved every so often (checkpoint), where its program allows that, so that another agent can go on
-// when the one that runs it stops. It changes no outcome. A program that prints much of its state anyway, or whose
-// units are over within the interval, loses nothing by having none.
+// A unit's state is saved every so often (checkpoint), where its program allows that (jobs/guest says how), so that
+// another agent can go on when the one that runs it stops. It changes no outcome. A program that prints much of its
+// state anyway, or whose units are over within the interval, loses nothing by having none.
 //
 // The whole manifest has at most 16 KiB: whatever is larger belongs into an input file. The default of
 // bundle makes a job of more than 16384 units one shard, as far as the limit of bundle goes. YAML's anchors,

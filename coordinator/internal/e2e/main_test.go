@@ -47,7 +47,7 @@ func build(dir string) error {
 	return errors.Join(
 		goBuild(nil, "-tags", "failpoints", "-o", dir+string(filepath.Separator),
 			"./agent/cmd/gridagent", "./coordinator/cmd/gridcoordinator", "./coordinator/cmd/gridctl"),
-		goBuild(wasip1, "-ldflags=-s -w", "-o", filepath.Join(dir, "tour.wasm"), "./jobs/examples/tour"),
+		goBuild(wasip1, "-buildmode=c-shared", "-ldflags=-s -w", "-o", filepath.Join(dir, "tour.wasm"), "./jobs/examples/tour"),
 		goBuild(wasip1, "-ldflags=-s -w", "-o", filepath.Join(dir, "guest.wasm"), "./agent/executor/testdata/guest"),
 	)
 }

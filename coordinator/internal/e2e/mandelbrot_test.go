@@ -7,20 +7,17 @@ import (
 	"image/color"
 	"image/png"
 	"math"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 )
 
 // TestMandelbrot runs the example in C, small on a grid and as it is on this machine. What its units draw is compared
 // with what Go finds.
 func TestMandelbrot(t *testing.T) {
-	program := buildMandelbrot(t)
+	program := builtInC(t, "mandelbrot", "clang")
 	t.Parallel()
 	t.Run("on a grid", func(t *testing.T) {
 		g := newGrid(t, always, always)
-		job := g.mandelbrot("small.yaml", program)
+		job := g.example("mandelbrot", "small.yaml", program)
 		g.must("gridctl", "run", job, "-d", "local")
 		g.must("gridctl", "submit", job, "--wait", "-d", "results")
 		g.sameUnits("results", "local")
@@ -28,50 +25,9 @@ func TestMandelbrot(t *testing.T) {
 	})
 	t.Run("in full", func(t *testing.T) {
 		g := emptyGrid(t, patience)
-		g.must("gridctl", "run", g.mandelbrot("job.yaml", program), "-d", "local")
+		g.must("gridctl", "run", g.example("mandelbrot", "job.yaml", program), "-d", "local")
 		g.checkPicture("local", picture{tiles: 8, side: 256}, 1)
 	})
-}
-
-// buildMandelbrot makes the program of the example and returns its path. Without clang the test is skipped, but never
-// in CI, which installs it.
-func buildMandelbrot(t *testing.T) string {
-	t.Helper()
-	clang := os.Getenv("CLANG")
-	if clang == "" {
-		clang = "clang"
-	}
-	if _, err := exec.LookPath(clang); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("CI must run the example in C: %v", err)
-		}
-		t.Skipf("SKIPPED, THE EXAMPLE IN C IS NOT TESTED: %v (Debian: apt install clang lld wasi-libc libclang-rt-14-dev-wasm32)", err)
-	}
-	build := exec.Command("make", "-s", "examples-c")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build.Args, err, out)
-	}
-	return filepath.Join(build.Dir, "jobs/examples/mandelbrot/mandelbrot.wasm")
-}
-
-// mandelbrot copies a job of the example into the grid's folder.
-func (g *grid) mandelbrot(name, program string) string {
-	g.t.Helper()
-	dir := g.path("mandelbrot")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		g.t.Fatal(err)
-	}
-	for _, file := range []string{filepath.Join("../../../jobs/examples/mandelbrot", name), program} {
-		text, err := os.ReadFile(file)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600)
-		}
-		if err != nil {
-			g.t.Fatal(err)
-		}
-	}
-	return filepath.Join(dir, name)
 }
 
 // checkPicture looks at the picture that was combined: its size, that it is made of the units' tiles, and that so

@@ -16,7 +16,7 @@ import (
 func TestTour(t *testing.T) {
 	t.Parallel()
 	g := newGrid(t, always, always, always)
-	job := g.tour("small.yaml")
+	job := g.example("tour", "small.yaml", "../../../jobs/examples/tour/airports.csv", filepath.Join(os.Getenv(binVariable), "tour.wasm"))
 	g.must("gridctl", "run", job, "-d", "local")
 	out := g.must("gridctl", "submit", job, "--wait", "-d", "results")
 	g.sameUnits("results", "local")
@@ -31,28 +31,6 @@ func TestTour(t *testing.T) {
 	}
 	t.Run("results again", func(t *testing.T) { g.resultsAgain("tour-small", "results", "local") })
 	t.Run("SIGTERM", func(t *testing.T) { g.stopsInTime() })
-}
-
-// tour copies the example into the grid's folder, with the program that TestMain built.
-func (g *grid) tour(name string) string {
-	g.t.Helper()
-	dir := g.path("tour")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		g.t.Fatal(err)
-	}
-	const example = "../../../jobs/examples/tour"
-	for _, file := range []string{
-		filepath.Join(example, name), filepath.Join(example, "airports.csv"), filepath.Join(os.Getenv(binVariable), "tour.wasm"),
-	} {
-		text, err := os.ReadFile(file)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600)
-		}
-		if err != nil {
-			g.t.Fatal(err)
-		}
-	}
-	return filepath.Join(dir, name)
 }
 
 // checkTour returns the length of the best tour, after it was checked against the airports.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,15 @@ import (
 
 	"idlegrid/jobs/examples/tour/route"
 )
+
+// run does what the arguments ask for, to its end.
+func run(args []string, stdout io.Writer) error {
+	do, err := parse(args, stdout)
+	for done := false; !done && err == nil; {
+		done, err = do()
+	}
+	return err
+}
 
 // try runs a unit and returns what it printed and its tour.
 func try(t *testing.T, seed, dir string) (stdout, tour string) {

@@ -24,27 +24,48 @@ type Result struct {
 	Km       float64
 }
 
-// Tour finds a short tour. The same airports and options give the same tour.
-func Tour(airports []route.Airport, o Options) (Result, error) {
+// Try is one try to find a short tour, which may be interrupted between kicks: all of it is in memory.
+type Try struct {
+	airports []route.Airport
+	search   *search
+	rng      *rand.Rand
+	start    int32
+	greedyKm float64
+	kicks    int // that are left
+}
+
+// Begin makes the greedy start. The same airports and options give the same tour, by whatever calls of Kick.
+func Begin(airports []route.Airport, o Options) (*Try, error) {
 	if len(airports) < fewest {
-		return Result{}, fmt.Errorf("%d airports: a tour needs at least %d", len(airports), fewest)
+		return nil, fmt.Errorf("%d airports: a tour needs at least %d", len(airports), fewest)
 	}
 	rng := rand.New(rand.NewPCG(o.Seed, 0)) // the seed is meant to tell it all
 	g := newGlobe(airports)
 	start := int32(rng.IntN(len(airports))) // at most route.MaxAirports
 	s := newSearch(g, greedy(g, start))
-	r := Result{GreedyKm: route.Length(s.tour(airports, start))}
 	s.look(slices.Clone(s.order)...)
-	s.descend()
-	for range o.Kicks {
-		s.mark()
-		if lost := s.kick(rng); s.descend() < lost {
-			s.back()
+	greedyKm := route.Length(s.tour(airports, start))
+	return &Try{airports: airports, search: s, rng: rng, start: start, greedyKm: greedyKm, kicks: o.Kicks}, nil
+}
+
+// Kick makes at most n of the kicks that are left, and returns how many are left then. The first call makes the first
+// descent, too.
+func (t *Try) Kick(n int) int {
+	t.search.descend()
+	for range min(n, t.kicks) {
+		t.search.mark()
+		if lost := t.search.kick(t.rng); t.search.descend() < lost {
+			t.search.back()
 		}
 	}
-	r.Tour = s.tour(airports, start)
-	r.Km = route.Length(r.Tour)
-	return r, nil
+	t.kicks -= min(n, t.kicks)
+	return t.kicks
+}
+
+// Result returns what was found so far.
+func (t *Try) Result() Result {
+	tour := t.search.tour(t.airports, t.start)
+	return Result{Tour: tour, GreedyKm: t.greedyKm, Km: route.Length(tour)}
 }
 
 // tour lists the airports in visiting order.

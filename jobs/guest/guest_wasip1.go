@@ -1,0 +1,4 @@
+package guest
+
+//go:wasmimport grid progress
+func progress(fraction float64)
