@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -28,6 +30,9 @@ import (
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
+
+// ScratchFolder is the folder in the state folder that has checkpoints on their way.
+const ScratchFolder = "checkpoints"
 
 // lostDial bounds the dial that decides whether a lessee that left gossip still lives.
 const lostDial = 3 * time.Second
@@ -94,8 +99,21 @@ func New(o Options) (*Agent, error) {
 	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})
 	if cores > 0 {
 		a.worker = a.newWorker(cores)
+		if err := clearScratch(o.State); err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
 	}
 	return a, nil
+}
+
+// clearScratch makes the folder anew in which checkpoints lie until they are stored: what is left there is of units
+// that run no more.
+func clearScratch(state string) error {
+	folder := filepath.Join(state, ScratchFolder)
+	if err := errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o700)); err != nil {
+		return fmt.Errorf("make the folder of checkpoints: %w", err)
+	}
+	return nil
 }
 
 // offered is how many cores the agent offers: all that it was given on a machine without an owner, none on
@@ -123,6 +141,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		},
 		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
 		Runnable: a.node.Store.Runnable, Ledger: a.node.Store.WithLedger, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
+		Scratch: filepath.Join(a.o.State, ScratchFolder),
 	})
 }
 
@@ -147,8 +166,8 @@ func (a *Agent) Address() string { return a.node.Address() }
 
 // Run works until ctx ends, or the agent was told to leave the grid: first units stop and what is finished is
 // journalled, then the agent says goodbye to the pool. That takes at most five seconds, whoever hangs or is off:
-// two for the last packs and one for the last word to stewards (worker/stop.go), one for running calls and the
-// goodbye together (node.Serve), and what the disk takes for one pack.
+// two for the last checkpoints, two for the last packs and the last word to stewards (worker/stop.go), one for running
+// calls and the goodbye together (node.Serve), and what the disk takes for one pack.
 func (a *Agent) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()

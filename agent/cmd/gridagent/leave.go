@@ -75,7 +75,7 @@ func (f *leaveFlags) leave(ctx context.Context, to io.Writer) error {
 	if err := node.AwaitStopped(ended, f.state); err != nil {
 		return err
 	}
-	if err := node.RemoveAgent(f.state, cacheFolder); err != nil {
+	if err := node.RemoveAgent(f.state, cacheFolder, agent.ScratchFolder); err != nil {
 		return jobs.WithHint(fmt.Errorf("remove the agent's data: %w", err), "run this again")
 	}
 	fmt.Fprintf(to, "left the grid; %s can join again\n", f.state)

@@ -33,6 +33,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 	}
 	to := s.choose(stewards, now)
 	req := w.request(s, wants)
+	toldNotes := tell(req, w.untold(s, to.ID, now))
 	told := s.changed
 	s.asking, s.wanting, s.changed = true, wants, false
 	s.spokenTo(to.ID, last, now)
@@ -54,6 +55,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 				s.retryAt = at.Add(time.Second)
 			default:
 				s.answered, s.failures = now.Round(0), 0
+				toldNotes(to.ID, at)
 				w.answered(s, reply, wants, at)
 			}
 		}
@@ -147,6 +149,7 @@ func (w *Worker) answered(s *shard, reply *gridv1.ExchangeReply, wanted bool, no
 	for _, r := range reply.GetLend() {
 		got += w.lent(s, r, maxHeld-len(s.bundles))
 	}
+	w.heard(s, reply)
 	if got > 0 {
 		got -= w.passOver(s, waiting)
 	}

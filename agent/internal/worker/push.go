@@ -135,6 +135,7 @@ func (w *Worker) settled(p *pending, stewards []peer.Member, need int, now time.
 // release ends the holding of what a report says.
 func (s *state) release(p *pending) {
 	for _, part := range p.parts {
+		s.reported(part)
 		s.settle(part)
 	}
 	p.parts = nil

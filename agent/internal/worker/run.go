@@ -157,6 +157,7 @@ func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.T
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // stop cancels it, with a cause
 	r := &run{shard: tasks[0].bundle.shard, program: p, since: now, cancel: cancel, todo: make(chan task, len(tasks))}
 	r.current.Store(&tasks[0])
+	r.saver = w.saver(tasks, p, now)
 	for _, t := range tasks {
 		r.todo <- t
 	}
@@ -191,9 +192,14 @@ func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, iden
 		r.current.Store(&t)
 		args, env := m.Command(t.unit)
 		got := result{task: t}
-		got.Result, got.err = w.o.Runner.Run(ctx, ready, &executor.Unit{
+		u := &executor.Unit{
 			Args: args, Env: env, Seed: manifest.Seed(identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
-		})
+		}
+		if r.saver != nil {
+			got.Result, got.err = r.saver.run(ctx, ready, u)
+		} else {
+			got.Result, got.err = w.o.Runner.Run(ctx, ready, u)
+		}
 		if got.err == nil {
 			got.outcome = got.Outcome.Encode()
 			got.Outcome = record.Outcome{} // its bytes are in outcome
@@ -215,6 +221,9 @@ func (w *Worker) ran(r *run, ran []result, stopped bool, now time.Time) {
 		switch {
 		case got.bundle.dropped:
 		case got.err == nil:
+			if r.saver != nil {
+				r.saver.over = true
+			}
 			if r.program.unit == 0 {
 				w.log.Debug("first unit ended", "job", r.shard.id.Job)
 			}

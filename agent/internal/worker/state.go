@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -45,6 +46,9 @@ type state struct {
 	pushAt  time.Time // when to look for reports to push again
 	pushing map[jobs.AgentID]bool
 	silent  map[jobs.AgentID]time.Time // did not answer a push: no other before
+
+	own  map[jobs.UnitID]*own // checkpoints
+	free []jobs.UnitID        // whose checkpoints are to be let go of
 }
 
 func newState() state {
@@ -52,6 +56,7 @@ func newState() state {
 		shards: map[jobs.ShardID]*shard{}, programs: map[jobs.JobID]*program{}, running: map[*run]struct{}{},
 		usage: map[jobs.KeyID]usage{}, reports: map[jobs.Digest]*pending{},
 		pushing: map[jobs.AgentID]bool{}, silent: map[jobs.AgentID]time.Time{},
+		own: map[jobs.UnitID]*own{},
 	}
 }
 
@@ -59,9 +64,11 @@ func newState() state {
 type shard struct {
 	id      jobs.ShardID
 	job     records.Job
-	bundles map[uint64]*bundle // held
-	queue   []task             // units not started, in order
-	changed bool               // held bundles ended since a steward was told
+	bundles map[uint64]*bundle         // held
+	queue   []task                     // units not started, in order
+	hints   map[uint64][]*records.Note // of held units: from where they can go on, by others' word, not verified
+	asideAt time.Time                  // tell another steward of checkpoints not before
+	changed bool                       // held bundles ended since a steward was told
 
 	asking    bool // an exchange is under way
 	wanting   bool // it asks for work
@@ -118,6 +125,7 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	todo    chan task            // not begun; closed, so that the slot and the worker take from it until it is empty
 	current atomic.Pointer[task] // begun last
+	saver   *saver               // nil: no checkpoints are made
 }
 
 // left takes what is not begun.
@@ -217,6 +225,8 @@ func (s *state) discard(b *bundle) {
 	s.backlog -= b.ended.bytes
 	delete(b.shard.bundles, b.number)
 	b.shard.changed = true
+	m := b.shard.job.Manifest
+	maps.DeleteFunc(b.shard.hints, func(unit uint64, _ []*records.Note) bool { return m.BundleOf(unit) == b.number })
 }
 
 // settle lets go of a finished part that is kept, or is not wanted; with the last one of a bundle whose units
@@ -271,6 +281,7 @@ func (s *state) cancelDropped(cause error) {
 func (s *state) end(sh *shard) {
 	delete(s.shards, sh.id)
 	s.giveBack(sh, errDead)
+	s.forget(sh)
 	s.finished = slices.DeleteFunc(s.finished, func(p *part) bool {
 		if p.bundle.shard == sh {
 			s.bytes -= p.bytes

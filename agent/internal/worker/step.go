@@ -52,6 +52,8 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 		w.finishAll(now) // no unit starts that could end their bundles
 	}
 	w.ask(ctx, now)
+	w.tellAside(w.saving, now)
+	w.letGo(w.saving)
 	for w.flushDue(now) {
 		w.flush(ctx)
 	}
@@ -74,7 +76,9 @@ func (w *Worker) refresh(now time.Time) {
 		for n := range j.Manifest.Shards() {
 			id := jobs.ShardID{Job: j.ID, Shard: n}
 			if w.shards[id] == nil {
-				w.shards[id] = &shard{id: id, job: j, bundles: map[uint64]*bundle{}}
+				s := &shard{id: id, job: j, bundles: map[uint64]*bundle{}}
+				s.changed = len(w.untold(s, jobs.AgentID{}, now)) > 0
+				w.shards[id] = s
 			}
 		}
 	}

@@ -2,27 +2,34 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
-	// lastFlush, lastPack and lastWord bound what a worker does after its context ended: how long holders have
-	// to answer, until when another pack is begun, and how long stewards have. The last two and one pack's time on
-	// the disk are all that a stop takes.
-	lastFlush = 1500 * time.Millisecond
-	lastPack  = 2 * time.Second
-	lastWord  = time.Second
+	// lastCheckpoint, lastFlush, lastPack and lastWord bound what a worker does after its context ended: how long
+	// units have for a last checkpoint and its holders to take it, how long holders have to answer, until when another
+	// pack is begun, and how long stewards have. The first, the last two and one pack's time on the disk are all that
+	// a stop takes.
+	lastCheckpoint = 2 * time.Second
+	lastFlush      = 900 * time.Millisecond
+	lastPack       = 1200 * time.Millisecond
+	lastWord       = 800 * time.Millisecond
 )
 
-// stop cancels the units, joins every goroutine, journals what is finished and says goodbye to stewards.
+// stop has running units give a last checkpoint and cancels them, joins every goroutine, journals what is finished and
+// says goodbye to stewards.
 func (w *Worker) stop(ctx context.Context) {
 	w.stopping = true
+	w.saveLast(ctx)
+	w.endSaving()
 	for r := range w.running {
 		r.cancel(errStopping)
 	}
@@ -47,6 +54,44 @@ func (w *Worker) stop(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	w.flushLast(ctx)
 	w.farewell(ctx)
+}
+
+// saveLast asks long units for a checkpoint and waits a little until those are at their holders. Meanwhile what is
+// finished goes the way that it always goes.
+func (w *Worker) saveLast(ctx context.Context) {
+	waits := map[*saver]int{}
+	for r := range w.running {
+		if sv := r.saver; sv != nil {
+			_, at, taken := sv.last()
+			if time.Since(later(at, sv.begun)) < worthSaving {
+				continue
+			}
+			waits[sv] = taken
+			select {
+			case sv.now <- struct{}{}:
+			default: // it was asked already
+			}
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	for w.finishAll(time.Now()); len(waits) > 0 && len(w.finished) > 0 && w.flushes < maxFlushes; {
+		w.flush(ctx)
+	}
+	timer := time.NewTimer(lastCheckpoint)
+	defer timer.Stop()
+	for len(waits) > 0 {
+		select {
+		case e := <-w.events:
+			e(time.Now())
+		case <-timer.C:
+			w.log.Info("stopping without the last checkpoint of some units", "units", len(waits))
+			return
+		}
+		maps.DeleteFunc(waits, func(sv *saver, taken int) bool {
+			_, _, now := sv.last()
+			return sv.over || now > taken || sv.bundle.dropped
+		})
+	}
 }
 
 // flushLast journals what is finished, of unfinished bundles too. Where holders do not answer it does without
@@ -93,13 +138,30 @@ func (w *Worker) farewell(ctx context.Context) {
 	}
 	calls.Wait()
 	members := w.o.Members()
+	notes := map[jobs.ShardID][]*own{}
+	for id, s := range w.shards {
+		notes[id] = w.untold(s, s.lender, time.Now())
+		to, ok := w.aside(s)
+		list := w.untold(s, to.ID, time.Now())
+		if !ok || len(list) == 0 {
+			continue
+		}
+		calls.Go(func() {
+			req := &gridv1.ExchangeRequest{Shard: records.ShardToProto(id), Aside: true}
+			tell(req, list)
+			if _, err := w.call(ctx, id, to, req); err != nil {
+				w.log.Info("a steward does not hear of the last checkpoints", "shard", id, "steward", to.ID, "err", err)
+			}
+		})
+	}
 	for _, s := range w.shards {
 		i := slices.IndexFunc(members, func(m peer.Member) bool { return m.ID == s.lender })
-		if i < 0 || len(s.bundles) == 0 && !s.changed {
+		if i < 0 || len(s.bundles) == 0 && !s.changed && len(notes[s.id]) == 0 {
 			continue
 		}
 		calls.Go(func() {
 			req := &gridv1.ExchangeRequest{Shard: records.ShardToProto(s.id)}
+			tell(req, notes[s.id])
 			if _, err := w.call(ctx, s.id, members[i], req); err != nil {
 				w.log.Info("cannot give leases back", "shard", s.id, "steward", s.lender, "err", err)
 			}

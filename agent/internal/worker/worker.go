@@ -35,6 +35,10 @@ type Blobs interface {
 	// Place stores a local blob at the members that should hold it and returns their receipts. An error, when
 	// there are too few, comes with those that there are.
 	Place(ctx context.Context, claim blobs.Claim, blob jobs.Blob, members []peer.Member) ([]record.Envelope, error)
+	// PlaceCheckpoint stores the parts of a checkpoint at the members that should hold it.
+	PlaceCheckpoint(ctx context.Context, p blobs.Parts, members []peer.Member) ([]record.Envelope, error)
+	// Release drops this agent's checkpoints of units, here and at the members.
+	Release(ctx context.Context, job jobs.JobID, units []uint64, at []peer.Member) error
 }
 
 // Local is the exchange with the steward on this very agent.
@@ -65,7 +69,9 @@ type Options struct {
 	Ledger func(shard jobs.ShardID, f func(*ledger.Ledger)) error
 	Disk   func() error // why nothing can be written here; nil: it can
 	Room   func() int64 // bytes of blobs that Dir still takes
-	Log    *slog.Logger
+	// Scratch is a folder for checkpoints until they are in Dir, on the same disk or not; empty: none are made.
+	Scratch string
+	Log     *slog.Logger
 }
 
 // The causes with which units are cancelled.
@@ -86,6 +92,9 @@ type Worker struct {
 	tasks  sync.WaitGroup // goroutines that will send one event
 	steps  atomic.Int64
 
+	saving    context.Context // of checkpoints on their way to holders; ends with the worker
+	endSaving context.CancelFunc
+
 	state
 }
 
@@ -95,11 +104,13 @@ type event func(now time.Time)
 // New returns a worker that has not started.
 func New(o Options) *Worker {
 	o.Lease = o.Lease.OrDefault()
-	return &Worker{
+	w := &Worker{
 		o: o, log: o.Log.With("component", "worker"),
 		wakes: make(chan jobs.JobID, 64), events: make(chan event),
 		state: newState(),
 	}
+	w.saving, w.endSaving = context.WithCancel(context.Background())
+	return w
 }
 
 // Wake hints that a job has open units. It never blocks: of a flood of hints some are lost. Those that are not
@@ -115,6 +126,7 @@ func (w *Worker) Wake(job jobs.JobID) {
 // go back, and nothing runs any more when it returns: within three seconds, if the Runner ends at once when
 // its context does.
 func (w *Worker) Run(ctx context.Context) {
+	w.loadNotes()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {

@@ -35,6 +35,7 @@ var (
 	bucketRecords = []byte("records") // key → grid.v1.Record without chains
 	bucketChains  = []byte("chains")  // key ID → grid.v1.Chain
 	bucketMeta    = []byte("meta")    // small values of this peer's own
+	bucketNotes   = []byte("notes")   // of checkpoints of this peer's own: job, unit, sequence → grid.v1.Record
 	bucketSeen    = []byte("seen")    // agent ID → when it could hold blobs last, in Unix seconds
 )
 
@@ -69,7 +70,7 @@ func openDB(path string) (*bbolt.DB, error) {
 	}
 	db.MaxBatchDelay = batchDelay
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketRecords, bucketChains, bucketMeta, bucketSeen} {
+		for _, name := range [][]byte{bucketRecords, bucketChains, bucketMeta, bucketSeen, bucketNotes} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

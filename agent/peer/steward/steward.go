@@ -49,6 +49,7 @@ type Steward struct {
 
 	mu     sync.Mutex // guards the lenders; taken before the store's own lock
 	shards map[jobs.ShardID]*lender
+	notes  notebook
 	closed bool
 	awake  time.Time // when Watch last looked, by the wall clock; zero: it did not
 	slept  bool      // since then
@@ -61,7 +62,9 @@ type Steward struct {
 // New returns a steward with nothing lent.
 func New(o Options) *Steward {
 	o.Lease = o.Lease.OrDefault()
-	s := &Steward{o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}}
+	s := &Steward{
+		o: o, log: o.Log.With("component", "steward"), shards: map[jobs.ShardID]*lender{}, notes: newNotebook(),
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -210,6 +213,7 @@ func (s *Steward) Sweep() {
 			delete(s.shards, shard)
 		}
 	}
+	s.notes.dropAll(func(shard jobs.ShardID) bool { return s.o.Store.Runnable(shard.Job) != nil })
 }
 
 // Exchange renews and ends the caller's leases and lends it more.
@@ -251,7 +255,11 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 		return reply, nil
 	}
 	ask.Others = othersWork(members, who)
-	err = s.lend(job, at, ask, reply)
+	b := s.vet(at.shard, job.Manifest, who, req.GetCheckpoints())
+	if req.GetAside() {
+		return reply, s.aside(job, at.shard, b, reply)
+	}
+	err = s.lend(job, at, ask, b, reply)
 	failpoint.Hit("steward.lent")
 	return reply, err
 }
@@ -261,6 +269,7 @@ func (s *Steward) forget(shard jobs.ShardID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.shards, shard)
+	s.notes.dropShard(shard, func(uint64) bool { return true })
 }
 
 // place is a shard and who stewards it now.
@@ -274,7 +283,7 @@ func (p place) keptBy(id jobs.AgentID) bool {
 }
 
 // lend runs the exchange on the shard's lender and writes what comes of it into the reply.
-func (s *Steward) lend(job records.Job, at place, ask Ask, reply *gridv1.ExchangeReply) error {
+func (s *Steward) lend(job records.Job, at place, ask Ask, brought brought, reply *gridv1.ExchangeReply) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -285,6 +294,9 @@ func (s *Steward) lend(job records.Job, at place, ask Ask, reply *gridv1.Exchang
 		lend, drop := l.exchange(ask, led, now)
 		reply.Lend, reply.Drop = runsToProto(lend), runsToProto(drop)
 		reply.Open = led.Counts(now).Open
+		s.notes.prune(at.shard, led, now)
+		reply.Settled = s.takeNotes(l, job.Manifest, led, brought, now)
+		reply.Checkpoints = s.notes.of(at.shard, job.Manifest, lend)
 	})
 	if wait := l.wait(now); wait > 0 {
 		reply.AgainMs = uint32(wait.Milliseconds()) + 1

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ type Result struct {
 	Outcome record.Outcome
 	Failure jobs.Failure // zero: it succeeds
 	Err     error        // the machine's own fault: the unit has not run
+	Saves   bool         // it gives checkpoints
+	Spoils  int          // checkpoints from this one on are garbage, if above zero
 }
 
 // Work says what becomes of units. It is called when one starts, by many at once.
@@ -48,6 +51,10 @@ type UnitRun struct {
 	On      *Machine
 	Started time.Time
 	Ended   time.Time // zero: it runs, or was stopped before its end
+	// From and Reached say how much of its time the unit had behind it at the start, by a checkpoint, and when it
+	// ended or was stopped; Running, that it was not.
+	From, Reached time.Duration
+	Running       bool
 }
 
 // runs is what ran where, in the whole grid, and how.
@@ -110,26 +117,25 @@ func (r *runner) Run(ctx context.Context, p *executor.Program, u *executor.Unit)
 		return executor.Result{}, err
 	}
 	runs := &r.m.grid.runs
-	run, work := runs.start(p.Digest, number, r.m)
-	res := work(Unit{Program: p.Digest, Number: number, On: r.m})
-	timer := time.NewTimer(res.Takes)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		err = res.Err
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	runs.end(run, err)
+	from, err := stateOf(u.Resume, p.Digest, number)
 	if err != nil {
 		return executor.Result{}, err
 	}
+	run, work := runs.start(p.Digest, number, r.m, from)
+	res := work(Unit{Program: p.Digest, Number: number, On: r.m})
+	s := &saves{unit: u, program: p.Digest, number: number, spoils: res.Spoils, last: executor.Checkpoint{}}
+	reached, err := s.runFor(ctx, from, res)
+	runs.end(run, reached, err)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	took := res.Takes - from
 	return executor.Result{
-		Outcome: res.Outcome, Failure: res.Failure, Times: jobs.Times{CPU: res.Takes, Wall: res.Takes},
+		Outcome: res.Outcome, Failure: res.Failure, Times: jobs.Times{CPU: took, Wall: took},
 	}, nil
 }
 
-func (r *runs) start(program jobs.Digest, unit uint64, on *Machine) (*UnitRun, Work) {
+func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Duration) (*UnitRun, Work) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.started++
@@ -140,15 +146,16 @@ func (r *runs) start(program jobs.Digest, unit uint64, on *Machine) (*UnitRun, W
 	if r.all[program] == nil {
 		r.all[program] = map[uint64][]*UnitRun{}
 	}
-	run := &UnitRun{On: on, Started: time.Now()}
+	run := &UnitRun{On: on, Started: time.Now(), From: from, Running: true}
 	r.all[program][unit] = append(r.all[program][unit], run)
 	return run, r.work
 }
 
-func (r *runs) end(run *UnitRun, err error) {
+func (r *runs) end(run *UnitRun, reached time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running--
+	run.Running, run.Reached = false, reached
 	if err == nil {
 		run.Ended = time.Now()
 	}
@@ -156,14 +163,17 @@ func (r *runs) end(run *UnitRun, err error) {
 
 // Ran returns the runs of a unit that came to their end, in the order in which they started.
 func (j *Job) Ran(unit uint64) []UnitRun {
+	return slices.DeleteFunc(j.Runs(unit), func(r UnitRun) bool { return r.Ended.IsZero() })
+}
+
+// Runs returns all runs of a unit, in the order in which they started.
+func (j *Job) Runs(unit uint64) []UnitRun {
 	r := &j.grid.runs
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []UnitRun
 	for _, run := range r.all[j.Manifest.Program.Digest][unit] {
-		if !run.Ended.IsZero() {
-			out = append(out, *run)
-		}
+		out = append(out, *run)
 	}
 	return out
 }

@@ -685,7 +685,9 @@ type ExchangeRequest struct {
 	// Measured time of one unit on this agent, 0: not known yet.
 	UnitUs uint64 `protobuf:"varint,4,opt,name=unit_us,json=unitUs,proto3" json:"unit_us,omitempty"`
 	// The newest checkpoints of units that it holds, gives back, or held before it was restarted.
-	Checkpoints   []*Record `protobuf:"bytes,5,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*Record `protobuf:"bytes,5,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// True: the caller speaks to another steward of the shard, and only the checkpoints are for this one.
+	Aside         bool `protobuf:"varint,6,opt,name=aside,proto3" json:"aside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -753,6 +755,13 @@ func (x *ExchangeRequest) GetCheckpoints() []*Record {
 		return x.Checkpoints
 	}
 	return nil
+}
+
+func (x *ExchangeRequest) GetAside() bool {
+	if x != nil {
+		return x.Aside
+	}
+	return false
 }
 
 // Run is a run of consecutive bundles of one attempt.
@@ -836,7 +845,9 @@ type ExchangeReply struct {
 	// True: this agent does not steward the shard; turn to another.
 	NotSteward bool `protobuf:"varint,5,opt,name=not_steward,json=notSteward,proto3" json:"not_steward,omitempty"`
 	// Of units in lend: what others reached of them, newest first.
-	Checkpoints   []*Record `protobuf:"bytes,6,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*Record `protobuf:"bytes,6,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// Units of the caller's checkpoints that are open no more.
+	Settled       []uint64 `protobuf:"varint,7,rep,packed,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -909,6 +920,13 @@ func (x *ExchangeReply) GetNotSteward() bool {
 func (x *ExchangeReply) GetCheckpoints() []*Record {
 	if x != nil {
 		return x.Checkpoints
+	}
+	return nil
+}
+
+func (x *ExchangeReply) GetSettled() []uint64 {
+	if x != nil {
+		return x.Settled
 	}
 	return nil
 }
@@ -2023,18 +2041,19 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x05scope\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05scope\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\fR\x03ids\"6\n" +
 	"\tPullReply\x12)\n" +
-	"\arecords\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\arecords\"\xbb\x01\n" +
+	"\arecords\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\arecords\"\xd1\x01\n" +
 	"\x0fExchangeRequest\x12$\n" +
 	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\x12 \n" +
 	"\x04held\x18\x02 \x03(\v2\f.grid.v1.RunR\x04held\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x17\n" +
 	"\aunit_us\x18\x04 \x01(\x04R\x06unitUs\x121\n" +
-	"\vcheckpoints\x18\x05 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"a\n" +
+	"\vcheckpoints\x18\x05 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\x12\x14\n" +
+	"\x05aside\x18\x06 \x01(\bR\x05aside\"a\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x14\n" +
-	"\x05units\x18\x04 \x03(\x04R\x05units\"\xd6\x01\n" +
+	"\x05units\x18\x04 \x03(\x04R\x05units\"\xf0\x01\n" +
 	"\rExchangeReply\x12 \n" +
 	"\x04lend\x18\x01 \x03(\v2\f.grid.v1.RunR\x04lend\x12 \n" +
 	"\x04drop\x18\x02 \x03(\v2\f.grid.v1.RunR\x04drop\x12\x19\n" +
@@ -2042,7 +2061,8 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x04open\x18\x04 \x01(\x04R\x04open\x12\x1f\n" +
 	"\vnot_steward\x18\x05 \x01(\bR\n" +
 	"notSteward\x121\n" +
-	"\vcheckpoints\x18\x06 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"6\n" +
+	"\vcheckpoints\x18\x06 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\x12\x18\n" +
+	"\asettled\x18\a \x03(\x04R\asettled\"6\n" +
 	"\x0eSummaryRequest\x12$\n" +
 	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\xbd\x02\n" +
 	"\fSummaryReply\x12\x12\n" +

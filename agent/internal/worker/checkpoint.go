@@ -1,0 +1,263 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"idlegrid/agent/executor"
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/record"
+)
+
+const (
+	// worthSaving is how long units must be for checkpoints to be made of them, and how much work is worth a last one
+	// when the agent stops. Shorter ones never touch any of this.
+	worthSaving = 10 * time.Second
+	// placeTimeout bounds the way of a checkpoint to its holders, and resumeTimeout the way back.
+	placeTimeout  = 2 * time.Minute
+	resumeTimeout = 5 * time.Minute
+	// generations is how many checkpoints of a unit are kept.
+	generations = 2
+)
+
+// errBroken is why a checkpoint is passed over that others cannot have made.
+var errBroken = errors.New("it is none for this unit here")
+
+// saver takes the checkpoints of one run of a unit: each goes into the local store, to its holders, and is noted on
+// disk. While one is on its way only the newest of those that follow is kept, so that a slow network makes checkpoints
+// seldom and not late.
+type saver struct {
+	w       *Worker
+	unit    jobs.UnitID
+	shard   jobs.ShardID
+	bundle  *bundle
+	every   time.Duration
+	now     chan struct{}   // asks for a checkpoint at once
+	from    []*records.Note // what the unit may go on from, the best first, not verified
+	over    bool            // the unit ended: what still comes of it is of no use; the worker's goroutine's own
+	past    uint64          // a sequence that is past all that were seen of the unit
+	shift   uint64          // what is added to the Runner's sequences, set before it runs
+	begun   time.Time
+	said    atomic.Uint64 // the fraction that the program says it has done, as bits; NaN: nothing
+	resumed atomic.Bool
+
+	mu    sync.Mutex
+	busy  bool                 // one is on its way
+	next  *executor.Checkpoint // waits for that
+	notes []*records.Note      // own ones of the unit, newest first
+	taken int                  // checkpoints that came of this run and are kept, or cannot be
+	at    time.Time            // when the newest of these came
+}
+
+// saver returns what takes the checkpoints of a unit that is about to run, and nil for units of which none are made.
+func (w *Worker) saver(tasks []task, p *program, now time.Time) *saver {
+	t := tasks[0]
+	sh := t.bundle.shard
+	every := sh.job.Manifest.CheckpointEvery()
+	if every == 0 || w.o.Scratch == "" || len(tasks) > 1 || p.unit > 0 && p.unit < min(every, worthSaving) {
+		return nil
+	}
+	sv := &saver{
+		w: w, unit: jobs.UnitID{Job: sh.id.Job, Unit: t.unit}, shard: sh.id, bundle: t.bundle, every: every,
+		now: make(chan struct{}, 1), from: slices.Clone(sh.hints[t.unit]), begun: now,
+	}
+	sv.said.Store(math.Float64bits(math.NaN()))
+	if o := w.own[sv.unit]; o != nil {
+		sv.notes = slices.Clone(o.notes)
+		sv.from = append(sv.from, o.notes...)
+	}
+	for _, n := range sv.from {
+		sv.past = max(sv.past, n.Sequence)
+	}
+	sv.from = slices.DeleteFunc(sv.from, func(n *records.Note) bool {
+		return n.Attempt != t.bundle.attempt || n.Runtime != w.o.Runtime
+	})
+	slices.SortFunc(sv.from, (*records.Note).Newer)
+	sv.from = slices.CompactFunc(sv.from, (*records.Note).Same)
+	return sv
+}
+
+// run runs a unit from the newest checkpoint that is good, else from its beginning.
+func (sv *saver) run(ctx context.Context, ready *executor.Program, u *executor.Unit) (executor.Result, error) {
+	w := sv.w
+	u.Save, u.Interval, u.Now, u.Folder, u.Progress = sv.save, sv.every, sv.now, w.o.Scratch, sv.progress
+	for _, n := range sv.from {
+		c, err := sv.fetch(ctx, n)
+		if err == nil {
+			c.Sequence = sv.past
+			u.Resume = c
+			sv.resumed.Store(true)
+			w.log.Info("a unit goes on from a checkpoint", "unit", sv.unit, "cpu", n.CPU, "sequence", n.Sequence, "author", n.Author)
+			var result executor.Result
+			if result, err = w.o.Runner.Run(ctx, ready, u); err == nil {
+				return result, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return executor.Result{}, context.Cause(ctx)
+		}
+		w.log.Warn("a unit cannot go on from a checkpoint, trying the one before", "unit", sv.unit, "sequence", n.Sequence,
+			"author", n.Author, "err", err)
+	}
+	u.Resume, sv.shift = nil, sv.past
+	sv.resumed.Store(false)
+	return w.o.Runner.Run(ctx, ready, u)
+}
+
+// fetch verifies a note and brings its parts here.
+func (sv *saver) fetch(ctx context.Context, n *records.Note) (*executor.Checkpoint, error) {
+	w := sv.w
+	if n.UnitID() != sv.unit || n.Bytes() > 2*record.MaxCheckpointBytes {
+		return nil, errBroken
+	}
+	if err := w.o.Store.VerifyNote(n, time.Now()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, resumeTimeout)
+	defer cancel()
+	c := &executor.Checkpoint{CPU: n.CPU}
+	for _, b := range n.Parts {
+		from := peer.Sources(b.Digest, w.o.Members(), append(slices.Clone(n.Holders), n.Author)...)
+		if err := w.o.Blobs.Fetch(ctx, sv.claim(), b, from); err != nil {
+			return nil, err
+		}
+		if err := w.o.Dir.Verify(b.Digest); err != nil {
+			return nil, err
+		}
+		path, err := w.o.Dir.Path(b.Digest)
+		if err != nil {
+			return nil, err
+		}
+		c.Files = append(c.Files, executor.CheckpointFile{Blob: b, Path: path})
+	}
+	return c, nil
+}
+
+func (sv *saver) claim() blobs.Claim {
+	return blobs.Claim{Job: sv.unit.Job, Kind: blobs.Checkpoint, Author: sv.w.o.Self, Unit: sv.unit.Unit}
+}
+
+func (sv *saver) progress(fraction float64) { sv.said.Store(math.Float64bits(fraction)) }
+
+// save takes a checkpoint from the Runner.
+func (sv *saver) save(c executor.Checkpoint) {
+	c.Sequence += sv.shift
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if sv.busy {
+		if sv.next != nil {
+			sv.remove(sv.next, c.Files)
+		}
+		sv.next = &c
+		return
+	}
+	sv.busy = true
+	sv.w.spawn(func() event { return sv.keep(c) })
+}
+
+// keep stores a checkpoint and all that came meanwhile.
+func (sv *saver) keep(c executor.Checkpoint) event {
+	for {
+		note, err := sv.store(c)
+		sv.remove(&c, nil)
+		if err != nil {
+			sv.w.log.Info("a checkpoint is not kept", "unit", sv.unit, "sequence", c.Sequence, "err", err)
+		}
+		sv.mu.Lock()
+		if sv.taken++; note != nil {
+			sv.notes = append([]*records.Note{note}, sv.notes[:min(len(sv.notes), generations-1)]...)
+			sv.at = time.Now()
+		}
+		notes := slices.Clone(sv.notes)
+		next := sv.next
+		sv.next, sv.busy = nil, next != nil
+		sv.mu.Unlock()
+		if next == nil {
+			return func(now time.Time) { sv.w.noted(sv, notes, now) }
+		}
+		c = *next
+	}
+}
+
+// store puts a checkpoint into the local store and to its holders, and its note on disk. Without holders the note is of
+// use as long as this agent is there.
+func (sv *saver) store(c executor.Checkpoint) (*records.Note, error) {
+	w := sv.w
+	ctx, cancel := context.WithTimeout(w.saving, placeTimeout)
+	defer cancel()
+	said := &record.Checkpoint{
+		Job: sv.unit.Job, Unit: sv.unit.Unit, Attempt: sv.bundle.attempt, Sequence: c.Sequence, CPU: c.CPU, Runtime: w.o.Runtime,
+	}
+	for _, f := range c.Files {
+		if err := sv.put(f); err != nil {
+			return nil, err
+		}
+		said.Parts = append(said.Parts, f.Blob)
+	}
+	sv.mu.Lock()
+	notes := sv.notes[:min(len(sv.notes), generations-1)]
+	sv.mu.Unlock()
+	parts := blobs.Parts{Unit: sv.unit, Blobs: said.Parts}
+	for _, n := range notes {
+		for _, b := range n.Parts {
+			parts.Keep = append(parts.Keep, b.Digest)
+		}
+		parts.Receipts = append(parts.Receipts, n.Receipts()...)
+	}
+	receipts, err := w.o.Blobs.PlaceCheckpoint(ctx, parts, w.o.Members())
+	if err != nil {
+		w.log.Info("a checkpoint has no holders but this agent", "unit", sv.unit, "err", err)
+	}
+	note, err := records.NewNote(said, receipts, w.o.Key, w.o.Chain())
+	if err != nil {
+		return nil, err
+	}
+	return note, w.o.Store.SaveNotes(sv.unit, append([]*records.Note{note}, notes...)...)
+}
+
+// put brings a part into the local store. The base of an earlier checkpoint is there.
+func (sv *saver) put(part executor.CheckpointFile) error {
+	err := sv.w.o.Dir.Keep(sv.claim(), part.Blob)
+	if jobs.KindOf(err) != jobs.NotFound {
+		return err
+	}
+	f, err := os.Open(part.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // Nothing is written.
+	return sv.w.o.Dir.Put(sv.claim(), part.Blob, f)
+}
+
+// remove removes the files of a checkpoint from the Runner's folder, but those that another one names.
+func (sv *saver) remove(c *executor.Checkpoint, but []executor.CheckpointFile) {
+	for _, f := range c.Files {
+		if filepath.Dir(f.Path) != filepath.Clean(sv.w.o.Scratch) || slices.Contains(but, f) {
+			continue
+		}
+		if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			sv.w.log.Warn("cannot remove a checkpoint's file", "err", err)
+		}
+	}
+}
+
+// last returns the newest checkpoint of this agent's own, when it came, and how many this run has given.
+func (sv *saver) last() (n *records.Note, at time.Time, taken int) {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if len(sv.notes) > 0 {
+		n = sv.notes[0]
+	}
+	return n, sv.at, sv.taken
+}

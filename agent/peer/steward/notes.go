@@ -1,0 +1,238 @@
+package steward
+
+import (
+	"slices"
+	"time"
+
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// MaxNotes bounds the notes of checkpoints that an agent may bring with one exchange. Others are passed over.
+	MaxNotes = 64
+	// generations is how many notes of a unit are kept.
+	generations = 2
+	// maxNotes bounds the notes in memory, and maxNotesBy those of them that one agent brought. One takes a few
+	// thousand bytes.
+	maxNotes   = 8192
+	maxNotesBy = 512
+	// maxGiven bounds the bytes of notes in one reply. A unit whose notes do not fit begins anew.
+	maxGiven = 1 << 20
+)
+
+// note is a verified note of a checkpoint of an open unit, and who brought it.
+type note struct {
+	*records.Note
+	shard jobs.ShardID
+	by    jobs.AgentID
+}
+
+// notebook is the newest checkpoints of open units, as far as agents told: a soft hint of one steward that goes along
+// with leases. No agent can push out what another brought unless it has more of them itself.
+type notebook struct {
+	units map[jobs.ShardID]map[uint64][]*note // newest first
+	by    map[jobs.AgentID][]*note            // in the order in which they came
+	total int
+
+	pruned map[jobs.ShardID]time.Time // when those of units that are open no more were last forgotten
+}
+
+func newNotebook() notebook {
+	return notebook{units: map[jobs.ShardID]map[uint64][]*note{}, by: map[jobs.AgentID][]*note{}, pruned: map[jobs.ShardID]time.Time{}}
+}
+
+// knows reports whether a note is here.
+func (b *notebook) knows(shard jobs.ShardID, n *records.Note) bool {
+	return slices.ContainsFunc(b.units[shard][n.Unit], func(have *note) bool { return have.Same(n) })
+}
+
+// add takes a verified note in and lets go of what is one too many.
+func (b *notebook) add(n *note) {
+	if b.knows(n.shard, n.Note) {
+		return
+	}
+	if b.units[n.shard] == nil {
+		b.units[n.shard] = map[uint64][]*note{}
+	}
+	list := append(b.units[n.shard][n.Unit], n)
+	slices.SortFunc(list, func(x, y *note) int { return x.Newer(y.Note) })
+	b.units[n.shard][n.Unit] = list
+	b.by[n.by] = append(b.by[n.by], n)
+	b.total++
+	if len(list) > generations {
+		b.drop(list[generations])
+	}
+	if len(b.by[n.by]) > maxNotesBy {
+		b.drop(b.by[n.by][0])
+	}
+	if b.total > maxNotes {
+		b.drop(b.by[b.most()][0])
+	}
+}
+
+// most returns who brought the most notes.
+func (b *notebook) most() (who jobs.AgentID) {
+	n := -1
+	for id, list := range b.by {
+		if len(list) > n || len(list) == n && id.Compare(who) < 0 {
+			who, n = id, len(list)
+		}
+	}
+	return who
+}
+
+func (b *notebook) drop(n *note) {
+	same := func(have *note) bool { return have == n }
+	units := b.units[n.shard]
+	if units[n.Unit] = slices.DeleteFunc(units[n.Unit], same); len(units[n.Unit]) == 0 {
+		delete(units, n.Unit)
+	}
+	if len(units) == 0 {
+		delete(b.units, n.shard)
+		delete(b.pruned, n.shard)
+	}
+	if b.by[n.by] = slices.DeleteFunc(b.by[n.by], same); len(b.by[n.by]) == 0 {
+		delete(b.by, n.by)
+	}
+	b.total--
+}
+
+// dropShard forgets the notes of a shard, all or those of units that pass.
+func (b *notebook) dropShard(shard jobs.ShardID, pass func(unit uint64) bool) {
+	var gone []*note
+	for unit, list := range b.units[shard] {
+		if pass(unit) {
+			gone = append(gone, list...)
+		}
+	}
+	for _, n := range gone {
+		b.drop(n)
+	}
+}
+
+// dropAll forgets the notes of shards that pass.
+func (b *notebook) dropAll(pass func(jobs.ShardID) bool) {
+	for shard := range b.units {
+		if pass(shard) {
+			b.dropShard(shard, func(uint64) bool { return true })
+		}
+	}
+}
+
+// of returns the notes that go with a lease, the newest first: those of the attempt that is lent. Where a unit failed
+// its checkpoint may be why, so the next attempt begins anew.
+func (b *notebook) of(shard jobs.ShardID, m *manifest.Manifest, lent []Run) (out []*gridv1.Record) {
+	if len(b.units[shard]) == 0 {
+		return nil
+	}
+	attempts := map[uint64]uint32{}
+	for _, r := range lent {
+		for bundle := r.First; bundle-r.First < uint64(r.Count); bundle++ {
+			attempts[bundle] = r.Attempt
+		}
+	}
+	bytes := 0
+	for unit, list := range b.units[shard] {
+		attempt, ok := attempts[m.BundleOf(unit)]
+		for _, n := range list {
+			if ok && n.Attempt == attempt && bytes+n.Size() <= maxGiven {
+				bytes += n.Size()
+				out = append(out, n.ToProto())
+			}
+		}
+	}
+	return out
+}
+
+// brought is what an agent brings of checkpoints.
+type brought struct {
+	units []uint64 // that it names, not all of them open
+	fresh []*note  // verified, that are not known yet
+}
+
+// vet reads the notes that an agent brings and verifies those that are not here yet. Whatever is wrong with one is no
+// reason to refuse the exchange.
+func (s *Steward) vet(shard jobs.ShardID, m *manifest.Manifest, who jobs.AgentID, list []*gridv1.Record) (b brought) {
+	if m.CheckpointEvery() == 0 {
+		return b
+	}
+	for _, p := range list[:min(len(list), MaxNotes)] {
+		n, err := records.ReadNote(p)
+		if err == nil && (n.Job != shard.Job || n.Unit >= m.Units || m.ShardOf(m.BundleOf(n.Unit)) != shard.Shard) {
+			err = jobs.Errorf(jobs.Invalid, "it is of a unit that is not in the shard")
+		}
+		if err == nil {
+			b.units = append(b.units, n.Unit)
+			s.mu.Lock()
+			known := s.notes.knows(shard, n)
+			s.mu.Unlock()
+			if known {
+				continue
+			}
+			err = s.o.Store.VerifyNote(n, time.Now())
+		}
+		if err != nil {
+			s.log.Warn("refusing the note of a checkpoint", "shard", shard, "agent", who, "err", err)
+			continue
+		}
+		b.fresh = append(b.fresh, &note{n, shard, who})
+	}
+	return b
+}
+
+// takeNotes keeps the notes of open units that their bringer may speak of, and returns the named units that are open no
+// more. The lender is nil where this agent lends none of the shard now. The caller holds the lock.
+func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger, b brought, now time.Time) (settled []uint64) {
+	open := map[uint64]bool{}
+	for _, unit := range b.units {
+		open[unit] = led.Unit(unit, now).Status == ledger.Open
+		if !open[unit] {
+			settled = append(settled, unit)
+		}
+	}
+	for _, n := range b.fresh {
+		bundle := m.BundleOf(n.Unit)
+		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && l.maySpeak(bundle, n.by, n.Attempt) {
+			s.notes.add(n)
+		}
+	}
+	return settled
+}
+
+// maySpeak reports whether an agent may say from where units of a bundle can go on: who has it or had it last and, of
+// one that nobody has and that never failed, anyone: its lessee was off, and its steward too. Hence a forger spoils
+// one attempt of what was never lent to it at most.
+func (l *lender) maySpeak(bundle uint64, who jobs.AgentID, attempt uint32) bool {
+	if l == nil {
+		return attempt == 0
+	}
+	if holder, lent := l.lent[bundle]; lent {
+		return holder == who
+	}
+	return attempt == 0 || l.waiting[bundle].from == who
+}
+
+// prune forgets the notes of a shard's units that are open no more, now and then.
+func (b *notebook) prune(shard jobs.ShardID, led *ledger.Ledger, now time.Time) {
+	if len(b.units[shard]) == 0 || now.Sub(b.pruned[shard]) < wakePeriod {
+		return
+	}
+	b.pruned[shard] = now
+	b.dropShard(shard, func(unit uint64) bool { return led.Unit(unit, now).Status != ledger.Open })
+}
+
+// aside takes the notes of an agent that another steward of the shard lends to: should both be gone at once, this one
+// is to go on from there.
+func (s *Steward) aside(job records.Job, shard jobs.ShardID, b brought, reply *gridv1.ExchangeReply) error {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
+		s.notes.prune(shard, led, now)
+		reply.Settled = s.takeNotes(s.shards[shard], job.Manifest, led, b, now)
+	})
+}

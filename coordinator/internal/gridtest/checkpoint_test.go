@@ -1,0 +1,143 @@
+package gridtest_test
+
+import (
+	"testing"
+	"time"
+
+	"idlegrid/coordinator/internal/gridtest"
+	"idlegrid/jobs/manifest"
+)
+
+// saves lets units take so long and give checkpoints.
+func saves(takes time.Duration) gridtest.Work {
+	return func(u gridtest.Unit) gridtest.Result {
+		return gridtest.Result{Takes: takes, Outcome: gridtest.Compute(u.Program, u.Number), Saves: true}
+	}
+}
+
+// every is how often units are saved here.
+const every = time.Minute
+
+func saved(m *manifest.Manifest) { m.Checkpoint = every }
+
+// running returns the run of a unit that is under way.
+func running(t *testing.T, j *gridtest.Job, unit uint64) gridtest.UnitRun {
+	t.Helper()
+	runs := j.Runs(unit)
+	if len(runs) == 0 || !runs[len(runs)-1].Running {
+		t.Fatalf("unit %d does not run: %+v", unit, runs)
+	}
+	return runs[len(runs)-1]
+}
+
+// goesOn waits until a unit runs again, and returns how that began and how long it took.
+func goesOn(g *gridtest.Grid, j *gridtest.Job, before int, within time.Duration) (gridtest.UnitRun, time.Duration) {
+	g.T.Helper()
+	took := g.Eventually(within, "the unit runs elsewhere", func() bool { return len(j.Runs(0)) > before })
+	return j.Runs(0)[before], took
+}
+
+// TestCheckpointOfAnAgentThatStops: its unit goes on elsewhere within seconds, from where it was.
+func TestCheckpointOfAnAgentThatStops(t *testing.T) {
+	gridtest.Run(t, 3, func(g *gridtest.Grid) {
+		g.Work(saves(20 * time.Minute))
+		j := g.Submit(1, saved)
+		time.Sleep(5*time.Minute + 30*time.Second)
+		on := running(t, j, 0).On
+		on.Stop()
+		reached := j.Runs(0)[0].Reached
+		next, took := goesOn(g, j, 1, 3*time.Minute)
+		t.Logf("it goes on after %s, %s of work are lost", took, reached-next.From)
+		if next.On == on || reached < 5*time.Minute || reached-next.From > 3*time.Second {
+			t.Errorf("it came to %s, and goes on from %s", reached, next.From)
+		}
+		j.Await(20 * time.Minute)
+		j.Complete()
+	})
+}
+
+// TestCheckpointOfAKilledAgent: a kill costs an interval of work at most.
+func TestCheckpointOfAKilledAgent(t *testing.T) {
+	gridtest.Run(t, 3, func(g *gridtest.Grid) {
+		g.Work(saves(20 * time.Minute))
+		j := g.Submit(1, saved)
+		time.Sleep(5*time.Minute + 30*time.Second)
+		on := running(t, j, 0).On
+		on.Cut()
+		reached := j.Runs(0)[0].Reached
+		next, took := goesOn(g, j, 1, 3*time.Minute)
+		t.Logf("it goes on after %s, %s of work are lost", took, reached-next.From)
+		if reached < 5*time.Minute || reached-next.From > every+time.Second {
+			t.Errorf("it came to %s, and goes on from %s", reached, next.From)
+		}
+		j.Await(20 * time.Minute)
+		j.Complete()
+	})
+}
+
+// TestP12CheckpointsOutliveTheirSteward: agents note their checkpoints on disk, and tell of them after a power cut that
+// took the stewards, too.
+func TestP12CheckpointsOutliveTheirSteward(t *testing.T) {
+	for name, agents := range map[string]int{"alone": 1, "three": 3} {
+		t.Run(name, func(t *testing.T) {
+			gridtest.Run(t, agents, func(g *gridtest.Grid) {
+				g.Work(saves(20 * time.Minute))
+				j := g.Submit(1, saved)
+				time.Sleep(5*time.Minute + 30*time.Second)
+				running(t, j, 0)
+				for _, m := range g.Agents {
+					m.Cut()
+				}
+				reached := j.Runs(0)[0].Reached
+				for _, m := range g.Agents {
+					m.Start()
+				}
+				next, _ := goesOn(g, j, 1, 5*time.Minute)
+				if reached < 5*time.Minute || reached-next.From > every+time.Second {
+					t.Errorf("it came to %s, and goes on from %s", reached, next.From)
+				}
+				j.Await(20 * time.Minute)
+				j.Complete()
+			})
+		})
+	}
+}
+
+// TestBrokenCheckpoint: the one before is good, or the beginning.
+func TestBrokenCheckpoint(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoils int
+		from   time.Duration
+	}{
+		"the last": {3, 2 * time.Minute},
+		"both":     {2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gridtest.Run(t, 3, func(g *gridtest.Grid) {
+				g.Work(func(u gridtest.Unit) gridtest.Result {
+					r := saves(20 * time.Minute)(u)
+					r.Spoils = test.spoils
+					return r
+				})
+				j := g.Submit(1, saved)
+				time.Sleep(3*time.Minute + 30*time.Second)
+				on := running(t, j, 0).On
+				g.Work(saves(20 * time.Minute))
+				on.Cut()
+				next, _ := goesOn(g, j, 1, 3*time.Minute)
+				if off := next.From - test.from; off < 0 || off > time.Second {
+					t.Errorf("it goes on from %s, expected %s", next.From, test.from)
+				}
+				// Its own checkpoints count from now on, not the broken ones.
+				time.Sleep(2*every + 30*time.Second)
+				running(t, j, 0).On.Stop()
+				reached := j.Runs(0)[1].Reached
+				if last, _ := goesOn(g, j, 2, 3*time.Minute); reached-last.From > 3*time.Second {
+					t.Errorf("then it came to %s, and goes on from %s", reached, last.From)
+				}
+				j.Await(20 * time.Minute)
+				j.Complete()
+			})
+		})
+	}
+}
