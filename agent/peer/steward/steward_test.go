@@ -147,7 +147,7 @@ func (b *bench) offer(typ string, payload []byte, first *identity.Identity, more
 }
 
 // job adds a job of so many units and returns it; fresh is the coordinator's word that it is new.
-func (b *bench) job(fresh bool, units uint64, bundle uint32) records.Job {
+func (b *bench) job(fresh bool, units uint64, bundle uint32, change ...func(*manifest.Manifest)) records.Job {
 	b.t.Helper()
 	now := time.Now().Truncate(time.Second)
 	b.counter++
@@ -156,6 +156,9 @@ func (b *bench) job(fresh bool, units uint64, bundle uint32) records.Job {
 		Program: jobs.Blob{Digest: jobs.DigestOf([]byte("program")), Size: 7}, Units: units, Bundle: bundle, Quorum: 1,
 		Memory: 64 << 20, Timeout: time.Minute, Retries: 1, SuccessCodes: []uint32{0},
 		Created: now, Expires: now.Add(24 * time.Hour), MinVersion: 1,
+	}
+	for _, f := range change {
+		f(m)
 	}
 	payload, err := m.Encode()
 	if err != nil {
