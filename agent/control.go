@@ -54,10 +54,15 @@ func (a *Agent) addWork(ctx context.Context, to *gridv1.AgentStatus) {
 	to.UnkeptBytes, to.ReportsWaiting = uint64(s.Unkept), uint32(s.Reports)
 	for _, r := range s.Running {
 		m := r.Job.Manifest
-		to.Running = append(to.Running, &gridv1.RunningUnit{
+		u := &gridv1.RunningUnit{
 			Job: r.Job.ID[:], Name: m.Name, Unit: r.Unit, SinceMs: r.Since.UnixMilli(),
 			Submitter: m.Submitter[:], Owner: a.node.Store.Owner(m.Submitter),
-		})
+			Done: r.Done, SavedBytes: uint64(r.SavedBytes), Resumed: r.Resumed,
+		}
+		if !r.Saved.IsZero() {
+			u.SavedMs = r.Saved.UnixMilli()
+		}
+		to.Running = append(to.Running, u)
 	}
 	to.Idle = s.Idle
 }

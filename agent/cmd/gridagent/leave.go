@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"idlegrid/agent"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program"
 	"idlegrid/jobs"

@@ -60,6 +60,11 @@ type unit struct {
 	Submitter string    `json:"submitter"`
 	Owner     string    `json:"owner,omitempty"`
 	Since     time.Time `json:"since"`
+
+	Done    *float64   `json:"done"`  // what the program says, from 0 to 1; null: nothing
+	Saved   *time.Time `json:"saved"` // its last checkpoint; null: none in this run
+	Bytes   uint64     `json:"saved_bytes"`
+	Resumed bool       `json:"resumed"` // it went on from a checkpoint
 }
 
 type stewardship struct {
@@ -80,10 +85,16 @@ func statusOf(r *gridv1.StatusReply) *status {
 		Units: []unit{}, Stewardships: []stewardship{},
 	}
 	for _, u := range a.GetRunning() {
-		s.Units = append(s.Units, unit{
+		one := unit{
 			Job: hex.EncodeToString(u.GetJob()), Name: u.GetName(), Unit: u.GetUnit(),
 			Submitter: hex.EncodeToString(u.GetSubmitter()), Owner: u.GetOwner(), Since: program.Moment(u.GetSinceMs()),
-		})
+			Done: u.Done, Bytes: u.GetSavedBytes(), Resumed: u.GetResumed(),
+		}
+		if u.GetSavedMs() > 0 {
+			at := program.Moment(u.GetSavedMs())
+			one.Saved = &at
+		}
+		s.Units = append(s.Units, one)
 	}
 	for _, st := range a.GetStewardships() {
 		s.Stewardships = append(s.Stewardships, stewardship{
@@ -103,10 +114,10 @@ func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
 	var units, shards [][]string
 	for _, u := range s.Units {
 		units = append(units, []string{
-			u.Name, fmt.Sprint(u.Unit), program.OwnerOr(u.Owner, u.Submitter), program.For(now.Sub(u.Since)), program.ShortJob(u.Job),
+			u.Name, fmt.Sprint(u.Unit), program.OwnerOr(u.Owner, u.Submitter), program.For(now.Sub(u.Since)), u.done(), u.saved(now), program.ShortJob(u.Job),
 		})
 	}
-	out.Table([]string{"RUNS", "UNIT", "FOR", "SINCE", "JOB"}, units)
+	out.Table([]string{"RUNS", "UNIT", "FOR", "SINCE", "DONE", "SAVED", "JOB"}, units)
 	for _, st := range s.Stewardships {
 		shards = append(shards, []string{
 			st.Name, fmt.Sprint(st.Shard), fmt.Sprint(st.Rank), fmt.Sprint(st.Open), fmt.Sprint(st.Lent), fmt.Sprint(st.Lessees), program.ShortJob(st.Job),
@@ -121,6 +132,25 @@ func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
 		s.Peers(out)
 	}
 	return out
+}
+
+// done is how far the program says it is.
+func (u *unit) done() string {
+	if u.Done == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", *u.Done*100)
+}
+
+// saved says of the last checkpoint how old and how large it is.
+func (u *unit) saved(now time.Time) string {
+	switch {
+	case u.Saved != nil:
+		return fmt.Sprintf("%s ago, %s", program.For(now.Sub(*u.Saved)), program.Bytes(u.Bytes))
+	case u.Resumed:
+		return "elsewhere"
+	}
+	return "-"
 }
 
 // state says in one line what the agent does.

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"idlegrid/agent/program"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -29,9 +31,12 @@ func reply(now time.Time) *gridv1.StatusReply {
 		Disk:              &gridv1.DiskStatus{Blobs: 12, Bytes: 3 << 19, Quota: 20 << 30},
 		CertificateEndsMs: at(10 * 24 * time.Hour), CertificateRenewsMs: at(3 * 24 * time.Hour), LiveJobs: 1,
 		Agent: &gridv1.AgentStatus{
-			Slots:   3,
-			Running: []*gridv1.RunningUnit{{Job: id(1), Name: "tour", Unit: 7, Submitter: id(2), Owner: "ali\x1bce", SinceMs: at(-75 * time.Second)}},
-			Queued:  1, Held: 2, ReportsWaiting: 2, Idle: []string{"no open units in any live job"},
+			Slots: 3,
+			Running: []*gridv1.RunningUnit{{
+				Job: id(1), Name: "tour", Unit: 7, Submitter: id(2), Owner: "ali\x1bce", SinceMs: at(-75 * time.Second),
+				Done: proto.Float64(0.42), SavedMs: at(-15 * time.Second), SavedBytes: 3 << 20,
+			}},
+			Queued: 1, Held: 2, ReportsWaiting: 2, Idle: []string{"no open units in any live job"},
 			Stewardships: []*gridv1.Stewardship{{Job: id(1), Name: "tour", Rank: 1, Open: 100, Lent: 20, Lessees: 3}},
 		},
 	}
@@ -56,8 +61,8 @@ blobs          12, 1.5 MiB of 20 GiB
 certificate    ends 2026-12-05 22:00:00, renews itself from 2026-11-28 22:00:00 on
 clock          off: 6m40s behind the median of 3 peers; nothing is expired or deleted here until it is right
 
-RUNS  UNIT  FOR     SINCE  JOB
-tour  7     ali?ce  1m15s  010101010101
+RUNS  UNIT  FOR     SINCE  DONE  SAVED           JOB
+tour  7     ali?ce  1m15s  42 %  15s ago, 3 MiB  010101010101
 
 STEWARDS  SHARD  RANK  OPEN UNITS  LENT BUNDLES  TO AGENTS  JOB
 tour      0      1     100         20            3          010101010101

@@ -184,7 +184,7 @@ func (sv *saver) keep(c executor.Checkpoint) event {
 		sv.next, sv.busy = nil, next != nil
 		sv.mu.Unlock()
 		if next == nil {
-			return func(now time.Time) { sv.w.noted(sv, notes, now) }
+			return func(time.Time) { sv.w.noted(sv, notes) }
 		}
 		c = *next
 	}
@@ -260,4 +260,16 @@ func (sv *saver) last() (n *records.Note, at time.Time, taken int) {
 		n = sv.notes[0]
 	}
 	return n, sv.at, sv.taken
+}
+
+// describe adds what is known of a running unit's progress.
+func (sv *saver) describe(u *Running) {
+	if done := math.Float64frombits(sv.said.Load()); done >= 0 { // NaN is not
+		u.Done = &done
+	}
+	n, at, _ := sv.last()
+	if u.Saved = at; !at.IsZero() {
+		u.SavedBytes = n.Bytes()
+	}
+	u.Resumed = sv.resumed.Load()
 }

@@ -60,7 +60,7 @@ func (w *Worker) loadNotes() {
 }
 
 // noted takes a new checkpoint of this agent's own. Its steward is told soon, so that a kill costs little.
-func (w *Worker) noted(sv *saver, notes []*records.Note, now time.Time) {
+func (w *Worker) noted(sv *saver, notes []*records.Note) {
 	s := w.shards[sv.shard]
 	switch {
 	case len(notes) == 0:

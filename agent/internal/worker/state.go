@@ -29,6 +29,7 @@ type state struct {
 	programs  map[jobs.JobID]*program
 	running   map[*run]struct{} // units in slots
 	usage     map[jobs.KeyID]usage
+	stepped   time.Time // when the last step was, by the wall clock
 	refreshAt time.Time // when to look for live jobs again, unless woken
 	stopping  bool
 	unfit     bool // nothing more can be stored here
@@ -81,6 +82,7 @@ type shard struct {
 	// answered is when the last exchange was started that a steward answered, by the wall clock alone: the other
 	// stands still while a PC sleeps, which may be for days.
 	answered time.Time
+	woke     time.Time                  // since when no steward confirmed what is held, the machine having slept; zero: nothing is in doubt
 	empty    int                        // answers in a row that nothing is open
 	open     uint64                     // units that were open then, as the steward counts
 	failures int                        // exchanges in a row that failed

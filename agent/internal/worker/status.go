@@ -31,6 +31,11 @@ type Running struct {
 	Job   records.Job
 	Unit  uint64
 	Since time.Time
+	// Done is what the program says it has done, from 0 to 1; nil: nothing.
+	Done       *float64
+	Saved      time.Time // when the last checkpoint of this run came; zero: none did
+	SavedBytes int64
+	Resumed    bool // it went on from a checkpoint
 }
 
 // Status asks the worker what it does. It waits for the worker's next step, until ctx ends.
@@ -64,7 +69,11 @@ func (w *Worker) SetLeaving(ctx context.Context, leaving bool) error {
 func (w *Worker) status(now time.Time) Status {
 	s := Status{Slots: w.o.Slots, Unkept: w.backlog}
 	for r := range w.running {
-		s.Running = append(s.Running, Running{Job: r.shard.job, Unit: r.current.Load().unit, Since: r.since})
+		u := Running{Job: r.shard.job, Unit: r.current.Load().unit, Since: r.since}
+		if r.saver != nil {
+			r.saver.describe(&u)
+		}
+		s.Running = append(s.Running, u)
 	}
 	slices.SortFunc(s.Running, func(a, b Running) int { return a.Since.Compare(b.Since) })
 	for _, sh := range w.shards {

@@ -42,6 +42,7 @@ const (
 
 // step starts what can start now and returns when to look again at the latest.
 func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
+	w.wake(now)
 	if !now.Before(w.refreshAt) {
 		w.refresh(now)
 	}
@@ -256,6 +257,9 @@ func (w *Worker) nextLook(now time.Time) time.Duration {
 		next = earlier(next, w.askDue(s, now, hungry))
 		if s.asking && s.wanting && now.Sub(s.askedAt) < patience {
 			next = earlier(next, s.askedAt.Add(patience))
+		}
+		if !s.woke.IsZero() {
+			next = earlier(next, now.Add(confirmWithin/4))
 		}
 		if len(s.bundles) > 0 {
 			next = earlier(next, later(w.refreshAt, s.job.Manifest.Expires))

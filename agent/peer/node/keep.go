@@ -110,6 +110,19 @@ func (n *Node) keepJoined(ctx context.Context) {
 	n.savePeers(n.others())
 }
 
+// rejoin joins by a few of those who were here before this machine slept: from them it hears that it counts as dead,
+// and they hear that it does not, instead of when gossip gets round.
+func (n *Node) rejoin(ctx context.Context) {
+	others := n.others()
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	var addresses []string
+	for _, m := range others[:min(len(others), askFirst)] {
+		addresses = append(addresses, m.Address)
+	}
+	unseen := n.unseen(others)
+	n.join(ctx, append(addresses, unseen[:min(len(unseen), askFirst)]...))
+}
+
 // missed picks from the known addresses at which no member is what to try in a pool that goes on without them.
 func (n *Node) missed(others []peer.Member, unseen []string) []string {
 	missed := unseen[:min(len(unseen), 1)]

@@ -40,7 +40,8 @@ func newSpreader(n *Node) *spreader {
 	}
 }
 
-// Woke says that this machine has slept: what others said meanwhile is asked for at once.
+// Woke says that this machine has slept: it goes back into the pool, where it counts as gone, and asks for what others
+// said meanwhile, at once.
 func (n *Node) Woke() {
 	select {
 	case n.woke <- struct{}{}:
@@ -66,6 +67,7 @@ func (n *Node) keepSpreading(ctx context.Context) {
 			}
 		case <-n.woke:
 			joined = false // what was said meanwhile is asked for as after a start
+			s.work.Go(func() { n.rejoin(ctx) })
 			round.Reset(0)
 		case <-soon.C:
 			due = false

@@ -170,17 +170,21 @@ func (s *Store) SaveNotes(unit jobs.UnitID, notes ...*Note) error {
 	})
 }
 
-// Notes returns the notes that SaveNotes kept, those of each unit together. What cannot be read is left out: without
-// it units begin anew, that is all.
+// Notes returns the notes that SaveNotes kept, those of each unit together. What cannot be read is left out:
+// without it units begin anew, that is all.
 func (s *Store) Notes() (notes []*Note, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketNotes).ForEach(func(_, v []byte) error {
 			var p gridv1.Record
-			if proto.Unmarshal(v, &p) != nil {
-				return nil
+			err := proto.Unmarshal(v, &p)
+			var n *Note
+			if err == nil {
+				n, err = ReadNote(&p)
 			}
-			if n, err := ReadNote(&p); err == nil {
+			if err == nil {
 				notes = append(notes, n)
+			} else {
+				s.log.Warn("cannot read the note of a checkpoint", "err", err)
 			}
 			return nil
 		})

@@ -58,7 +58,7 @@ func (b *notebook) add(n *note) {
 	if b.units[n.shard] == nil {
 		b.units[n.shard] = map[uint64][]*note{}
 	}
-	list := append(b.units[n.shard][n.Unit], n)
+	list := slices.Concat(b.units[n.shard][n.Unit], []*note{n})
 	slices.SortFunc(list, func(x, y *note) int { return x.Newer(y.Note) })
 	b.units[n.shard][n.Unit] = list
 	b.by[n.by] = append(b.by[n.by], n)

@@ -457,9 +457,16 @@ type RunningUnit struct {
 	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Unit  uint64                 `protobuf:"varint,3,opt,name=unit,proto3" json:"unit,omitempty"`
 	// Key ID of who submitted the job, and the name in that certificate, if it has one.
-	Submitter     []byte `protobuf:"bytes,4,opt,name=submitter,proto3" json:"submitter,omitempty"`
-	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
-	SinceMs       int64  `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Submitter []byte `protobuf:"bytes,4,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	Owner     string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	SinceMs   int64  `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// What the program says it has done, from 0 to 1; absent: nothing.
+	Done *float64 `protobuf:"fixed64,7,opt,name=done,proto3,oneof" json:"done,omitempty"`
+	// When its last checkpoint was saved, and its bytes; 0: none in this run.
+	SavedMs    int64  `protobuf:"varint,8,opt,name=saved_ms,json=savedMs,proto3" json:"saved_ms,omitempty"`
+	SavedBytes uint64 `protobuf:"varint,9,opt,name=saved_bytes,json=savedBytes,proto3" json:"saved_bytes,omitempty"`
+	// It went on from a checkpoint.
+	Resumed       bool `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -534,6 +541,34 @@ func (x *RunningUnit) GetSinceMs() int64 {
 		return x.SinceMs
 	}
 	return 0
+}
+
+func (x *RunningUnit) GetDone() float64 {
+	if x != nil && x.Done != nil {
+		return *x.Done
+	}
+	return 0
+}
+
+func (x *RunningUnit) GetSavedMs() int64 {
+	if x != nil {
+		return x.SavedMs
+	}
+	return 0
+}
+
+func (x *RunningUnit) GetSavedBytes() uint64 {
+	if x != nil {
+		return x.SavedBytes
+	}
+	return 0
+}
+
+func (x *RunningUnit) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 // Stewardship is a shard that the agent keeps the ledger of.
@@ -1072,14 +1107,21 @@ const file_grid_v1_control_proto_rawDesc = "" +
 	"\x0freports_waiting\x18\x06 \x01(\rR\x0ereportsWaiting\x12\x12\n" +
 	"\x04idle\x18\a \x03(\tR\x04idle\x128\n" +
 	"\fstewardships\x18\b \x03(\v2\x14.grid.v1.StewardshipR\fstewardships\x12+\n" +
-	"\x11more_stewardships\x18\t \x01(\bR\x10moreStewardships\"\x96\x01\n" +
+	"\x11more_stewardships\x18\t \x01(\bR\x10moreStewardships\"\x8e\x02\n" +
 	"\vRunningUnit\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04unit\x18\x03 \x01(\x04R\x04unit\x12\x1c\n" +
 	"\tsubmitter\x18\x04 \x01(\fR\tsubmitter\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x19\n" +
-	"\bsince_ms\x18\x06 \x01(\x03R\asinceMs\"\x9f\x01\n" +
+	"\bsince_ms\x18\x06 \x01(\x03R\asinceMs\x12\x17\n" +
+	"\x04done\x18\a \x01(\x01H\x00R\x04done\x88\x01\x01\x12\x19\n" +
+	"\bsaved_ms\x18\b \x01(\x03R\asavedMs\x12\x1f\n" +
+	"\vsaved_bytes\x18\t \x01(\x04R\n" +
+	"savedBytes\x12\x18\n" +
+	"\aresumed\x18\n" +
+	" \x01(\bR\aresumedB\a\n" +
+	"\x05_done\"\x9f\x01\n" +
 	"\vStewardship\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1182,6 +1224,7 @@ func file_grid_v1_control_proto_init() {
 		return
 	}
 	file_grid_v1_peer_proto_init()
+	file_grid_v1_control_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
