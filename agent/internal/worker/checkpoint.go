@@ -128,7 +128,7 @@ func (sv *saver) fetch(ctx context.Context, n *records.Note) (*executor.Checkpoi
 	defer cancel()
 	c := &executor.Checkpoint{CPU: n.CPU}
 	for _, b := range n.Parts {
-		from := peer.Sources(b.Digest, w.o.Members(), append(slices.Clone(n.Holders), n.Author)...)
+		from := peer.Sources(w.o.Self, b.Digest, w.o.Members(), append(slices.Clone(n.Holders), n.Author)...)
 		if err := w.o.Blobs.Fetch(ctx, sv.claim(), b, from); err != nil {
 			return nil, err
 		}
