@@ -52,12 +52,15 @@ type saver struct {
 	said    atomic.Uint64 // the fraction that the program says it has done, as bits; NaN: nothing
 	resumed atomic.Bool
 
-	mu    sync.Mutex
-	busy  bool                 // one is on its way
-	next  *executor.Checkpoint // waits for that
-	notes []*records.Note      // own ones of the unit, newest first
-	taken int                  // checkpoints that came of this run and are kept, or cannot be
-	at    time.Time            // when the newest of these came
+	mu      sync.Mutex                // guards everything below
+	busy    bool                      // one is on its way
+	storing []executor.CheckpointFile // its files
+	left    executor.Checkpoint       // a whole state that could not be stored: later ones name it again
+	ended   bool                      // nothing more comes
+	next    *executor.Checkpoint      // waits for that
+	notes   []*records.Note           // own ones of the unit, newest first
+	taken   int                       // checkpoints that came of this run and are kept, or cannot be
+	at      time.Time                 // when the newest of these came
 }
 
 // saver returns what takes the checkpoints of a unit that is about to run, and nil for units of which none are made.
@@ -99,9 +102,10 @@ func (sv *saver) run(ctx context.Context, ready *executor.Program, u *executor.U
 			u.Resume = c
 			sv.resumed.Store(true)
 			w.log.Info("a unit goes on from a checkpoint", "unit", sv.unit, "cpu", n.CPU, "sequence", n.Sequence, "author", n.Author)
+			var bad *executor.ResumeError
 			var result executor.Result
-			if result, err = w.o.Runner.Run(ctx, ready, u); err == nil {
-				return result, nil
+			if result, err = w.o.Runner.Run(ctx, ready, u); !errors.As(err, &bad) {
+				return result, err
 			}
 		}
 		if ctx.Err() != nil {
@@ -157,12 +161,12 @@ func (sv *saver) save(c executor.Checkpoint) {
 	defer sv.mu.Unlock()
 	if sv.busy {
 		if sv.next != nil {
-			sv.remove(sv.next, c.Files)
+			sv.remove(sv.next, slices.Concat(c.Files, sv.storing, sv.left.Files))
 		}
 		sv.next = &c
 		return
 	}
-	sv.busy = true
+	sv.busy, sv.storing = true, c.Files
 	sv.w.spawn(func() event { return sv.keep(c) })
 }
 
@@ -170,18 +174,27 @@ func (sv *saver) save(c executor.Checkpoint) {
 func (sv *saver) keep(c executor.Checkpoint) event {
 	for {
 		note, err := sv.store(c)
-		sv.remove(&c, nil)
 		if err != nil {
 			sv.w.log.Info("a checkpoint is not kept", "unit", sv.unit, "sequence", c.Sequence, "err", err)
 		}
 		sv.mu.Lock()
+		left := sv.left
+		if sv.left = (executor.Checkpoint{}); err != nil {
+			sv.left.Files = c.Files[:1]
+		}
+		sv.remove(&c, sv.left.Files)
+		sv.remove(&left, sv.left.Files)
 		if sv.taken++; note != nil {
 			sv.notes = append([]*records.Note{note}, sv.notes[:min(len(sv.notes), generations-1)]...)
 			sv.at = time.Now()
 		}
 		notes := slices.Clone(sv.notes)
 		next := sv.next
-		sv.next, sv.busy = nil, next != nil
+		if sv.next, sv.busy = nil, next != nil; next != nil {
+			sv.storing = next.Files
+		} else if sv.ended {
+			sv.remove(&sv.left, nil)
+		}
 		sv.mu.Unlock()
 		if next == nil {
 			return func(time.Time) { sv.w.noted(sv, notes) }
@@ -249,6 +262,15 @@ func (sv *saver) remove(c *executor.Checkpoint, but []executor.CheckpointFile) {
 		if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			sv.w.log.Warn("cannot remove a checkpoint's file", "err", err)
 		}
+	}
+}
+
+// end says that the run is over: nothing of it stays in the Runner's folder.
+func (sv *saver) end() {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if sv.ended = true; !sv.busy {
+		sv.remove(&sv.left, nil)
 	}
 }
 

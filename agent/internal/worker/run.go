@@ -170,6 +170,9 @@ func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.T
 		stopped := ctx.Err() != nil
 		return func(now time.Time) {
 			delete(w.running, r)
+			if r.saver != nil {
+				r.saver.end()
+			}
 			w.ran(r, ran, stopped, now)
 		}
 	})

@@ -2,7 +2,6 @@ package gridtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,9 +37,13 @@ func stateOf(c *executor.Checkpoint, program jobs.Digest, number uint64) (time.D
 		files = append(files, string(data))
 	}
 	if len(files) != 2 || files[0] != base(program, number) {
-		return 0, errors.New("the checkpoint is of another unit")
+		return 0, &executor.ResumeError{Why: "it is of another unit"}
 	}
-	return time.ParseDuration(files[1])
+	at, err := time.ParseDuration(files[1])
+	if err != nil {
+		return 0, &executor.ResumeError{Why: err.Error()}
+	}
+	return at, nil
 }
 
 // runFor takes the unit's time and returns how far it came.
