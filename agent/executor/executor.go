@@ -107,6 +107,9 @@ type Unit struct {
 	Now      <-chan struct{}
 	Folder   string                 // where the files of checkpoints are written
 	Progress func(fraction float64) // what the program says of itself, from 0 to 1; nil: nobody listens
+	// Used is told every now and then how much CPU time the unit's child has had, all its life, where the system says
+	// so; nil: nobody listens.
+	Used func(time.Duration)
 }
 
 // Result is what became of a unit. A unit that failed has an outcome too: what it wrote until then.

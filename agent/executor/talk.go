@@ -83,6 +83,9 @@ func (p *process) run(ctx context.Context, u *Unit, log *slog.Logger) (Result, e
 		r.saver = newSaver(u, p.program, log)
 		defer r.saver.close()
 	}
+	if u.Used != nil {
+		defer p.meter(meterEvery, u.Used)()
+	}
 	done, err := p.exchange(u, &r)
 	if err != nil {
 		return p.lost(ctx, u, &r, lostBy{start: start, err: err})

@@ -158,6 +158,9 @@ func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.T
 	r := &run{shard: tasks[0].bundle.shard, program: p, since: now, cancel: cancel, todo: make(chan task, len(tasks))}
 	r.current.Store(&tasks[0])
 	r.saver = w.saver(tasks, p, now)
+	if len(tasks) == 1 && (p.unit == 0 || p.unit >= worthSaving) {
+		r.watch = &watch{}
+	}
 	for _, t := range tasks {
 		r.todo <- t
 	}
@@ -198,12 +201,16 @@ func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, iden
 		u := &executor.Unit{
 			Args: args, Env: env, Seed: manifest.Seed(identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
 		}
+		if r.watch != nil {
+			u.Used = r.watch.used
+		}
 		if r.saver != nil {
 			got.Result, got.err = r.saver.run(ctx, ready, u)
 		} else {
 			got.Result, got.err = w.o.Runner.Run(ctx, ready, u)
 		}
 		if got.err == nil {
+			got.Failure = withInputs(got.Failure, ready)
 			got.outcome = got.Outcome.Encode()
 			got.Outcome = record.Outcome{} // its bytes are in outcome
 		}

@@ -22,6 +22,11 @@ func (w *Worker) wake(now time.Time) {
 	if woke {
 		w.log.Info("this machine has slept: asking whether its units are still wanted", "for", slept)
 	}
+	for r := range w.running {
+		if woke && r.watch != nil {
+			r.watch.rest()
+		}
+	}
 	for _, s := range w.shards {
 		switch {
 		case woke && len(s.bundles) > 0:

@@ -128,6 +128,7 @@ type run struct {
 	todo    chan task            // not begun; closed, so that the slot and the worker take from it until it is empty
 	current atomic.Pointer[task] // begun last
 	saver   *saver               // nil: no checkpoints are made
+	watch   *watch               // nil: short units, which nobody watches
 }
 
 // left takes what is not begun.
@@ -253,14 +254,17 @@ func (s *state) giveBack(sh *shard, cause error) {
 }
 
 // drop gives one bundle back, unless it is finished.
-func (s *state) drop(sh *shard, number uint64) {
+func (s *state) drop(sh *shard, number uint64) { s.dropFor(sh, number, errDropped) }
+
+// dropFor is drop with another cause.
+func (s *state) dropFor(sh *shard, number uint64, cause error) {
 	b := sh.bundles[number]
 	if b == nil || b.open == 0 {
 		return
 	}
 	s.discard(b)
 	sh.queue = slices.DeleteFunc(sh.queue, func(t task) bool { return t.bundle == b })
-	s.cancelDropped(errDropped)
+	s.cancelDropped(cause)
 }
 
 // requeue puts units that a slot did not run before those that wait, unless they are no longer held.

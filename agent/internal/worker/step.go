@@ -43,6 +43,7 @@ const (
 // step starts what can start now and returns when to look again at the latest.
 func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 	w.wake(now)
+	w.stopStalled(now)
 	if !now.Before(w.refreshAt) {
 		w.refresh(now)
 	}

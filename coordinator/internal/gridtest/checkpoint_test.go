@@ -1,6 +1,7 @@
 package gridtest_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,4 +141,31 @@ func TestBrokenCheckpoint(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStuckUnit: a unit that takes no CPU time is stopped and goes elsewhere, however long it may run.
+func TestStuckUnit(t *testing.T) {
+	gridtest.Run(t, 3, func(g *gridtest.Grid) {
+		var first atomic.Pointer[gridtest.Machine]
+		g.Work(func(u gridtest.Unit) gridtest.Result {
+			r := gridtest.Result{Takes: 10 * time.Minute, Outcome: gridtest.Compute(u.Program, u.Number), Blocks: 20 * time.Minute}
+			if first.CompareAndSwap(nil, u.On) || first.Load() == u.On {
+				r.Takes, r.Blocks = time.Hour, 30*time.Second
+			}
+			return r
+		})
+		j := g.Submit(1, func(m *manifest.Manifest) { m.Timeout = 2 * time.Hour })
+		time.Sleep(time.Minute)
+		running(t, j, 0)
+		next, took := goesOn(g, j, 1, 4*time.Minute)
+		t.Logf("it goes on %s after it began", took+time.Minute)
+		if next.On == first.Load() || j.Runs(0)[0].Running {
+			t.Errorf("it runs where it was stuck, or is not stopped there: %+v", j.Runs(0))
+		}
+		j.Await(15 * time.Minute)
+		if n := len(j.Runs(0)); n != 2 {
+			t.Errorf("it ran %d times", n)
+		}
+		j.Complete()
+	})
 }

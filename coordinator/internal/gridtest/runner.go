@@ -26,10 +26,11 @@ type Unit struct {
 type Result struct {
 	Takes   time.Duration
 	Outcome record.Outcome
-	Failure jobs.Failure // zero: it succeeds
-	Err     error        // the machine's own fault: the unit has not run
-	Saves   bool         // it gives checkpoints
-	Spoils  int          // checkpoints from this one on are garbage, if above zero
+	Failure jobs.Failure  // zero: it succeeds
+	Err     error         // the machine's own fault: the unit has not run
+	Saves   bool          // it gives checkpoints
+	Blocks  time.Duration // how long it takes CPU time, and none after that; 0: nobody says whether it does
+	Spoils  int           // checkpoints from this one on are garbage, if above zero
 }
 
 // Work says what becomes of units. It is called when one starts, by many at once.

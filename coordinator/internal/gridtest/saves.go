@@ -62,11 +62,19 @@ func (s *saves) runFor(ctx context.Context, from time.Duration, res Result) (tim
 			s.last.Sequence = s.unit.Resume.Sequence
 		}
 	}
+	var meter <-chan time.Time
+	if res.Blocks > 0 && s.unit.Used != nil {
+		ticker := time.NewTicker(10 * time.Second)
+		defer ticker.Stop()
+		meter = ticker.C
+	}
 	for {
 		var err error
 		select {
 		case <-timer.C:
 			return res.Takes, res.Err
+		case <-meter:
+			s.unit.Used(min(time.Since(begun), res.Blocks))
 		case <-ctx.Done():
 			return at(), context.Cause(ctx)
 		case <-tick:
