@@ -71,8 +71,11 @@ func newSaver(u *Unit, prog *Program, log *slog.Logger) *saver {
 		unit: u, log: log, answered: make(chan bool, 1),
 		most: content + int64(snapshot.Overhead+snapshot.MaxState) + pages*snapshot.PageOverhead,
 	}
-	if u.Resume != nil && len(u.Resume.Files) > 0 {
-		s.sequence, s.base = u.Resume.Sequence, &u.Resume.Files[0]
+	if u.Resume != nil {
+		s.sequence = u.Resume.Sequence
+		if len(u.Resume.Files) > 0 {
+			s.base = &u.Resume.Files[0]
+		}
 	}
 	return s
 }
@@ -83,29 +86,30 @@ func (s *saver) ask(out *wire.Writer) (end func()) {
 	whole := s.base == nil
 	go func() {
 		defer close(ended)
-		now := s.unit.Now
+		var timer <-chan time.Time
+		now, again, waiting := s.unit.Now, false, false
 		for {
-			var timer <-chan time.Time
-			if s.unit.Interval > 0 {
+			if again && !waiting {
+				again, waiting, timer = false, true, nil
+				s.asked.Store(true)
+				save := &gridv1.ExecutorRequest_Save{Save: &gridv1.ExecutorSave{Whole: whole}}
+				if out.Send(&gridv1.ExecutorRequest{Request: save}) != nil {
+					return // the child is gone, as the reader of its replies will see
+				}
+			}
+			if timer == nil && !waiting && s.unit.Interval > 0 {
 				timer = time.After(s.unit.Interval)
 			}
 			select {
 			case <-timer:
+				again = true
 			case _, open := <-now:
+				again = true // also while one is being made: it may be of a moment before
 				if !open {
 					now = nil
 				}
-			case <-done:
-				return
-			}
-			s.asked.Store(true)
-			save := &gridv1.ExecutorRequest_Save{Save: &gridv1.ExecutorSave{Whole: whole}}
-			if out.Send(&gridv1.ExecutorRequest{Request: save}) != nil {
-				return // the child is gone, as the reader of its replies will see
-			}
-			select {
 			case based := <-s.answered:
-				whole = !based
+				waiting, whole = false, !based
 			case <-done:
 				return
 			}

@@ -98,16 +98,23 @@ func TestP3ResumedIsUndisturbed(t *testing.T) {
 			want := undisturbed(t, newPool(t, 1), prog, u)
 			evictions := 0
 			rapid.Check(t, func(rt *rapid.T) {
-				if evictions > 15 { // enough: each starts a process
-					return
+				if evictions < enough() {
+					evictions += evictAndResume(t, rt, prog, u, want)
 				}
-				evictions += evictAndResume(t, rt, prog, u, want)
 			})
 			if evictions == 0 {
 				t.Error("nothing was evicted")
 			}
 		})
 	}
+}
+
+// enough is how many evictions a test has at least: each is a process.
+func enough() int {
+	if testing.Short() {
+		return 4
+	}
+	return 12
 }
 
 // evictAndResume runs a unit to its end, and returns how often it was evicted until then.
@@ -260,8 +267,11 @@ func TestNow(t *testing.T) {
 			now <- struct{}{}
 			u.Now = now
 			_, r, err = runKept(t, p, prog, u, func(executor.Checkpoint) bool {
-				if count++; count < 3 {
+				switch count++; count {
+				case 1:
 					now <- struct{}{}
+				case 2:
+					close(now)
 				}
 				return false
 			})
@@ -332,26 +342,12 @@ func TestCallInC(t *testing.T) {
 			t.Skipf("SKIPPED: %s is not installed; checkpoints at calls of C programs are not tested", tool)
 		}
 	}
-	sysroot := os.Getenv("WASI_SYSROOT")
-	if sysroot == "" {
-		sysroot = "/usr"
-	}
-	dir := t.TempDir()
-	plain, path := filepath.Join(dir, "plain.wasm"), filepath.Join(dir, "call.wasm")
-	for _, args := range [][]string{
-		{"clang", "--target=wasm32-wasi", "--sysroot=" + sysroot, "-O2", "-Wl,--strip-all", "-o", plain, "testdata/call/call.c"},
-		{"wasm-opt", "--asyncify", "--pass-arg=asyncify-imports@grid.checkpoint", plain, "-o", path},
-	} {
-		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", args[0], err, out)
-		}
-	}
-	prog := &executor.Program{Path: path, Digest: digestOf(t, path), Memory: 64 << 20}
+	prog := compiled(t, "testdata/call/call.c", nil, true)
 	u := executor.Unit{Args: []string{"2000", "9"}, Env: []manifest.EnvVar{{Name: "A", Value: "b"}}, Timeout: time.Minute}
 	want := undisturbed(t, newPool(t, 1), prog, u)
 	evictions := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if evictions <= 10 {
+		if evictions < enough() {
 			evictions += evictAndResume(t, rt, prog, u, want)
 		}
 	})

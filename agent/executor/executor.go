@@ -97,7 +97,8 @@ type Unit struct {
 	// Succeeded says which exit codes are a success; nil: 0 is.
 	Succeeded func(code uint32) bool
 
-	// Resume is what the unit goes on from; nil: it begins. If it cannot, Run returns a *ResumeError.
+	// Resume is what the unit goes on from; nil: it begins. If it cannot, Run returns a *ResumeError. One without
+	// files begins, too, and says only from which Sequence and CPU to count on.
 	Resume *Checkpoint
 	// Save takes the unit's checkpoints, one about every Interval and one as soon as it can be made after Now
 	// receives or is closed; nil: none is made. A program may be unable to give any. The unit waits for Save when it
