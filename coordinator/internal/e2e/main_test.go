@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"idlegrid/agent/executor"
 )
 
 // binVariable names the folder of the programs that all tests of a run share.
@@ -18,6 +20,7 @@ const binVariable = "E2E_TEST_BIN"
 const parallel = "8"
 
 func TestMain(m *testing.M) {
+	executor.Main()
 	flag.Parse()
 	os.Exit(run(m))
 }
