@@ -34,6 +34,16 @@ type Cancel struct{ Job jobs.JobID }
 // Seal is the submitter's "I have the results".
 type Seal struct{ Job jobs.JobID }
 
+// JobOf reads the job that a record of a type which this version does not know is about: every record about a job
+// but its manifest names it in its first field.
+func JobOf(b []byte) (jobs.JobID, error) {
+	var p gridv1.Cancel
+	if err := unmarshal("record", b, &p, MaxPayload); err != nil {
+		return jobs.JobID{}, err
+	}
+	return decodeJob("record", p.GetJob())
+}
+
 // Encode returns the receipt's payload.
 func (r *Receipt) Encode() []byte {
 	return marshal(&gridv1.Receipt{Holder: r.Holder[:], Blob: BlobToProto(r.Blob), Job: r.Job[:]})

@@ -19,6 +19,9 @@ const maxSigners = 4
 // maxReceipts bounds the receipts with one report.
 const maxReceipts = 8
 
+// maxLater bounds the payload of a record of an unknown type, in bytes.
+const maxLater = 16 << 10
+
 // Record is what is stored and forwarded.
 type Record struct {
 	Envelope record.Envelope
@@ -54,8 +57,12 @@ type author struct {
 	chain [][]byte
 }
 
-// payload is one of *manifest.Manifest, *record.Report, *record.Ruling, *record.Cancel, *record.Seal.
+// payload is one of *manifest.Manifest, *record.Report, *record.Ruling, *record.Cancel, *record.Seal, later.
 type payload any
+
+// later is a record of a type that this version does not know. It is kept and handed on byte for byte, within a bound
+// of its own, and means nothing here.
+type later struct{}
 
 // accepted is a verified record.
 type accepted struct {
@@ -111,8 +118,16 @@ func decodePayload(r Record) (accepted, error) {
 		if p, err = record.DecodeSeal(r.Envelope.Payload); err == nil {
 			k, a.job, a.payload = kindSeal, p.Job, p
 		}
+	case record.TypeReceipt:
+		err = jobs.Errorf(jobs.Invalid, "a receipt is no record of its own")
 	default:
-		err = jobs.Errorf(jobs.Unsupported, "record type %.80q is not known to this version", r.Envelope.Type)
+		if len(r.Envelope.Payload) > maxLater {
+			err = jobs.Errorf(jobs.Unsupported, "record of %d bytes, of type %.80q, which this version does not know: it keeps such of %d bytes at most",
+				len(r.Envelope.Payload), r.Envelope.Type, maxLater)
+			break
+		}
+		k, a.payload = kindLater, later{}
+		a.job, err = record.JobOf(r.Envelope.Payload)
 	}
 	a.key = keyOf(a.job, k, shard, a.id)
 	return a, err
@@ -241,13 +256,15 @@ func (s *Store) verifyAdmission(a *accepted) error {
 	return jobs.Errorf(jobs.Denied, "job %s was not admitted by a coordinator", a.job.Short())
 }
 
-// verifyCommon checks a ruling, cancel or seal.
+// verifyCommon checks a ruling, cancel, seal, or what a later version knows.
 func (s *Store) verifyCommon(a *accepted, now time.Time) error {
 	job, err := s.live(a.job, now)
 	if err != nil {
 		return err
 	}
 	switch p := a.payload.(type) {
+	case later:
+		err = s.verifyLater(a, job.Manifest)
 	case *record.Cancel:
 		err = s.verifyCancel(a, job.Manifest)
 	case *record.Ruling:
@@ -258,17 +275,38 @@ func (s *Store) verifyCommon(a *accepted, now time.Time) error {
 	default:
 		_, err = s.signer(a, job.Manifest.Submitter)
 	}
+	if err != nil {
+		return err
+	}
 	a.charge(job.Manifest)
-	return err
+	return nil
+}
+
+// verifyLater checks that one who has to do with the job signed, and nobody else with them, as for a cancel. What
+// they may say, a version that knows the type looks at.
+func (s *Store) verifyLater(a *accepted, m *manifest.Manifest) error {
+	who, err := s.onlySigner(a)
+	if err != nil {
+		return err
+	}
+	if who.Role == peer.Submitter && who.ID != m.Submitter {
+		return jobs.Errorf(jobs.Denied, "record about job %s by the submitter %s, who is not its own", a.job.Short(), who.ID.Short())
+	}
+	return nil
+}
+
+// onlySigner returns who alone signed a record.
+func (s *Store) onlySigner(a *accepted) (author, error) {
+	if n := len(a.Envelope.Signatures); n != 1 {
+		return author{}, jobs.Errorf(jobs.Invalid, "%s with %d signatures, expected one", a.Envelope.Type, n)
+	}
+	return s.signer(a, a.Envelope.Signatures[0].Signer())
 }
 
 // verifyCancel checks that the job's submitter or an operator signed, and nobody else with them: whose account
 // the record counts for must not depend on what somebody added.
 func (s *Store) verifyCancel(a *accepted, m *manifest.Manifest) error {
-	if n := len(a.Envelope.Signatures); n != 1 {
-		return jobs.Errorf(jobs.Invalid, "cancel with %d signatures, expected one", n)
-	}
-	who, err := s.signer(a, a.Envelope.Signatures[0].Signer())
+	who, err := s.onlySigner(a)
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func TestManifestRefused(t *testing.T) {
 		{"too many chains", many, "over the bounds", true},
 		{"too many receipts", padded, "over the bounds", true},
 		{"a payload of another type", signed(record.TypeReport), "report", true},
-		{"unknown type", signed("application/vnd.idlegrid.later.v9"), "not known to this version", true},
+		{"unknown type", signed("application/vnd.idlegrid.later.v9"), "record: job", true},
 		{"no manifest", w.signed(record.TypeManifest, []byte{1}, w.submitter, w.coordinator), "manifest", true},
 	})
 	w.add(s, j.offer)

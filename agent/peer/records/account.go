@@ -1,6 +1,7 @@
 package records
 
 import (
+	"idlegrid/agent/peer"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
@@ -19,11 +20,13 @@ const (
 )
 
 // account is whose records are counted together: what an agent says of a shard or, under the job's shard 0,
-// what the submitter or an operator says of the job. Every author has its own, so that the flood of one never takes the room
+// what the submitter or an operator says of the job, and apart from both what anyone says in words that this version
+// does not know. Every author has its own, so that the flood of one never takes the room
 // of another's honest records.
 type account struct {
 	shard  jobs.ShardID
 	author jobs.KeyID
+	later  bool
 }
 
 // charge sets which account a record of the job m counts for, how much it counts, and how much the account
@@ -46,6 +49,9 @@ func (a *accepted) charge(m *manifest.Manifest) {
 		}
 	case *record.Ruling:
 		a.cost += uint64(len(p.Units))
+	case later:
+		a.account.author, a.account.later = a.Envelope.Signatures[0].Signer(), true
+		a.limit = spare
 	case *record.Cancel:
 		a.account.author = a.Envelope.Signatures[0].Signer()
 	}
@@ -54,6 +60,9 @@ func (a *accepted) charge(m *manifest.Manifest) {
 
 // reserve counts a record that is about to be kept, or refuses it for want of room.
 func (s *Store) reserve(a accepted) error {
+	if err := s.roomOfBystander(a); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if used := s.used[a.account]; a.cost > 0 && used+a.cost > a.limit {
@@ -64,17 +73,52 @@ func (s *Store) reserve(a accepted) error {
 	return nil
 }
 
+// roomOfBystander refuses a report of a shard that this peer neither stewards nor worked for, where it has of its
+// author all that one shard may have already: a job may have hundreds of shards, and whoever keeps one of them must
+// not be made to keep them all.
+func (s *Store) roomOfBystander(a accepted) error {
+	r, ok := a.payload.(*record.Report)
+	if !ok || r.Author == s.o.Self || s.o.Reader {
+		return nil
+	}
+	s.mu.Lock()
+	used := s.usedOfJob[a.account.ofJob()]
+	s.mu.Unlock()
+	if used+a.cost <= a.limit {
+		return nil
+	}
+	for _, m := range peer.Stewards(a.account.shard, s.o.Members()) {
+		if m.ID == s.o.Self {
+			return nil
+		}
+	}
+	return jobs.Errorf(jobs.Exhausted, "%s has spoken of %d units of the job here, and %s has other stewards",
+		r.Author.Short(), used, a.account.shard)
+}
+
+// ofJob is the account of the same author for all shards of the job.
+func (a account) ofJob() account {
+	a.shard.Shard = 0
+	return a
+}
+
 // count adds a record to its account; the caller holds the lock or is alone.
 func (s *Store) count(a accepted) {
 	if a.cost > 0 {
 		s.used[a.account] += a.cost
+		s.usedOfJob[a.account.ofJob()] += a.cost
 	}
 }
 
 // release takes a record out of its account again; the caller holds the lock.
 func (s *Store) release(a accepted) {
-	s.used[a.account] -= min(a.cost, s.used[a.account])
-	if s.used[a.account] == 0 {
-		delete(s.used, a.account)
+	reduce(s.used, a.account, a.cost)
+	reduce(s.usedOfJob, a.account.ofJob(), a.cost)
+}
+
+func reduce(used map[account]uint64, a account, by uint64) {
+	used[a] -= min(by, used[a])
+	if used[a] == 0 {
+		delete(used, a)
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
@@ -111,8 +113,8 @@ func TestChangesAreTold(t *testing.T) {
 	}
 }
 
-// P11: one author's flood ends at that author's own bound, and takes nobody else's room.
-func TestFloodOfOneAuthor(t *testing.T) {
+// TestP11FloodOfOneAuthor: one author's flood ends at that author's own bound, and takes nobody else's room.
+func TestP11FloodOfOneAuthor(t *testing.T) {
 	w := newWorld(t)
 	s := w.store()
 	j := w.job(func(m *manifest.Manifest) { m.Units, m.Bundle, m.Retries = 1, 1, 0 })
@@ -137,6 +139,52 @@ func TestFloodOfOneAuthor(t *testing.T) {
 	}
 	other := w.job()
 	w.add(s, other.offer, other.offered(other.report()))
+}
+
+// TestP11BystanderOfManyShards: a peer keeps reports of shards that others steward, and of one author no more than one
+// shard may have, however many shards the job has. Of those that it stewards it keeps all.
+func TestP11BystanderOfManyShards(t *testing.T) {
+	w := newWorld(t)
+	const shards, each = 60, 1024
+	j := w.job(func(m *manifest.Manifest) { m.Units, m.Bundle, m.Retries = shards*manifest.ShardBundles, 1, 0 })
+	w.pool = append(w.pool, w.pool[0], w.pool[0], w.pool[0])
+	for i := range 3 { // so that most shards have other stewards
+		w.pool[4+i].ID = jobs.AgentID(jobs.DigestOf([]byte{byte(i)}))
+	}
+	o := w.options()
+	s := w.open(o)
+	w.add(s, j.offer)
+	limit := uint64(records.Spare + 2*manifest.ShardBundles)
+	full := func(shard uint32) records.Offer {
+		return j.offered(j.report(func(r *record.Report) {
+			first, _ := j.manifest.ShardRange(shard)
+			r.Shard, r.Bundles = shard, nil
+			for b := first; b < first+each; b++ {
+				r.Bundles = append(r.Bundles, record.BundleReport{Bundle: b, Units: []record.UnitReport{success(b)}})
+			}
+		}))
+	}
+	mine, others, tooMuch := 0, uint64(0), 0
+	for shard := range uint32(shards) {
+		steward := slices.ContainsFunc(peer.Stewards(j.shard(shard), w.pool), func(m peer.Member) bool { return m.ID == o.Self })
+		kept, refused, err := s.Add(t.Context(), []records.Offer{full(shard)}, false)
+		switch {
+		case err != nil || len(refused) > 0 && refused[0].Final:
+			t.Fatal(refused, err)
+		case steward && len(kept) == 0:
+			t.Errorf("a steward refuses: %+v", refused)
+		case steward:
+			mine++
+		case len(kept) > 0:
+			others += each
+		default:
+			tooMuch++
+		}
+	}
+	if mine == 0 || others == 0 || others > limit || tooMuch == 0 {
+		t.Errorf("stewards %d of %d shards, keeps %d units of others', expected 1 to %d, and %d reports are too much", mine, shards, others, limit, tooMuch)
+	}
+	w.add(s, j.offered(j.report(by(w.agents[1])))) // it has room of its own
 }
 
 // The bounds are the same after a restart, and a submitter has one, too.

@@ -28,6 +28,7 @@ const (
 	kindCancel
 	kindSeal
 	kindReport
+	kindLater // of a type that this version does not know
 )
 
 // The buckets of the bbolt file.

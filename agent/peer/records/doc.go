@@ -20,5 +20,10 @@
 // its own. What is above it is refused for now, and nobody else's record is displaced by it. The bound follows
 // the size of the job, not that of the disk.
 //
+// A record of a type that this version does not know is kept and handed on byte for byte, within a bound of its
+// author's for such, if it names a live job in its first field and one who has to do with the job signed it, alone.
+// It means nothing until a version that knows the type reads it from disk, and looks then whether its author may say
+// that. What such a version stored by its kind an older one reads as a record that it does not know.
+//
 // The package lends nothing and runs nothing; that is for steward and worker.
 package records

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
 
 	"idlegrid/jobs"
 )
@@ -45,7 +46,34 @@ func SetBoot(t *testing.T, path string, boot uint64) {
 func (s *Store) Used(shard jobs.ShardID, author jobs.KeyID) (used uint64, accounts int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.used[account{shard, author}], len(s.used)
+	return s.used[account{shard: shard, author: author}], len(s.used)
+}
+
+// MaxLater bounds a record of an unknown type, in bytes.
+const MaxLater = maxLater
+
+// KeepAsLater writes a record into a file as a version keeps it that does not know its type.
+func KeepAsLater(t *testing.T, path string, job jobs.JobID, o Offer) {
+	t.Helper()
+	db, err := openDB(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		value, err := proto.Marshal(recordToProto(o.Record, nil))
+		k := keyOf(job, kindLater, 0, o.Envelope.ID())
+		return errors.Join(err, tx.Bucket(bucketRecords).Put(k[:], value))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// UsedLater is Used for records of unknown types.
+func (s *Store) UsedLater(job jobs.JobID, author jobs.KeyID) (used uint64, accounts int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used[account{shard: jobs.ShardID{Job: job}, author: author, later: true}], len(s.used)
 }
 
 // Authors returns how many authors the store knows.

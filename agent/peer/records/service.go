@@ -3,7 +3,6 @@ package records
 import (
 	"context"
 	"math/rand/v2"
-	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/failpoint"
@@ -36,7 +35,7 @@ func (s *Service) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.Sy
 	if err != nil {
 		return nil, err
 	}
-	reply := &gridv1.SyncReply{Equal: theirs == s.store.Digest(scope), NowMs: time.Now().UnixMilli()}
+	reply := &gridv1.SyncReply{Equal: theirs == s.store.Digest(scope), NowMs: s.store.o.Wall().UnixMilli()}
 	if !reply.GetEqual() {
 		ids := s.store.IDs(scope)
 		reply.Ids = DigestsToProto(window(ids, rand.IntN(len(ids)+1), maxIDs))

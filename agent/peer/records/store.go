@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -37,6 +38,8 @@ type Options struct {
 	// a crash, and receipts are left to the stewards that the records come from.
 	Reader bool
 	Disk   *durable.Disk // written through; may be nil
+	// Wall is the clock that decides what has expired, for tests in which it is wrong; nil: time.Now.
+	Wall func() time.Time
 	// OnChange is called after records were added, from the goroutine that added them, with no lock held. It
 	// may be nil.
 	OnChange func(Change)
@@ -77,9 +80,11 @@ type Store struct {
 	index   map[jobs.Digest]key
 	scopes  map[Scope]*scopeIDs
 	used    map[account]uint64
-	ended   map[jobs.JobID]ended
-	holders holders
-	closed  bool
+	// usedOfJob is used, of all shards of a job together.
+	usedOfJob map[account]uint64
+	ended     map[jobs.JobID]ended
+	holders   holders
+	closed    bool
 }
 
 type liveJob struct {
@@ -130,6 +135,9 @@ func damaged(path string, err error) error {
 }
 
 func open(o Options) (*Store, error) {
+	if o.Wall == nil {
+		o.Wall = time.Now
+	}
 	db, err := openDB(o.Path)
 	if err != nil {
 		return nil, err
@@ -139,12 +147,14 @@ func open(o Options) (*Store, error) {
 		o: o, log: o.Log.With("component", "records"), db: db,
 		jobs: map[jobs.JobID]*liveJob{}, authors: map[jobs.KeyID]author{},
 		index: map[jobs.Digest]key{}, scopes: map[Scope]*scopeIDs{},
-		used: map[account]uint64{}, ended: map[jobs.JobID]ended{},
+		used: map[account]uint64{}, usedOfJob: map[account]uint64{}, ended: map[jobs.JobID]ended{},
 		holders: holders{last: map[jobs.AgentID]time.Time{}},
 	}
-	if s.boot, err = nextBoot(db, time.Now()); err == nil {
+	if s.boot, err = nextBoot(db, o.Wall()); err == nil {
 		failpoint.Hit("records.loading")
-		err = errors.Join(db.View(s.loadSeen), s.load(time.Now()))
+		var known []Record
+		known, err = s.load(o.Wall())
+		err = errors.Join(db.View(s.loadSeen), err, s.learn(known))
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -171,11 +181,11 @@ func (s *Store) Boot() uint64 { return s.boot }
 func (s *Store) DB() *bbolt.DB { return s.db }
 
 // load reads chains, then records; what is in memory already stays as it is. Signatures were checked when the
-// records came in. A record that no longer decodes ends the start with its key. The caller holds the lock or is
-// alone.
-func (s *Store) load(now time.Time) error {
+// records came in. A record that no longer decodes ends the start with its key. It returns the records that are for
+// learn. The caller holds the lock or is alone.
+func (s *Store) load(now time.Time) (known []Record, err error) {
 	var stale []jobs.JobID
-	err := s.db.View(func(tx *bbolt.Tx) error {
+	err = s.db.View(func(tx *bbolt.Tx) error {
 		if err := tx.Bucket(bucketChains).ForEach(s.loadChain); err != nil {
 			return err
 		}
@@ -183,6 +193,10 @@ func (s *Store) load(now time.Time) error {
 			a, err := s.loadOne(k, v)
 			if err != nil {
 				return jobs.Errorf(jobs.Corrupt, "read record %x: %w", k, err)
+			}
+			if _, unread := a.payload.(later); isLater(k) && !unread {
+				known = append(known, a.Record)
+				return nil
 			}
 			s.applyStored(a, now)
 			if !s.known(a.job) && !slices.Contains(stale, a.job) {
@@ -192,12 +206,44 @@ func (s *Store) load(now time.Time) error {
 		})
 	})
 	if err != nil {
-		return damaged(s.o.Path, err)
+		return nil, damaged(s.o.Path, err)
 	}
 	for _, job := range stale {
 		err = errors.Join(err, s.forget(job))
 	}
-	return err
+	return known, err
+}
+
+// learn takes in what was kept when its type was not known, and is now. Nobody has looked yet whether its author may
+// say that; what was good is kept a second time, by its kind. It tells nobody of a change.
+func (s *Store) learn(known []Record) error {
+	var add []accepted
+	for _, r := range known {
+		if s.has(r.Envelope.ID()) {
+			continue
+		}
+		a, err := s.verify(Offer{Record: r}, s.o.Wall())
+		if err == nil {
+			err = s.reserve(a)
+		}
+		if err != nil {
+			s.log.Info("a record that was kept before its type was known does not count", "id", r.Envelope.ID(), "err", err)
+			continue
+		}
+		add = append(add, a)
+	}
+	if len(add) == 0 {
+		return nil
+	}
+	if err := s.write(add); err != nil {
+		return fmt.Errorf("write records: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range add {
+		s.apply(a)
+	}
+	return nil
 }
 
 func (s *Store) loadChain(k, v []byte) error {
@@ -262,13 +308,24 @@ func (s *Store) loadOne(k, v []byte) (accepted, error) {
 	if err != nil {
 		return accepted{}, err
 	}
-	if string(a.key[:]) != string(k) {
+	if _, unread := a.payload.(later); unread && len(k) == len(a.key) {
+		copy(a.key[32:37], k[32:37]) // where a later version put it, which knew its type
+	}
+	if own := string(a.key[:]) == string(k); !own && !(isLater(k) && sameBut(a.key, k)) {
 		return accepted{}, jobs.Errorf(jobs.Corrupt, "it lies under a key that is not its own")
 	}
 	if report, ok := a.payload.(*record.Report); ok {
 		a.owner = s.authors[report.Author].Owner
 	}
 	return a, nil
+}
+
+// isLater reports whether a record's type was not known when it was stored under that key.
+func isLater(k []byte) bool { return len(k) == len(key{}) && k[32] == byte(kindLater) }
+
+// sameBut reports whether a stored key is one's own but for the kind and shard.
+func sameBut(own key, k []byte) bool {
+	return len(k) == len(own) && string(own[:32]) == string(k[:32]) && string(own[37:]) == string(k[37:])
 }
 
 // keepEnded and keepRunning are when a job that is past its time may be deleted: so long after its expiry, and
@@ -313,10 +370,12 @@ func (s *Store) Sweep(now time.Time) (ended, free []jobs.JobID, err error) {
 			deleted = append(deleted, id)
 		}
 	}
+	var known []Record
 	if back {
-		err = s.load(now)
+		known, err = s.load(now)
 	}
 	s.mu.Unlock()
+	err = errors.Join(err, s.learn(known))
 	for _, id := range deleted {
 		err = errors.Join(err, s.forget(id))
 	}
@@ -350,10 +409,8 @@ func (s *Store) dropIndex(job jobs.JobID) {
 			delete(s.scopes, scope)
 		}
 	}
-	for a := range s.used {
-		if a.shard.Job == job {
-			delete(s.used, a)
-		}
+	for _, used := range []map[account]uint64{s.used, s.usedOfJob} {
+		maps.DeleteFunc(used, func(a account, _ uint64) bool { return a.shard.Job == job })
 	}
 }
 

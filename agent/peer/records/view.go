@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"maps"
 	"slices"
-	"time"
 
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
@@ -16,7 +15,7 @@ func (s *Store) Job(id jobs.JobID) (Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j := s.jobs[id]
-	if j == nil || expired(j.Manifest, time.Now()) {
+	if j == nil || expired(j.Manifest, s.o.Wall()) {
 		return Job{}, jobs.Errorf(jobs.NotFound, "no live job %s is known here", id.Short())
 	}
 	return j.Job, nil
@@ -28,7 +27,7 @@ func (s *Store) Runnable(id jobs.JobID) error {
 	defer s.mu.Unlock()
 	j := s.jobs[id]
 	switch {
-	case j == nil || expired(j.Manifest, time.Now()):
+	case j == nil || expired(j.Manifest, s.o.Wall()):
 		return jobs.Errorf(jobs.NotFound, "no live job %s is known here", id.Short())
 	case j.dead:
 		return jobs.Errorf(jobs.Expired, "job %s was cancelled", id.Short())
@@ -50,7 +49,7 @@ func (s *Store) Over(id jobs.JobID) (cancelled, sealed bool) {
 
 // Jobs returns the live jobs, oldest first. With runnable, only those that are neither cancelled nor sealed.
 func (s *Store) Jobs(runnable bool) []Job {
-	now := time.Now()
+	now := s.o.Wall()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []Job
