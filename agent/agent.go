@@ -49,8 +49,11 @@ type Options struct {
 	Runner    worker.Runner
 	Runtime   string // what the Runner is, named in reports
 	Log       *slog.Logger
-	// BeforeWrite fills the disk in tests: see node.Options.
+	// OwnerAway lets an agent of any class work as if its owner never came: for tests.
+	OwnerAway bool
+	// BeforeWrite fills the disk and Wall sets the clock in tests: see node.Options.
 	BeforeWrite func() error
+	Wall        func() time.Time
 }
 
 // Agent is one agent.
@@ -82,7 +85,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.node, err = node.New(node.Options{
 		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: cores, Quota: o.Quota,
-		BeforeWrite: o.BeforeWrite, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
+		BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,
 		OnDisk:   func(error) { a.onWake(jobs.JobID{}) },
@@ -123,7 +126,7 @@ func (a *Agent) offered() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if class != peer.AlwaysOn {
+	if class != peer.AlwaysOn && !a.o.OwnerAway {
 		a.log.Warn("refusing work: cannot see the owner: not built yet", "class", class)
 		a.refusal = fmt.Sprintf("class %s: cannot see the owner: not built yet", class)
 		return 0, nil

@@ -4,3 +4,6 @@ package failpoint
 
 // Hit does nothing in this build.
 func Hit(string) {}
+
+// Planted is false in this build.
+func Planted(string) bool { return false }

@@ -7,6 +7,12 @@ import "os"
 // Variable names the file that holds the name of the armed point.
 const Variable = "IDLEGRID_FAILPOINT"
 
+// PlantedVariable names the planted bug.
+const PlantedVariable = "IDLEGRID_PLANTED"
+
+// Planted reports whether a bug is planted.
+func Planted(name string) bool { return os.Getenv(PlantedVariable) == name }
+
 // Hit kills this process if the point is armed. It does not return then.
 func Hit(name string) {
 	file := os.Getenv(Variable)

@@ -107,10 +107,10 @@ type withClock struct {
 
 // Invoke implements grpc.ClientConnInterface.
 func (c withClock) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	sent := time.Now()
+	sent := c.node.o.Wall()
 	err := c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	if r, ok := reply.(*gridv1.SyncReply); ok && err == nil && r.GetNowMs() > 0 && r.GetNowMs() <= maxMillis {
-		c.node.compared(c.peer, sent, time.UnixMilli(r.GetNowMs()), time.Now())
+		c.node.compared(c.peer, sent, time.UnixMilli(r.GetNowMs()), c.node.o.Wall())
 	}
 	return err
 }

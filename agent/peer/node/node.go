@@ -61,6 +61,9 @@ type Options struct {
 	Quota       int64         // bytes of blobs, 0: no limit
 	OfferWithin time.Duration // what is kept is offered to new stewards so soon; 0: 5 s
 	BeforeWrite func() error  // its error is that of a write to the state folder, for tests; nil: none
+	// Wall is the machine's clock as far as it decides what has expired, for tests in which one of them is wrong;
+	// nil: time.Now.
+	Wall func() time.Time
 	// Renew makes a new certificate; nil: ask the coordinator.
 	Renew func(ctx context.Context, old *identity.Identity) (*identity.Identity, []byte, error)
 	Log   *slog.Logger
@@ -105,6 +108,9 @@ type Node struct {
 // called.
 func New(o Options, hooks Hooks) (*Node, error) {
 	o.OfferWithin = cmp.Or(o.OfferWithin, offerWithin)
+	if o.Wall == nil {
+		o.Wall = time.Now
+	}
 	n := &Node{
 		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
 		wakes: make(chan gossip.Wake, 64),
@@ -130,7 +136,7 @@ func (n *Node) open() error {
 	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial, Met: n.met})
 	n.Store, err = records.Open(records.Options{
 		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
-		Disk: n.disk, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
+		Disk: n.disk, Wall: n.o.Wall, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
 	})
 	if err != nil {
 		return err

@@ -118,8 +118,8 @@ func decodePayload(r Record) (accepted, error) {
 		if p, err = record.DecodeSeal(r.Envelope.Payload); err == nil {
 			k, a.job, a.payload = kindSeal, p.Job, p
 		}
-	case record.TypeReceipt:
-		err = jobs.Errorf(jobs.Invalid, "a receipt is no record of its own")
+	case record.TypeReceipt, record.TypeCheckpoint:
+		err = jobs.Errorf(jobs.Invalid, "%s is no record for a store", r.Envelope.Type)
 	default:
 		if len(r.Envelope.Payload) > maxLater {
 			err = jobs.Errorf(jobs.Unsupported, "record of %d bytes, of type %.80q, which this version does not know: it keeps such of %d bytes at most",

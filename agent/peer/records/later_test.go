@@ -44,13 +44,15 @@ func TestI22UnknownTypesSurvive(t *testing.T) {
 		t.Error("it is another after a restart")
 	}
 	young := w.store()
+	var all []records.Offer
 	for _, id := range old.IDs(records.Scope{}) {
 		offer, err := old.Get(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.add(young, offer)
+		all = append(all, offer)
 	}
+	w.add(young, all...)
 	got, err := young.Get(said.Envelope.ID())
 	if err != nil || !bytes.Equal(got.Envelope.Payload, said.Envelope.Payload) || got.Envelope.Type != typeLater {
 		t.Fatalf("%v, %v", got.Envelope, err)
@@ -109,7 +111,8 @@ func TestUnknownTypesRefused(t *testing.T) {
 		{"by somebody unknown", without(j.later("x", w.agents[0]), 0), "no certificate of signer", false},
 		{"forged", forge(j.later("x", w.operator), w.operator.Key), "does not match", true},
 		{"with two signatures", two, "expected one", true},
-		{"a receipt", w.signed(record.TypeReceipt, []byte{1}, w.agents[0]), "no record of its own", true},
+		{"a receipt", w.signed(record.TypeReceipt, []byte{1}, w.agents[0]), "no record for a store", true},
+		{"a checkpoint's note", w.signed(record.TypeCheckpoint, []byte{1}, w.agents[0]), "no record for a store", true},
 	})
 }
 

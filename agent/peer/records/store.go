@@ -311,7 +311,7 @@ func (s *Store) loadOne(k, v []byte) (accepted, error) {
 	if _, unread := a.payload.(later); unread && len(k) == len(a.key) {
 		copy(a.key[32:37], k[32:37]) // where a later version put it, which knew its type
 	}
-	if own := string(a.key[:]) == string(k); !own && !(isLater(k) && sameBut(a.key, k)) {
+	if own := string(a.key[:]) == string(k) || isLater(k) && sameBut(a.key, k); !own {
 		return accepted{}, jobs.Errorf(jobs.Corrupt, "it lies under a key that is not its own")
 	}
 	if report, ok := a.payload.(*record.Report); ok {

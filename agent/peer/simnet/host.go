@@ -110,7 +110,7 @@ func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 		if h.isDown() {
 			return nil, h.opError("dial", to, net.ErrClosed)
 		}
-		if other, ok := h.net.reach(h, to.Addr()); ok {
+		if other, ok := h.net.reach(h, to.Addr()); ok && h.net.connected(other, h) {
 			c, err := h.connect(other, to)
 			if err != nil {
 				return nil, h.opError("dial", to, err)

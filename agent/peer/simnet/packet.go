@@ -67,8 +67,13 @@ func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
 	p := packet{data: slices.Clone(b), from: c.addr}
 	c.host.sent.Add(int64(len(b)))
-	if !c.host.net.loses() {
-		time.AfterFunc(c.host.net.delay(c.host.ip, target.Addr()), func() { c.host.deliver(target, p) })
+	times, behind := c.host.net.copies()
+	if times > 0 {
+		delay := c.host.net.delay(c.host.ip, target.Addr())
+		time.AfterFunc(delay, func() { c.host.deliver(target, p) })
+		if times > 1 {
+			time.AfterFunc(delay+behind, func() { c.host.deliver(target, p) })
+		}
 	}
 	return len(b), nil
 }

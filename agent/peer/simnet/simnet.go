@@ -1,5 +1,5 @@
 // Package simnet is a network in memory, for tests in virtual time: hosts with packets and streams, latency,
-// loss, partitions and power cuts.
+// loss, duplicates, partitions and power cuts.
 //
 // It behaves like an office's network where that matters to those who use it: packets are dropped when a
 // receiver is slow, lost at random, and never block the sender; streams keep their order, push back, obey
@@ -23,14 +23,26 @@ const retry = 200 * time.Millisecond
 
 // Network joins hosts.
 type Network struct {
+	mu      sync.Mutex // guards everything below; nothing waits while it is held
+	rand    *rand.Rand
 	latency time.Duration
+	jitter  time.Duration
+	loss    float64
+	twice   float64
+	counts  Counts
+	hosts   map[netip.Addr]*Host
+	cuts    map[way]struct{}
+}
 
-	mu    sync.Mutex // guards everything below; nothing waits while it is held
-	rand  *rand.Rand
-	loss  float64
-	lost  int // packets so far
-	hosts map[netip.Addr]*Host
-	cuts  map[[2]netip.Addr]struct{}
+// way leads from one host to another; the way back is another one.
+type way struct{ from, to netip.Addr }
+
+// Counts is what a network has done to those who use it, so far.
+type Counts struct {
+	Lost    int // packets, at random
+	Twice   int // packets that were delivered twice
+	Late    int // packets and pieces of streams that took longer than the network's own latency
+	Stopped int // packets and pieces of streams that came upon a cut; a piece is counted at each try
 }
 
 // New returns a network without hosts. A packet or a piece of a stream takes latency from one host to
@@ -39,7 +51,7 @@ func New(latency time.Duration, seed uint64) *Network {
 	return &Network{
 		latency: latency,
 		rand:    rand.New(rand.NewPCG(seed, seed)), // loses packets, keeps no secret
-		hosts:   make(map[netip.Addr]*Host), cuts: make(map[[2]netip.Addr]struct{}),
+		hosts:   make(map[netip.Addr]*Host), cuts: make(map[way]struct{}),
 	}
 }
 
@@ -65,13 +77,36 @@ func (n *Network) SetLoss(share float64) {
 	n.loss = share
 }
 
-// Partition cuts every way between a host in as and a host in bs.
-func (n *Network) Partition(as, bs []string) {
+// SetDuplicates makes the network deliver that share of the packets twice from now on, the second time up to
+// half a second later, behind packets that were sent after it.
+func (n *Network) SetDuplicates(share float64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, a := range as {
-		for _, b := range bs {
-			n.cuts[pair(netip.MustParseAddr(a), netip.MustParseAddr(b))] = struct{}{}
+	n.twice = share
+}
+
+// SetJitter makes everything take up to so much longer than the network's latency from now on: packets overtake
+// each other then.
+func (n *Network) SetJitter(most time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.jitter = most
+}
+
+// Partition cuts every way between a host in as and a host in bs.
+func (n *Network) Partition(as, bs []string) {
+	n.CutWays(as, bs)
+	n.CutWays(bs, as)
+}
+
+// CutWays cuts the ways from a host in froms to a host in tos, and leaves those back. No stream can be opened over a
+// pair of hosts then, in either direction; over an open one the direction that is left goes on.
+func (n *Network) CutWays(froms, tos []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, from := range froms {
+		for _, to := range tos {
+			n.cuts[way{netip.MustParseAddr(from), netip.MustParseAddr(to)}] = struct{}{}
 		}
 	}
 }
@@ -96,18 +131,14 @@ func (n *Network) Stop(ip string) {
 	}
 }
 
-func pair(a, b netip.Addr) [2]netip.Addr {
-	if b.Less(a) {
-		a, b = b, a
-	}
-	return [2]netip.Addr{a, b}
-}
-
 // connected reports whether what one host sends reaches the other, both of them being the ones that run.
 func (n *Network) connected(from, to *Host) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, cut := n.cuts[pair(from.ip, to.ip)]
+	_, cut := n.cuts[way{from.ip, to.ip}]
+	if cut {
+		n.counts.Stopped++
+	}
 	return !cut && n.hosts[from.ip] == from && n.hosts[to.ip] == to
 }
 
@@ -122,22 +153,30 @@ func (n *Network) reach(from *Host, to netip.Addr) (*Host, bool) {
 // Sent returns how many bytes the host with that IP address has sent since it was started.
 func (n *Network) Sent(ip string) int64 { return n.Host(ip).sent.Load() }
 
-// Lost returns how many packets the network has lost at random.
-func (n *Network) Lost() int {
+// Counts returns what the network has done so far.
+func (n *Network) Counts() Counts {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.lost
+	return n.counts
 }
 
-// loses decides whether a packet is lost.
-func (n *Network) loses() bool {
+// maxBehind is how much later than the first the second copy of a packet comes at most.
+const maxBehind = 500 * time.Millisecond
+
+// copies decides how often a packet arrives, and how much later than the first the second copy does.
+func (n *Network) copies() (times int, behind time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.loss == 0 || n.rand.Float64() >= n.loss {
-		return false
+	switch {
+	case n.loss > 0 && n.rand.Float64() < n.loss:
+		n.counts.Lost++
+		return 0, 0
+	case n.twice > 0 && n.rand.Float64() < n.twice:
+		n.counts.Twice++
+		return 2, time.Duration(n.rand.Int64N(int64(maxBehind)))
+	default:
+		return 1, 0
 	}
-	n.lost++
-	return true
 }
 
 // delay is the time between two hosts; a host reaches itself at once.
@@ -145,5 +184,11 @@ func (n *Network) delay(from, to netip.Addr) time.Duration {
 	if from == to {
 		return 0
 	}
-	return n.latency
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.jitter == 0 {
+		return n.latency
+	}
+	n.counts.Late++
+	return n.latency + time.Duration(n.rand.Int64N(int64(n.jitter)))
 }

@@ -233,3 +233,85 @@ func TestPackets(t *testing.T) {
 		}
 	})
 }
+
+func TestOneWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := simnet.New(time.Millisecond, 1)
+		near, far := connect(t, n)
+		there, back := must[*simnet.PacketConn](t)(n.Host(alice).ListenPacket(5)), must[*simnet.PacketConn](t)(n.Host(bob).ListenPacket(6))
+		n.CutWays([]string{alice}, []string{bob})
+		must[int](t)(near.Write([]byte("there")))
+		must[int](t)(far.Write([]byte("back")))
+		must[int](t)(there.WriteTo([]byte("there"), back.LocalAddr()))
+		must[int](t)(back.WriteTo([]byte("back"), there.LocalAddr()))
+		buf := make([]byte, 10)
+		for name, read := range map[string]func() (int, error){
+			"stream": func() (int, error) { return near.Read(buf) },
+			"packet": func() (int, error) { m, _, err := there.ReadFrom(buf); return m, err },
+		} {
+			if m, err := read(); err != nil || string(buf[:m]) != "back" {
+				t.Errorf("%s the way that is left: %q, %v", name, buf[:m], err)
+			}
+		}
+		if err := errors.Join(far.SetReadDeadline(time.Now().Add(time.Minute)), back.SetReadDeadline(time.Now().Add(time.Minute))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := far.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("stream over the cut: %v", err)
+		}
+		if _, _, err := back.ReadFrom(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("packet over the cut: %v", err)
+		}
+		if n.Counts().Stopped < 2 {
+			t.Errorf("counts %+v", n.Counts())
+		}
+		l := must[*simnet.Listener](t)(n.Host(alice).Listen(7))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := n.Host(bob).Dial(ctx, l.Addr().String()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a stream was opened without a way back: %v", err)
+		}
+		n.Heal()
+		if err := far.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := far.Read(buf); err != nil || string(buf[:m]) != "there" {
+			t.Errorf("stream after the cut was mended: %q, %v", buf[:m], err)
+		}
+	})
+}
+
+func TestDuplicatesAndJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := simnet.New(time.Millisecond, 1)
+		a := must[*simnet.PacketConn](t)(n.Host(alice).ListenPacket(5))
+		b := must[*simnet.PacketConn](t)(n.Host(bob).ListenPacket(6))
+		n.SetDuplicates(0.5)
+		n.SetJitter(20 * time.Millisecond)
+		const sent = 200
+		for i := range byte(sent) {
+			must[int](t)(a.WriteTo([]byte{i}, b.LocalAddr()))
+			time.Sleep(time.Millisecond)
+		}
+		if err := b.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		times, overtaken, last := map[byte]int{}, 0, byte(0)
+		for buf := make([]byte, 1); ; {
+			if _, _, err := b.ReadFrom(buf); err != nil {
+				break
+			}
+			if times[buf[0]]++; buf[0] < last {
+				overtaken++
+			}
+			last = buf[0]
+		}
+		twice := 0
+		for _, k := range times {
+			twice += k - 1
+		}
+		if len(times) != sent || twice < 60 || twice > 140 || overtaken < 50 || n.Counts().Twice != twice || n.Counts().Late != sent {
+			t.Errorf("%d arrived, %d twice, %d overtaken, counts %+v", len(times), twice, overtaken, n.Counts())
+		}
+	})
+}

@@ -26,6 +26,7 @@ type pipe struct {
 	writerClosed  bool
 	readerClosed  bool
 	reset         bool // the reader went away, and the writer heard of it
+	retrying      bool // the way is cut, and arrive will look again
 	readDeadline  time.Time
 	writeDeadline time.Time
 }
@@ -107,8 +108,9 @@ func (p *pipe) arrive() {
 	p.Lock()
 	defer p.Unlock()
 	if !connected {
-		if wanted := !p.writerClosed || !p.readerClosed; wanted && !p.from.isDown() && !p.to.isDown() {
-			time.AfterFunc(retry, p.arrive)
+		if wanted := !p.writerClosed || !p.readerClosed; wanted && !p.retrying && !p.from.isDown() && !p.to.isDown() {
+			p.retrying = true
+			time.AfterFunc(retry, p.retry)
 		}
 		return
 	}
@@ -121,6 +123,14 @@ func (p *pipe) arrive() {
 	}
 	p.reset = p.reset || p.readerClosed && len(p.ready) > 0 // nobody reads this any more
 	p.broadcast()
+}
+
+// retry is the one arrival of a cut pipe that tries again, for all that is on its way.
+func (p *pipe) retry() {
+	p.Lock()
+	p.retrying = false
+	p.Unlock()
+	p.arrive()
 }
 
 func (p *pipe) closeWriter() {

@@ -17,10 +17,13 @@
 //		})
 //	}
 //
-// The verbs are Start, Stop, Cut, Wipe, Fill, Move and Clone of a Machine; Partition and Heal of the Grid; Submit of a
+// The verbs are Start, Stop, Cut, Wipe, Lose, Fill, Skew, Move and Clone of a Machine; Partition, CutWays and Heal of
+// the Grid; Submit of a
 // User; Await and Cancel of a Job. What happened is asked of the records (Counts, LedgersEqual, Acknowledged,
 // Missing), of what ran (Ran, RanOn, Each), and of a submitter's own reader (Outcomes, Complete), which
 // asks two stewards, unites what they say and fetches packs, as gridctl does.
+//
+// TestChaos draws all of this by a seed, for a day of an office.
 //
 // Assert that a fault took effect: a simulation in which nothing went wrong shows nothing. In a bubble use neither
 // t.Run nor t.Parallel (Run does that), and no real sockets. memberlist and the order of goroutines are not

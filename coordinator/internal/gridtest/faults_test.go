@@ -270,10 +270,10 @@ func TestPacketLoss(t *testing.T) {
 	gridtest.Run(t, 6, func(g *gridtest.Grid) {
 		g.Net.SetLoss(0.2)
 		g.Work(gridtest.Takes(time.Second))
-		before := g.Net.Lost()
+		before := g.Net.Counts().Lost
 		j := g.Submit(600, func(m *manifest.Manifest) { m.Bundle = 2 })
 		j.Await(3 * time.Minute)
-		if n := g.Net.Lost() - before; n < 20 {
+		if n := g.Net.Counts().Lost - before; n < 20 {
 			t.Errorf("%d packets were lost", n)
 		}
 		g.Eventually(converge, "ledgers are equal", j.LedgersEqual)

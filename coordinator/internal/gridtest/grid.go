@@ -40,6 +40,7 @@ type Grid struct {
 	User        *User         // who submits unless another does
 	Lease       steward.Lease // of agents that start from now on
 	Rand        *rand.Rand    // of the seed that the test prints
+	OwnersAway  bool          // agents of every class that start from now on work
 
 	log   *slog.Logger
 	users int
@@ -77,6 +78,12 @@ func New(t testing.TB) *Grid {
 		seed = s
 	}
 	t.Logf("GRID_SEED=%d", seed)
+	return NewSeeded(t, seed)
+}
+
+// NewSeeded is New with a seed of the test's own.
+func NewSeeded(t testing.TB, seed uint64) *Grid {
+	t.Helper()
 	g := &Grid{
 		T: t, Net: simnet.New(latency, seed), Rand: rand.New(rand.NewPCG(seed, seed)),
 		log: slog.New(slog.DiscardHandler), runs: runs{work: Takes(100 * time.Millisecond)},
@@ -108,6 +115,13 @@ func (g *Grid) Add(class peer.Class) *Machine {
 	g.Agents = append(g.Agents, m)
 	m.Enrol(identity.Grant{Role: peer.Agent, Class: class})
 	return m
+}
+
+// Identity makes somebody who has enrolled and has no machine.
+func (g *Grid) Identity(grant identity.Grant) *identity.Identity {
+	g.T.Helper()
+	id, _ := g.issue(grant)
+	return id
 }
 
 // On returns the agents that are on.
@@ -146,6 +160,9 @@ func (g *Grid) AwaitPool(agents int) {
 
 // Partition cuts every way between two groups of machines.
 func (g *Grid) Partition(as, bs []*Machine) { g.Net.Partition(ips(as), ips(bs)) }
+
+// CutWays cuts the ways from some machines to others, and leaves those back.
+func (g *Grid) CutWays(froms, tos []*Machine) { g.Net.CutWays(ips(froms), ips(tos)) }
 
 // Heal mends every cut.
 func (g *Grid) Heal() { g.Net.Heal() }

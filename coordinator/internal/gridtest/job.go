@@ -155,11 +155,19 @@ func (j *Job) Missing(ids map[jobs.Digest]bool) int {
 // fetched and verified.
 func (j *Job) Outcomes() map[uint64]record.Outcome {
 	j.grid.T.Helper()
-	r, err := j.By.reader()
+	out, err := j.Read()
 	j.grid.must(err)
-	out, err := r.outcomes(j)
-	j.grid.must(errors.Join(err, r.close()))
 	return out
+}
+
+// Read is Outcomes, with the error where that cannot be had now.
+func (j *Job) Read() (map[uint64]record.Outcome, error) {
+	r, err := j.By.reader()
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.outcomes(j)
+	return out, errors.Join(err, r.close())
 }
 
 // Complete fails the test unless the job's submitter gets an outcome of every unit, each as Compute computes it.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -29,8 +30,10 @@ type Machine struct {
 	Join  []string // addresses that it is told to join by
 
 	grid  *Grid
+	grant identity.Grant // that it enrolled with last
 	heard heard
 	disk  disk
+	skew  atomic.Int64 // of its clock, in nanoseconds
 	agent *agent.Agent // nil: it is off, or the coordinator
 	node  *node.Node   // nil: it is off
 	end   func() error
@@ -72,6 +75,7 @@ func (m *Machine) Enrol(grant identity.Grant) {
 	g := m.grid
 	g.T.Helper()
 	dir := g.open(m)
+	m.grant = grant
 	id, voucher := g.issue(grant)
 	known := node.Grid{GossipKeys: g.gossipKeys(), Voucher: voucher, Coordinators: []string{address(g.Coordinator.IP)}}
 	g.must(errors.Join(node.SaveGrid(dir, known), id.Save(dir), dir.Close()))
@@ -130,10 +134,19 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	var err error
 	m.agent, err = agent.New(agent.Options{
 		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m}, Runtime: "gridtest 1",
-		BeforeWrite: m.beforeWrite, Log: log,
+		OwnerAway: m.grid.OwnersAway, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
 	})
 	return m.agent, err
 }
+
+// Skew sets an agent's clock so far ahead, as far as it decides what has expired: a bubble has one clock, so that
+// timers, leases and certificates go by the right time.
+func (m *Machine) Skew(by time.Duration) { m.skew.Store(int64(by)) }
+
+func (m *Machine) wall() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) }
+
+// Class returns the class that the machine enrolled with.
+func (m *Machine) Class() peer.Class { return m.grant.Class }
 
 // Stop ends the machine's daemon as a service manager does, which must not take long. One that is off stays off.
 func (m *Machine) Stop() {
@@ -186,6 +199,13 @@ func (m *Machine) Wipe(keep ...string) {
 			g.must(os.RemoveAll(filepath.Join(m.State, f.Name())))
 		}
 	}
+}
+
+// Lose empties the state folder of a machine that is off, and has it enrol again: it is another agent then.
+func (m *Machine) Lose() {
+	m.grid.T.Helper()
+	m.Wipe()
+	m.Enrol(m.grant)
 }
 
 // Move gives a machine that is off a new address.

@@ -49,7 +49,7 @@ func Takes(d time.Duration) Work {
 
 // UnitRun is a run of a unit.
 type UnitRun struct {
-	On      *Machine
+	Unit
 	Started time.Time
 	Ended   time.Time // zero: it runs, or was stopped before its end
 	// From and Reached say how much of its time the unit had behind it at the start, by a checkpoint, and when it
@@ -65,7 +65,7 @@ type runs struct {
 	prepare func(*executor.Program) error // nil: programs are good
 	all     map[jobs.Digest]map[uint64][]*UnitRun
 	started int
-	running int
+	now     map[*UnitRun]struct{}
 }
 
 // Work says what becomes of the units that start from now on.
@@ -86,7 +86,20 @@ func (g *Grid) Prepare(f func(*executor.Program) error) {
 func (g *Grid) Running() int {
 	g.runs.mu.Lock()
 	defer g.runs.mu.Unlock()
-	return g.runs.running
+	return len(g.runs.now)
+}
+
+// InHand returns what runs now on some machines.
+func (g *Grid) InHand(on ...*Machine) []UnitRun {
+	g.runs.mu.Lock()
+	defer g.runs.mu.Unlock()
+	var out []UnitRun
+	for r := range g.runs.now {
+		if slices.Contains(on, r.On) {
+			out = append(out, *r)
+		}
+	}
+	return out
 }
 
 // Started returns how many runs were started so far.
@@ -140,14 +153,14 @@ func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Du
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.started++
-	r.running++
 	if r.all == nil {
-		r.all = map[jobs.Digest]map[uint64][]*UnitRun{}
+		r.all, r.now = map[jobs.Digest]map[uint64][]*UnitRun{}, map[*UnitRun]struct{}{}
 	}
 	if r.all[program] == nil {
 		r.all[program] = map[uint64][]*UnitRun{}
 	}
-	run := &UnitRun{On: on, Started: time.Now(), From: from, Running: true}
+	run := &UnitRun{Unit: Unit{Program: program, Number: unit, On: on}, Started: time.Now(), From: from, Running: true}
+	r.now[run] = struct{}{}
 	r.all[program][unit] = append(r.all[program][unit], run)
 	return run, r.work
 }
@@ -155,7 +168,7 @@ func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Du
 func (r *runs) end(run *UnitRun, reached time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running--
+	delete(r.now, run)
 	run.Running, run.Reached = false, reached
 	if err == nil {
 		run.Ended = time.Now()

@@ -238,6 +238,21 @@ func (r *reader) outcomes(j *Job) (map[uint64]record.Outcome, error) {
 	return out, nil
 }
 
+// Fetch has the user ask one machine for a blob of a job.
+func (u *User) Fetch(j *Job, b jobs.Blob, from *Machine) error {
+	u.grid.T.Helper()
+	r, err := u.reader()
+	u.grid.must(err)
+	defer func() { u.grid.must(r.close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	m, ok := from.node.Member(from.node.ID())
+	if !ok {
+		u.grid.T.Fatalf("%s is no member in its own eyes", from.IP)
+	}
+	return r.client.Fetch(ctx, blobs.Claim{Job: j.ID, Kind: blobs.Cached}, b, []peer.Member{m})
+}
+
 // outcome fetches the pack of a unit and reads its outcome.
 func (r *reader) outcome(j *Job, number uint64, u ledger.Unit) (record.Outcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

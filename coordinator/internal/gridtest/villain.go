@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +29,7 @@ type Villain struct {
 	Gossip   *gossip.Gossip
 
 	grid     *Grid
+	leave    sync.Once
 	listener *rpc.Listener
 	server   *grpc.Server
 	served   chan error
@@ -42,6 +44,15 @@ type Services struct {
 
 // AddVillain makes a villain and waits until all see it; it leaves at the end of the test.
 func (g *Grid) AddVillain(s func(*Villain) Services) *Villain {
+	g.T.Helper()
+	v := g.Intrude(s)
+	g.AwaitPool(len(g.On()) + 1)
+	return v
+}
+
+// Intrude makes a villain that joins by the coordinator, and does not wait until it is seen. It leaves at the end
+// of the test, or before.
+func (g *Grid) Intrude(s func(*Villain) Services) *Villain {
 	g.T.Helper()
 	id, voucher := g.issue(identity.Grant{Role: peer.Agent, Class: peer.AlwaysOn})
 	v := &Villain{Identity: id, grid: g, served: make(chan error, 1)}
@@ -65,10 +76,9 @@ func (g *Grid) AddVillain(s func(*Villain) Services) *Villain {
 		VerifyVoucher: func(ed25519.PublicKey, peer.Role, peer.Class, time.Time, []byte) error { return nil },
 	})
 	g.must(err)
-	g.T.Cleanup(v.end)
+	g.T.Cleanup(v.Leave)
 	_, err = v.Gossip.Join(context.Background(), []string{address(g.Coordinator.IP)})
 	g.must(err)
-	g.AwaitPool(len(g.On()) + 1)
 	return v
 }
 
@@ -84,6 +94,9 @@ func (v *Villain) register(s Services) {
 		gridv1.RegisterBlobsServer(v.server, s.Blobs)
 	}
 }
+
+// Leave takes the villain out of the pool, without a word to it. Twice is harmless.
+func (v *Villain) Leave() { v.leave.Do(v.end) }
 
 func (v *Villain) end() {
 	err := v.Gossip.Close()
