@@ -21,9 +21,19 @@
 //     had better run elsewhere;
 //   - stewards lack something: reports wait in the journal, until backlog is full; a report that one steward
 //     refuses for good is still offered to the others;
+//   - a unit takes no CPU time, whatever its program says of itself: it goes back, and its job rests here;
+//   - the machine has slept: stewards are asked whether what it runs is still wanted, and what none confirms goes back;
 //   - the lease was lost: the steward says drop, the units stop;
 //   - the job ends or expires: its units stop, and what waits of it is forgotten;
-//   - the agent stops: units end, finished ones of unfinished bundles too are journalled, leases go back.
+//   - the agent stops: long units give a last checkpoint, units end, finished ones of unfinished bundles too are journalled, leases go back.
+//
+// Checkpoints. Long units are saved now and then (executor.Unit), unless more than one owner has to report them. Each
+// checkpoint goes into the local store and to its holders; a signed note of it, with their receipts, on disk, to the
+// lending steward and to one that does not lend: both PCs and this one may go at once. Nobody waits for a checkpoint:
+// whoever gives a unit back has told of the newest long before, and only a stop asks for one more. Whoever is lent the
+// unit next gets the notes from its steward, verifies them, fetches the parts, and goes on from the newest that is good;
+// with none it begins anew. A steward can hide checkpoints or give old ones, and never forge any. They are released when
+// a durable report names the unit, or a steward says that it is open no more.
 //
 // Where the outcomes of a bundle are large, or backlog is full, those units that ended go into a report ahead
 // of the others, as a part of the bundle.

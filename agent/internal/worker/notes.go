@@ -73,7 +73,7 @@ func (w *Worker) noted(sv *saver, notes []*records.Note) {
 			w.own[sv.unit] = o
 		}
 		o.notes = notes
-		s.changed = true
+		s.changed, s.asideAt = true, time.Time{}
 	}
 }
 
@@ -132,11 +132,11 @@ func (w *Worker) tellAside(ctx context.Context, now time.Time) {
 		if !ok {
 			continue
 		}
+		s.asideAt = now.Add(w.o.Lease.Period) // to look again, unless there is something new
 		list := w.untold(s, to.ID, now)
 		if len(list) == 0 {
 			continue
 		}
-		s.asideAt = now.Add(w.o.Lease.Period) // it does not answer, until it does
 		req := &gridv1.ExchangeRequest{Shard: records.ShardToProto(s.id), Aside: true}
 		told := tell(req, list)
 		w.spawn(func() event {
@@ -146,7 +146,6 @@ func (w *Worker) tellAside(ctx context.Context, now time.Time) {
 					w.log.Info("a steward hears of checkpoints later", "shard", s.id, "steward", to.ID, "err", err)
 					return
 				}
-				s.asideAt = time.Time{}
 				told(to.ID, at)
 			}
 		})

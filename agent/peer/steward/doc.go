@@ -31,5 +31,11 @@
 // each ends in time however often the agent speaks. What it claims beyond that it may run until another agent
 // is lent it, so that an honest agent that is late or slow loses only what somebody else does instead.
 //
+// Notes of checkpoints, signed by who ran a unit, are such hints, too: the newest two of each open unit go with its
+// lease, in memory only, bounded in number for all and for each agent that brings them. Whoever makes them keeps them on
+// disk and brings them again. Only who has a unit, or had it last, may say where it can go on, or anyone for one that
+// nobody has and that never failed; an attempt that failed leaves none to the next. What they name is not looked at
+// here: whoever goes on from one verifies it.
+//
 // The lender is a deterministic core: each call enters with the time, expires what is due, then acts.
 package steward
