@@ -204,8 +204,15 @@ func (w *Worker) letGo(ctx context.Context) {
 	}
 }
 
+// releaseAt tells those who hold checkpoints of units, by receipts or because they should and so may have earlier ones.
 func (w *Worker) releaseAt(ctx context.Context, job jobs.JobID, units []uint64, holders []jobs.AgentID) {
-	at := slices.DeleteFunc(slices.Clone(w.o.Members()), func(m peer.Member) bool { return !slices.Contains(holders, m.ID) })
+	members := w.o.Members()
+	for _, unit := range units {
+		for _, m := range peer.CheckpointHolders(jobs.UnitID{Job: job, Unit: unit}, members, 2*peer.CheckpointCopies) {
+			holders = append(holders, m.ID)
+		}
+	}
+	at := slices.DeleteFunc(slices.Clone(members), func(m peer.Member) bool { return !slices.Contains(holders, m.ID) })
 	if err := w.o.Blobs.Release(ctx, job, units, at); err != nil {
 		w.log.Info("a holder keeps checkpoints longer than it need", "job", job, "err", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/coordinator/internal/gridtest"
 	"idlegrid/jobs/manifest"
 )
@@ -168,4 +169,44 @@ func TestStuckUnit(t *testing.T) {
 		}
 		j.Complete()
 	})
+}
+
+// TestCheckpointsAreReleased: when a unit is done its checkpoints go everywhere, those too of an agent that had it before
+// and comes back.
+func TestCheckpointsAreReleased(t *testing.T) {
+	gridtest.Run(t, 3, func(g *gridtest.Grid) {
+		g.Work(saves(8 * time.Minute))
+		j := g.Submit(1, saved)
+		time.Sleep(3*time.Minute + 30*time.Second)
+		on := running(t, j, 0).On
+		if checkpoints(t, g) == 0 {
+			t.Fatal("no checkpoint is kept while the unit runs")
+		}
+		on.Stop()
+		goesOn(g, j, 1, 3*time.Minute)
+		on.Start()
+		j.Await(10 * time.Minute)
+		took := g.Eventually(10*time.Minute, "all checkpoints are gone", func() bool { return checkpoints(t, g) == 0 })
+		t.Logf("they are gone %s after the job is done", took)
+	})
+}
+
+// checkpoints counts the parts and notes of checkpoints on all machines.
+func checkpoints(t *testing.T, g *gridtest.Grid) (n int) {
+	t.Helper()
+	for _, m := range g.On() {
+		notes, err := m.Node().Store.Notes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(notes)
+		for _, kept := range m.Node().Blobs.List() {
+			for _, c := range kept.Claims {
+				if c.Kind == blobs.Checkpoint {
+					n++
+				}
+			}
+		}
+	}
+	return n
 }
