@@ -54,7 +54,7 @@ type keptProgram struct {
 
 func keptPrograms() []keptProgram {
 	return []keptProgram{
-		{"step", worker, []string{"400", "1", "work"}},
+		{"step", worker, []string{"800", "1", "work"}},
 		{"call", unwindable, nil},
 		{"files", goGuest, []string{"keep", "2000"}},
 	}
@@ -242,7 +242,7 @@ func loggedPool(t *testing.T, slots int) (*executor.Pool, *bytes.Buffer) {
 func TestOpenFile(t *testing.T) {
 	p, log := loggedPool(t, 1)
 	// The file is open for thousands of steps.
-	u := executor.Unit{Args: []string{"20000", "1", "open"}, Interval: 10 * time.Millisecond, Timeout: time.Minute}
+	u := executor.Unit{Args: []string{"20000", "1", "open"}, Interval: 2 * time.Millisecond, Timeout: time.Minute}
 	c, r, err := runKept(t, p, builtGuest(t, "reactor"), u, func(executor.Checkpoint) bool { return false })
 	if err != nil || r.Failure.Failed() || c == nil {
 		t.Errorf("checkpoint %v, %v, %v", c, r.Failure, err)
@@ -284,7 +284,7 @@ func TestNow(t *testing.T) {
 
 // TestGrowingState checks that a new whole state is made when the changes have outgrown half of it, and not before.
 func TestGrowingState(t *testing.T) {
-	u := executor.Unit{Args: []string{"400", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
+	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
 	whole, changes := 0, 0
 	_, r, err := runKept(t, newPool(t, 1), worker(t), u, func(c executor.Checkpoint) bool {
 		if len(c.Files) == 1 {
@@ -306,7 +306,7 @@ func TestGrowingState(t *testing.T) {
 // TestNoFolder checks that a unit does not suffer where its checkpoints cannot be written.
 func TestNoFolder(t *testing.T) {
 	p, log := loggedPool(t, 1)
-	u := executor.Unit{Args: []string{"400", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
+	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
 	u.Folder = filepath.Join(t.TempDir(), "gone")
 	u.Save = func(c executor.Checkpoint) { t.Errorf("saved %v", c) }
 	if r := mustRun(t, p, worker(t), &u); r.Failure.Failed() {

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 
 	"idlegrid/agent/executor/internal/guestfs"
@@ -147,6 +148,9 @@ func (g *guest) fits(s *gridv1.ExecutorState, unit []byte) error {
 	for _, section := range s.GetSections() {
 		key, size := section.GetKey(), section.GetSize()
 		if key >= snapshot.KeyInode {
+			if size > limits.GetOutBytes() { // else the sum might be beyond all numbers
+				return fmt.Errorf("the checkpoint has a file of %d bytes, the unit may have %d", size, limits.GetOutBytes())
+			}
 			files, bytes = files+1, bytes+size
 			continue
 		}
@@ -290,7 +294,11 @@ func (g *guest) growTo(size uint64) error {
 		return fmt.Errorf("the checkpoint has %d bytes of memory, the program begins with %d", size, m.used)
 	}
 	if size > m.used {
-		if _, ok := g.module.Memory().Grow(uint32((size - m.used) / wasmPage)); !ok {
+		memory := g.module.Memory()
+		if memory == nil || reflect.ValueOf(memory).IsNil() {
+			return errors.New("the checkpoint has memory, and the program none")
+		}
+		if _, ok := memory.Grow(uint32((size - m.used) / wasmPage)); !ok {
 			return fmt.Errorf("the memory does not grow to the checkpoint's %d bytes", size)
 		}
 	}
