@@ -41,14 +41,16 @@ const lostDial = 3 * time.Second
 type Options struct {
 	State     string // the state folder; it has joined a grid
 	Network   node.Network
-	Advertise string        // IP:port; empty: where it listens
-	Join      []string      // host:port of peers to join by, beside those it knows
-	Cores     int           // units at once, at least 1
-	Quota     int64         // bytes of blobs that are kept at most; 0: no limit
-	Lease     steward.Lease // zero: the defaults; the same on all agents of a pool
-	Runner    worker.Runner
-	Runtime   string // what the Runner is, named in reports
-	Log       *slog.Logger
+	Advertise string   // IP:port; empty: where it listens
+	Join      []string // host:port of peers to join by, beside those it knows
+	Cores     int      // units at once, at least 1
+	Quota     int64    // bytes of blobs that are kept at most; 0: no limit
+	// RepairRate is how many bytes a second this agent moves at most to repair copies; 0: node.RepairRate.
+	RepairRate int64
+	Lease      steward.Lease // zero: the defaults; the same on all agents of a pool
+	Runner     worker.Runner
+	Runtime    string // what the Runner is, named in reports
+	Log        *slog.Logger
 	// OwnerAway lets an agent of any class work as if its owner never came: for tests.
 	OwnerAway bool
 	// BeforeWrite fills the disk and Wall sets the clock in tests: see node.Options.
@@ -85,7 +87,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.node, err = node.New(node.Options{
 		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: cores, Quota: o.Quota,
-		BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
+		RepairRate: o.RepairRate, Busy: a.busy, BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,
 		OnDisk:   func(error) { a.onWake(jobs.JobID{}) },
@@ -132,6 +134,24 @@ func (a *Agent) offered() (int, error) {
 		return 0, nil
 	}
 	return a.o.Cores, nil
+}
+
+// busy returns the jobs of which units run here.
+func (a *Agent) busy() []jobs.JobID {
+	if a.worker == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), workerTimeout)
+	defer cancel()
+	s, err := a.worker.Status(ctx)
+	if err != nil {
+		a.log.Info("cannot ask the worker what runs", "err", err)
+	}
+	var out []jobs.JobID
+	for _, r := range s.Running {
+		out = append(out, r.Job.ID)
+	}
+	return out
 }
 
 func (a *Agent) newWorker(cores int) *worker.Worker {

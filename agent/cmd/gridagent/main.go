@@ -67,6 +67,7 @@ func newJoin() *cobra.Command {
 type runFlags struct {
 	state, listen, advertise string
 	cores, diskGiB           int
+	repairKiB                int
 	lease                    steward.Lease
 }
 
@@ -81,6 +82,7 @@ func newRun() *cobra.Command {
 	state, log, join := program.StateFlag(cmd, "agent"), program.LogFlags(cmd), program.JoinFlag(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
 	cmd.Flags().StringVar(&f.advertise, "advertise", "", "IP:port that others reach this agent at (default: where it listens)")
+	cmd.Flags().IntVar(&f.repairKiB, "repair-kib", node.RepairRate>>10, "KiB a second to repair copies of programs, inputs and results with, at most")
 	cmd.Flags().IntVar(&f.diskGiB, "disk-gib", 20, "GiB of disk for programs, inputs and results, at most")
 	cmd.Flags().IntVar(&f.cores, "cores", runtime.NumCPU(), "units that run at once")
 	cmd.Flags().DurationVar(&f.lease.Period, "lease-period", steward.DefaultPeriod, "how often a steward hears of leased units; the same on all agents")
@@ -92,6 +94,9 @@ func newRun() *cobra.Command {
 		}
 		if f.cores < 1 || f.cores > 1024 {
 			return jobs.Errorf(jobs.Invalid, "--cores %d: expected 1 to 1024", f.cores)
+		}
+		if f.repairKiB < 1 || f.repairKiB > 1<<20 {
+			return jobs.Errorf(jobs.Invalid, "--repair-kib %d: expected 1 to %d", f.repairKiB, 1<<20)
 		}
 		if f.diskGiB < 1 || f.diskGiB > 1<<20 {
 			return jobs.Errorf(jobs.Invalid, "--disk-gib %d: expected 1 to %d", f.diskGiB, 1<<20)
@@ -121,7 +126,7 @@ func newRun() *cobra.Command {
 			return err
 		}
 		a, err := agent.New(agent.Options{
-			State: f.state, Network: network, Advertise: f.advertise, Join: peers, Cores: f.cores, Quota: int64(f.diskGiB) << 30,
+			State: f.state, Network: network, Advertise: f.advertise, Join: peers, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
 			Lease: f.lease, Runner: pool, Runtime: executor.Runtime(), Log: logger,
 		})
 		if err != nil {

@@ -72,8 +72,8 @@ func (s *Dir) Close() error { return s.root.Close() }
 
 // Path returns the path of the blob's file, for an executor to read. Call Verify before.
 func (s *Dir) Path(d jobs.Digest) (string, error) {
-	if !s.Has(d) {
-		return "", notHere(d)
+	if _, err := s.use(d); err != nil {
+		return "", err
 	}
 	return filepath.Join(s.root.Name(), d.String()), nil
 }
@@ -228,7 +228,7 @@ func (s *Dir) mark(c Claim, d jobs.Digest) error {
 
 // Open implements Store. The caller may read on while the blob is deleted.
 func (s *Dir) Open(d jobs.Digest) (io.ReadCloser, int64, error) {
-	size, err := s.size(d)
+	size, err := s.use(d)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -249,10 +249,28 @@ func (s *Dir) Verify(d jobs.Digest) error {
 		return err
 	}
 	err = s.reread(jobs.Blob{Digest: d, Size: size})
+	if err == nil {
+		s.saw(d, time.Now())
+		return nil
+	}
 	if jobs.KindOf(err) != jobs.Corrupt {
 		return err
 	}
 	return errors.Join(err, s.Delete(d))
+}
+
+// Scrub is Verify by whoever goes through all blobs: when a blob was right is written down, as the time of its
+// file, for a PC that is seldom on for long.
+func (s *Dir) Scrub(d jobs.Digest) error {
+	if err := s.Verify(d); err != nil {
+		return err
+	}
+	now := time.Now()
+	err := s.Disk.Do(func() error { return s.root.Chtimes(d.String(), now, now) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	return err
 }
 
 func (s *Dir) reread(b jobs.Blob) error {
@@ -334,7 +352,7 @@ func (s *Dir) removeFile(name string) error {
 
 // load reads the folder into the index and removes what a crash left.
 func (s *Dir) load() error {
-	sizes, err := s.loadBlobs()
+	files, err := s.loadBlobs()
 	if err != nil {
 		return err
 	}
@@ -345,15 +363,16 @@ func (s *Dir) load() error {
 	}
 	for _, e := range entries {
 		c, d, ok := parseRef(e.Name())
-		size, here := sizes[d]
+		file, here := files[d]
 		if ok && !here {
 			err = errors.Join(err, s.removeFile(refName(c, d)))
 		}
-		if ok && here && s.add(c, jobs.Blob{Digest: d, Size: size}, since(c, e)) {
-			s.used += size
+		if ok && here && s.add(c, jobs.Blob{Digest: d, Size: file.bytes}, since(c, e)) {
+			s.used += file.bytes
+			s.saw(d, file.at)
 		}
 	}
-	for d := range sizes {
+	for d := range files {
 		if !s.Has(d) {
 			err = errors.Join(err, s.removeFile(d.String()))
 		}
@@ -361,14 +380,20 @@ func (s *Dir) load() error {
 	return err
 }
 
-// loadBlobs returns the sizes of the blobs' files and removes temporary ones. Files with other names are not
+// blobFile is what a file says of its blob.
+type blobFile struct {
+	bytes int64
+	at    time.Time // when it was right last
+}
+
+// loadBlobs returns the blobs' files and removes temporary ones. Files with other names are not
 // ours and stay.
-func (s *Dir) loadBlobs() (map[jobs.Digest]int64, error) {
+func (s *Dir) loadBlobs() (map[jobs.Digest]blobFile, error) {
 	entries, err := fs.ReadDir(s.root.FS(), ".")
 	if err != nil {
 		return nil, err
 	}
-	sizes := make(map[jobs.Digest]int64)
+	files := make(map[jobs.Digest]blobFile)
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), tempSuffix) || durable.IsLeftOver(e.Name()) {
 			err = errors.Join(err, s.removeFile(e.Name()))
@@ -383,9 +408,9 @@ func (s *Dir) loadBlobs() (map[jobs.Digest]int64, error) {
 			err = errors.Join(err, ierr)
 			continue
 		}
-		sizes[d] = info.Size()
+		files[d] = blobFile{info.Size(), earlier(info.ModTime(), time.Now())}
 	}
-	return sizes, err
+	return files, err
 }
 
 // since is when a ref was written. It matters for checkpoints only, and is now where it is not known.
@@ -394,8 +419,16 @@ func since(c Claim, e fs.DirEntry) time.Time {
 	if c.Kind != Checkpoint {
 		return now
 	}
-	if info, err := e.Info(); err == nil && info.ModTime().Before(now) {
-		return info.ModTime()
+	info, err := e.Info()
+	if err != nil {
+		return now
 	}
-	return now
+	return earlier(info.ModTime(), now)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

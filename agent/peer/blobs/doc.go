@@ -17,8 +17,8 @@
 //   - Nothing that a peer sends is believed before it is verified, and no peer holds up another: sizes are
 //     checked before the first byte, transfers are bounded in number and must keep moving.
 //
-// It does not decide who may read or write (Policy does), where blobs belong (peer.Holders does), when a
-// copy may go, or when one must be added.
+// It does not decide who may read or write (Policy does), where blobs belong (peer.Holders does), or when a
+// copy must go or be added (package node does); it says which goes first where one must (EvictionOrder).
 //
 // Blobs are flat files, not archives and not rows of a database: an executor opens them by path, and a
 // blob may be larger than memory. Why a blob is kept stands in the names of empty files beside them, so that

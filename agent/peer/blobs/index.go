@@ -20,14 +20,16 @@ type index struct {
 }
 
 type entry struct {
-	size   int64
-	claims []held // few
+	size     int64
+	claims   []Held // few
+	used     time.Time
+	verified time.Time
 }
 
-// held is a claim and since when it is here.
-type held struct {
+// Held is a claim and since when it is here; of those that are no checkpoints, or since the start.
+type Held struct {
 	Claim
-	since time.Time
+	Since time.Time
 }
 
 func newIndex(quota int64) *index {
@@ -70,11 +72,11 @@ func (x *index) add(c Claim, b jobs.Blob, since time.Time) bool {
 	defer x.mu.Unlock()
 	e, ok := x.blobs[b.Digest]
 	if !ok {
-		e = &entry{size: b.Size}
+		e = &entry{size: b.Size, used: since, verified: since}
 		x.blobs[b.Digest] = e
 	}
 	if i := e.find(c); i < 0 {
-		e.claims = append(e.claims, held{c, since})
+		e.claims = append(e.claims, Held{c, since})
 	}
 	return !ok
 }
@@ -100,6 +102,7 @@ func (x *index) find(c Claim, b jobs.Blob) (found, error) {
 	if e.size != b.Size {
 		return found{}, jobs.Errorf(jobs.Corrupt, "blob %s has %d bytes, not %d", short(b.Digest), e.size, b.Size)
 	}
+	e.used = time.Now()
 	f := found{here: true, job: e.isFor(c.Job)}
 	for _, h := range e.claims {
 		f.claimed = f.claimed || h.covers(c)
@@ -118,10 +121,33 @@ func (x *index) size(d jobs.Digest) (int64, error) {
 	return e.size, nil
 }
 
+// use returns the blob's size for whoever wants its bytes, or NotFound.
+func (x *index) use(d jobs.Digest) (int64, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.blobs[d]
+	if !ok {
+		return 0, notHere(d)
+	}
+	e.used = time.Now()
+	return e.size, nil
+}
+
+// saw notes when a blob's bytes were found to be right.
+func (x *index) saw(d jobs.Digest, at time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e, ok := x.blobs[d]; ok {
+		e.verified = at
+	}
+}
+
 // Has reports whether the blob is here for any job.
 func (x *index) Has(d jobs.Digest) bool {
-	_, err := x.size(d)
-	return err == nil
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, ok := x.blobs[d]
+	return ok
 }
 
 // Holds reports whether the blob is kept for the job.
@@ -144,6 +170,50 @@ func (x *index) List() []Kept {
 		list = append(list, Kept{Blob: jobs.Blob{Digest: d, Size: e.size}, Claims: e.sorted()})
 	}
 	slices.SortFunc(list, func(a, b Kept) int { return a.Blob.Digest.Compare(b.Blob.Digest) })
+	return list
+}
+
+// Entry is all that a store knows of a blob.
+type Entry struct {
+	Blob     jobs.Blob
+	Claims   []Held
+	Used     time.Time // when somebody asked for it here last, as far as known
+	Verified time.Time // when its bytes were right last
+}
+
+// Entries returns all blobs, in no order.
+func (x *index) Entries() []Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := make([]Entry, 0, len(x.blobs))
+	for d, e := range x.blobs {
+		list = append(list, Entry{jobs.Blob{Digest: d, Size: e.size}, slices.Clone(e.claims), e.used, e.verified})
+	}
+	return list
+}
+
+// Entry returns what is known of one blob.
+func (x *index) Entry(d jobs.Digest) (Entry, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.blobs[d]
+	if !ok {
+		return Entry{}, false
+	}
+	return Entry{jobs.Blob{Digest: d, Size: e.size}, slices.Clone(e.claims), e.used, e.verified}, true
+}
+
+// Unverified returns the blobs whose bytes nobody has looked at since, those first that wait longest.
+func (x *index) Unverified(since time.Time) []jobs.Blob {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var list []jobs.Blob
+	for d, e := range x.blobs {
+		if e.verified.Before(since) {
+			list = append(list, jobs.Blob{Digest: d, Size: e.size})
+		}
+	}
+	slices.SortFunc(list, func(a, b jobs.Blob) int { return x.blobs[a.Digest].verified.Compare(x.blobs[b.Digest].verified) })
 	return list
 }
 
@@ -199,7 +269,7 @@ func (x *index) drop(c Claim, d jobs.Digest) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e, ok := x.blobs[d]; ok {
-		e.claims = slices.DeleteFunc(e.claims, func(h held) bool { return h.Claim == c })
+		e.claims = slices.DeleteFunc(e.claims, func(h Held) bool { return h.Claim == c })
 	}
 }
 
@@ -215,11 +285,11 @@ func (x *index) remove(d jobs.Digest) {
 
 // find returns the claim's place, or -1.
 func (e *entry) find(c Claim) int {
-	return slices.IndexFunc(e.claims, func(h held) bool { return h.Claim == c })
+	return slices.IndexFunc(e.claims, func(h Held) bool { return h.Claim == c })
 }
 
 func (e *entry) isFor(job jobs.JobID) bool {
-	return slices.ContainsFunc(e.claims, func(h held) bool { return h.Job == job })
+	return slices.ContainsFunc(e.claims, func(h Held) bool { return h.Job == job })
 }
 
 func (e *entry) sorted() []Claim {

@@ -10,6 +10,11 @@
 //	addresses.json               where the running peer listens; there only while it runs
 //	grid.left                    what grid.json becomes when an agent leaves, until the rest of this is gone
 //
+// It looks after the blobs that are here (tender: read again within a week, fetched again where they have rotted, let go
+// where a disk gets full or they belong elsewhere) and, as the first steward of a shard, after how many agents have each
+// of its blobs (repairer). What of a live job two others have not said that they keep is never let go of, and what
+// repair moves keeps to a budget.
+//
 // What of this is lost comes back: records and blobs from the pool, addresses with --join, and at a coordinator,
 // of which key.pem, root.pem and issuing.pem are left, the rest is made anew.
 package node

@@ -56,11 +56,13 @@ type Options struct {
 	Join        []string // host:port of peers to join by, beside those it knows
 	Metrics     string   // host:port of the metrics page for addresses.json, or empty
 	Accept      identity.Accept
-	Cores       int           // offered in gossip
-	Policy      blobs.Policy  // nil: PeerPolicy
-	Quota       int64         // bytes of blobs, 0: no limit
-	OfferWithin time.Duration // what is kept is offered to new stewards so soon; 0: 5 s
-	BeforeWrite func() error  // its error is that of a write to the state folder, for tests; nil: none
+	Cores       int                 // offered in gossip
+	Policy      blobs.Policy        // nil: PeerPolicy
+	Quota       int64               // bytes of blobs, 0: no limit
+	RepairRate  int64               // bytes a second that are moved at most to repair copies; 0: RepairRate
+	Busy        func() []jobs.JobID // of which units run here; nil: none
+	OfferWithin time.Duration       // what is kept is offered to new stewards so soon; 0: 5 s
+	BeforeWrite func() error        // its error is that of a write to the state folder, for tests; nil: none
 	// Wall is the machine's clock as far as it decides what has expired, for tests in which one of them is wrong;
 	// nil: time.Now.
 	Wall func() time.Time
@@ -86,6 +88,7 @@ type Node struct {
 	mends    chan struct{} // one for each report that is mended
 	disk     *durable.Disk
 	drains   drains
+	repairs  budget
 	clocks   clocks
 	started  time.Time
 	// unreachable is what the last peer said that could not dial back; nil: one could.
@@ -112,7 +115,8 @@ func New(o Options, hooks Hooks) (*Node, error) {
 		o.Wall = time.Now
 	}
 	n := &Node{
-		o: o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
+		repairs: budget{rate: cmp.Or(o.RepairRate, RepairRate)},
+		o:       o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
 		wakes: make(chan gossip.Wake, 64),
 		moved: make(chan struct{}, 1), woke: make(chan struct{}, 1), mends: make(chan struct{}, maxMends), serving: make(chan struct{}, 1),
 	}
@@ -314,6 +318,8 @@ func (n *Node) Serve(ctx context.Context) error {
 	work.Go(func() { n.keepRenewed(ctx) })
 	work.Go(func() { n.keepSwept(ctx) })
 	work.Go(func() { n.takeWakes(ctx) })
+	work.Go(func() { n.keepBlobs(ctx) })
+	work.Go(func() { n.keepCopies(ctx) })
 	failpoint.Hit("node.serving")
 	work.Go(func() { n.keepDisk(ctx) })
 	err := n.announce()

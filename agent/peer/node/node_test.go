@@ -42,6 +42,7 @@ type pool struct {
 	net       *simnet.Network
 	authority *identitytest.Grid
 	renewals  atomic.Int64
+	quota     int64 // of nodes that are opened
 }
 
 // inPool runs f in a bubble.
@@ -93,7 +94,7 @@ func (p *pool) open(i int, state string) (*Node, error) {
 	dial := func(ctx context.Context, address string) (net.Conn, error) { return host.Dial(ctx, address) }
 	return New(Options{
 		State: state, Network: Network{Listener: l, Packets: packets, Dial: dial}, Log: slog.New(slog.DiscardHandler),
-		Renew: p.renew,
+		Renew: p.renew, Quota: p.quota,
 	}, Hooks{})
 }
 
@@ -234,7 +235,7 @@ func (p *pool) jobWithPack(n *Node) jobs.JobID {
 }
 
 // job makes a job that expires in two hours, as the coordinator hands it over.
-func (p *pool) job() (jobs.JobID, records.Offer) {
+func (p *pool) job(change ...func(*manifest.Manifest)) (jobs.JobID, records.Offer) {
 	p.t.Helper()
 	submitter, coordinator := p.authority.Role(peer.Submitter, "alice"), p.authority.Role(peer.Coordinator, "")
 	now := time.Now().Truncate(time.Second)
@@ -242,6 +243,9 @@ func (p *pool) job() (jobs.JobID, records.Offer) {
 		Name: "job", Submitter: submitter.ID(), Runtime: manifest.RuntimeWasm, Program: jobs.Blob{Digest: jobs.DigestOf(nil)},
 		Units: 1, Bundle: 1, Quorum: 1, Memory: 64 << 20, Timeout: time.Minute, SuccessCodes: []uint32{0},
 		Created: now, Expires: now.Add(2 * time.Hour), MinVersion: 1,
+	}
+	for _, c := range change {
+		c(m)
 	}
 	payload, err := m.Encode()
 	p.must(err)

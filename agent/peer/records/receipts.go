@@ -159,6 +159,14 @@ func eligible(members []peer.Member, id jobs.AgentID) bool {
 	return slices.ContainsFunc(members, func(m peer.Member) bool { return m.ID == id && m.Eligible() })
 }
 
+// SeenLately reports whether the copies of an agent count that may be off.
+func (s *Store) SeenLately(id jobs.AgentID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, seen := s.holders.last[id]
+	return seen && now.Sub(at) <= seenFor
+}
+
 // Holders returns a report that is kept here and who holds its pack by the receipts with it. Enough says that so
 // many of them may hold blobs now that nobody can refuse it for want of receipts, as far as this peer sees.
 func (s *Store) Holders(id jobs.Digest) (r *record.Report, holders []jobs.AgentID, enough bool, err error) {

@@ -102,11 +102,11 @@ func TestP6WrongBlobs(t *testing.T) {
 				g.Work(gridtest.Takes(time.Second))
 				j := g.User.SubmitProgram(v.FirstHolder(), 200)
 				j.Await(3 * time.Minute)
+				j.Each(1, 2)
+				j.Complete()
 				if bad.received.Load() == 0 || bad.given.Load() == 0 {
 					t.Errorf("the villain took %d blobs and was asked for %d", bad.received.Load(), bad.given.Load())
 				}
-				j.Each(1, 2)
-				j.Complete()
 				wellAndWhole(g)
 				if n := sent.Load(); n > longest {
 					t.Errorf("%d bytes were taken from the villain", n)

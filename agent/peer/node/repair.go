@@ -1,0 +1,377 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+)
+
+const (
+	// repairEvery is how often the copies of blobs are counted: with the time until gossip sees that a peer is gone, a
+	// blob that has too few online copies has one more within ten minutes.
+	repairEvery = 4 * time.Minute
+	// surveyEvery is how often those who have a blob are asked whether they still do.
+	surveyEvery = time.Hour
+	// repairTimeout bounds what is done for one copy.
+	repairTimeout = 5 * time.Minute
+	// RepairRate is how many bytes a second a peer moves at most to repair, over time, where nothing else is said: a
+	// tenth of 100 Mbit/s.
+	RepairRate = 5 << 18
+	// onlineCopies is how many copies are to be online at any time.
+	onlineCopies = 2
+)
+
+// errLater says that a copy waits for the budget.
+var errLater = errors.New("the budget for repair is used up")
+
+// budget spreads repair over time. What it lets through goes at full speed, and then it rests for as long as that
+// should have taken.
+type budget struct {
+	rate int64 // bytes a second
+
+	mu    sync.Mutex // guards everything below
+	until time.Time  // used up
+	moved int64      // bytes in all
+}
+
+// take reports whether so many bytes may move now, and counts them.
+func (b *budget) take(bytes int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if now.Before(b.until) {
+		return false
+	}
+	b.moved += bytes
+	b.until = now.Add(time.Duration(float64(bytes) / float64(b.rate) * float64(time.Second)))
+	return true
+}
+
+// Repaired returns how many bytes this peer has moved to repair since it started.
+func (n *Node) Repaired() int64 {
+	n.repairs.mu.Lock()
+	defer n.repairs.mu.Unlock()
+	return n.repairs.moved
+}
+
+// copies is what is known of who has a blob: a hint, from receipts and from what the holders say.
+type copies struct {
+	claim   blobs.Claim
+	blob    jobs.Blob
+	report  jobs.Digest // of a pack
+	holders []jobs.AgentID
+	asked   time.Time // when they were last
+}
+
+// repairer counts the copies of the blobs of shards that this peer is the first steward of, and adds some. It tells
+// nobody what it knows: the next steward learns it anew.
+//
+// A copy counts for 120 h on a PC that is off, so that an evening or a weekend moves nothing. While fewer than two are
+// online one is added at any time of the day; up to the number that there should be, outside of the hours when PCs go off
+// and on.
+type repairer struct {
+	node   *Node
+	first  map[jobs.ShardID]bool        // this peer is the first steward; as of pool
+	pool   []peer.Member                // eligible
+	lately map[jobs.AgentID]peer.Member // those who are or were it, within the time that their copies count
+	shards map[jobs.ShardID]*shardCopies
+}
+
+// shardCopies is what is known of a shard's blobs.
+type shardCopies struct {
+	records jobs.Digest // of the reports that were read
+	blobs   map[jobs.Digest]*copies
+	reports map[jobs.Digest]bool
+	listed  bool // the job's program and inputs are among the blobs
+}
+
+func (n *Node) keepCopies(ctx context.Context) {
+	if n.Identity().Caller().Role != peer.Agent {
+		return
+	}
+	r := &repairer{node: n, shards: map[jobs.ShardID]*shardCopies{}, lately: map[jobs.AgentID]peer.Member{}}
+	first := true
+	every(ctx, func() time.Duration {
+		if !first && n.Draining() == "" {
+			r.round(ctx)
+		}
+		first = false
+		return jitter(repairEvery)
+	})
+}
+
+// round looks at all blobs once.
+func (r *repairer) round(ctx context.Context) {
+	r.see()
+	mine := map[jobs.ShardID]bool{}
+	for _, job := range r.node.Store.Jobs(true) {
+		for i := range job.Manifest.Shards() {
+			shard := jobs.ShardID{Job: job.ID, Shard: i}
+			if !r.isFirst(shard) {
+				continue
+			}
+			mine[shard] = true
+			s := r.learn(ctx, job, shard)
+			r.survey(ctx, s)
+			for _, c := range s.blobs {
+				r.tend(ctx, c)
+			}
+		}
+	}
+	for shard := range r.shards {
+		if !mine[shard] {
+			delete(r.shards, shard)
+		}
+	}
+}
+
+// see looks who is here, and forgets who stewards what when that has changed.
+func (r *repairer) see() {
+	pool := slices.DeleteFunc(r.node.Members(), func(m peer.Member) bool { return !m.Eligible() })
+	slices.SortFunc(pool, func(a, b peer.Member) int { return a.ID.Compare(b.ID) })
+	if r.first == nil || !slices.EqualFunc(pool, r.pool, func(a, b peer.Member) bool { return a.ID == b.ID && a.Class == b.Class }) {
+		r.first = map[jobs.ShardID]bool{}
+	}
+	r.pool = pool
+	for _, m := range pool {
+		r.lately[m.ID] = m
+	}
+	now := time.Now()
+	maps.DeleteFunc(r.lately, func(id jobs.AgentID, _ peer.Member) bool { return !r.node.Store.SeenLately(id, now) })
+}
+
+// likely returns who should have an input that nobody has been asked for yet: who is off is among them and cannot be.
+func (r *repairer) likely(d jobs.Digest) []jobs.AgentID {
+	var out []jobs.AgentID
+	for _, m := range peer.Holders(d, slices.Collect(maps.Values(r.lately)), peer.Copies) {
+		out = append(out, m.ID)
+	}
+	return out
+}
+
+func (r *repairer) isFirst(shard jobs.ShardID) bool {
+	first, known := r.first[shard]
+	if !known {
+		stewards := peer.Stewards(shard, r.pool)
+		first = len(stewards) > 0 && r.node.isSelf(stewards[0])
+		r.first[shard] = first
+	}
+	return first
+}
+
+// learn reads what is new: the packs of reports, and for the first shard the program and the inputs.
+func (r *repairer) learn(ctx context.Context, job records.Job, shard jobs.ShardID) *shardCopies {
+	n := r.node
+	s := r.shards[shard]
+	if s == nil {
+		s = &shardCopies{blobs: map[jobs.Digest]*copies{}, reports: map[jobs.Digest]bool{}}
+		r.shards[shard] = s
+	}
+	if shard.Shard == 0 && !s.listed {
+		all, err := r.inputs(ctx, job)
+		if s.listed = err == nil; err != nil {
+			n.log.Debug("cannot read a job's list of inputs yet", "job", job.ID, "err", err)
+		}
+		for _, b := range all {
+			if s.blobs[b.Digest] == nil {
+				s.blobs[b.Digest] = &copies{claim: blobs.For(job.ID), blob: b, holders: r.likely(b.Digest)}
+			}
+		}
+	}
+	scope := records.Scope{Shard: shard, Reports: true}
+	digest := n.Store.Digest(scope)
+	if digest == s.records {
+		return s
+	}
+	for _, id := range n.Store.IDs(scope) {
+		if s.reports[id] {
+			continue
+		}
+		report, holders, _, err := n.Store.Holders(id)
+		if err != nil {
+			n.log.Debug("cannot read who has a pack", "report", id, "err", err)
+			continue
+		}
+		s.reports[id] = true
+		s.blobs[report.Pack.Digest] = &copies{
+			claim: blobs.Claim{Job: job.ID, Kind: blobs.Pack}, blob: report.Pack, report: id, asked: time.Now(),
+			holders: appendID(holders, report.Author),
+		}
+	}
+	s.records = digest
+	return s
+}
+
+// inputs lists the job's program and inputs, those of its list too where that is here or can be fetched.
+func (r *repairer) inputs(ctx context.Context, job records.Job) ([]jobs.Blob, error) {
+	n := r.node
+	all := job.Manifest.Blobs()
+	list := job.Manifest.Inputs
+	if list.IsZero() {
+		return all, nil
+	}
+	err := n.fetchCopy(ctx, blobs.Claim{Job: job.ID, Kind: blobs.Cached}, list)
+	var in io.ReadCloser
+	if err == nil {
+		in, _, err = n.Blobs.Open(list.Digest)
+	}
+	var data []byte
+	if err == nil {
+		data, err = io.ReadAll(in)
+		err = errors.Join(err, in.Close())
+	}
+	if err != nil {
+		return all, err
+	}
+	inputs, err := manifest.DecodeInputs(data)
+	for _, i := range inputs {
+		all = append(all, i.Blob)
+	}
+	return all, err
+}
+
+// survey asks those who are here whether they have what they are thought to have, now and then.
+func (r *repairer) survey(ctx context.Context, s *shardCopies) {
+	now := time.Now()
+	ask := map[jobs.AgentID][]*copies{}
+	for _, c := range s.blobs {
+		if now.Sub(c.asked) < surveyEvery {
+			continue
+		}
+		who := c.holders
+		if c.claim.Kind == blobs.Input {
+			for _, m := range peer.Holders(c.blob.Digest, r.pool, peer.Copies) {
+				who = appendID(who, m.ID)
+			}
+		}
+		for _, id := range who {
+			ask[id] = append(ask[id], c)
+		}
+		c.asked = now
+	}
+	for _, m := range r.pool {
+		for list := ask[m.ID]; len(list) > 0; list = list[min(len(list), blobs.MaxHave):] {
+			r.ask(ctx, m, list[:min(len(list), blobs.MaxHave)])
+		}
+	}
+}
+
+// ask notes what one agent says of blobs of one job. Of one that does not answer all is as before.
+func (r *repairer) ask(ctx context.Context, m peer.Member, list []*copies) {
+	have := make([]bool, len(list))
+	names := make([]jobs.Blob, len(list))
+	for i, c := range list {
+		names[i] = c.blob
+		have[i] = r.node.Blobs.Holds(c.claim.Job, c.blob.Digest)
+	}
+	if !r.node.isSelf(m) {
+		var err error
+		if have, err = r.node.Client.Have(ctx, list[0].claim.Job, names, m); err != nil {
+			r.node.log.Debug("cannot ask who has blobs", "peer", m.ID, "err", err)
+			return
+		}
+	}
+	for i, c := range list {
+		c.holders = slices.DeleteFunc(c.holders, func(id jobs.AgentID) bool { return id == m.ID })
+		if have[i] {
+			c.holders = append(c.holders, m.ID)
+		}
+	}
+}
+
+// tend adds a copy of a blob where there are too few.
+func (r *repairer) tend(ctx context.Context, c *copies) {
+	n := r.node
+	now := time.Now()
+	online, believed := 0, 0
+	for _, id := range c.holders {
+		switch {
+		case slices.ContainsFunc(r.pool, func(m peer.Member) bool { return m.ID == id }):
+			online++
+			believed++
+		case n.Store.SeenLately(id, now):
+			believed++
+		}
+	}
+	few := online < min(onlineCopies, len(r.pool))
+	if !few && (believed >= min(peer.Copies, len(r.pool)) || rushHour(now)) {
+		return
+	}
+	if online == 0 && !n.Blobs.Holds(c.claim.Job, c.blob.Digest) {
+		return // whoever has it is off: it waits
+	}
+	for _, m := range peer.Holders(c.blob.Digest, r.pool, len(r.pool)) {
+		if slices.Contains(c.holders, m.ID) {
+			continue
+		}
+		if !n.repairs.take(c.blob.Size) {
+			return
+		}
+		if err := r.give(ctx, c, m); err != nil {
+			n.log.Info("cannot add a copy of a blob yet", "blob", c.blob, "to", m.ID, "err", err)
+			c.asked = time.Time{} // they may not have it
+			continue
+		}
+		c.holders = append(c.holders, m.ID)
+		return
+	}
+}
+
+// give has one more agent keep a blob.
+func (r *repairer) give(ctx context.Context, c *copies, to peer.Member) error {
+	n := r.node
+	if n.isSelf(to) {
+		return n.fetchCopy(ctx, c.claim, c.blob, c.holders...)
+	}
+	if !n.Blobs.Holds(c.claim.Job, c.blob.Digest) {
+		through := blobs.Claim{Job: c.claim.Job, Kind: blobs.Cached}
+		if err := n.fetchCopy(ctx, through, c.blob, c.holders...); err != nil {
+			return err
+		}
+		defer func() {
+			err := n.Blobs.Drop(func(d jobs.Digest, is blobs.Claim) bool { return d == c.blob.Digest && is == through })
+			if err != nil {
+				n.log.Warn("cannot remove a blob that was passed on", "blob", c.blob, "err", err)
+			}
+		}()
+	}
+	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
+	defer cancel()
+	receipts, err := n.Client.Replicate(ctx, c.claim, c.blob, []peer.Member{to}, 1)
+	if err == nil && c.claim.Kind == blobs.Pack {
+		_, err = n.Store.AddReceipts(c.report, receipts)
+	}
+	return err
+}
+
+// fetchCopy brings a blob here, from those who are known to have it first.
+func (n *Node) fetchCopy(ctx context.Context, claim blobs.Claim, b jobs.Blob, known ...jobs.AgentID) error {
+	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
+	defer cancel()
+	return n.Client.Fetch(ctx, claim, b, peer.Sources(n.ID(), b.Digest, n.Members(), known...))
+}
+
+// rushHour reports whether it is a time at which PCs go off or on: then only what is urgent moves.
+func rushHour(now time.Time) bool {
+	local := now.Local()
+	minute := local.Hour()*60 + local.Minute()
+	return minute >= 7*60+30 && minute < 9*60+30 || minute >= 17*60 && minute < 19*60+30
+}
+
+// appendID appends an ID that is not there yet, to a copy.
+func appendID(list []jobs.AgentID, id jobs.AgentID) []jobs.AgentID {
+	if slices.Contains(list, id) {
+		return list
+	}
+	return append(slices.Clone(list), id)
+}

@@ -1,0 +1,389 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/records"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+)
+
+// office is a pool of nodes that share a job whose program some of them hold.
+type office struct {
+	*pool
+	nodes  []*Node
+	states []string
+	stop   []func()
+	job    jobs.JobID
+	blob   jobs.Blob
+	data   []byte
+}
+
+// inOffice runs f at a time of the day with so many agents, all of which know a job that lives for days. Nobody holds its program yet.
+func inOffice(t *testing.T, agents int, clock [2]int, f func(*office)) {
+	t.Helper()
+	inPool(t, func(p *pool) {
+		until(clock[0], clock[1]) // cheap while nobody is on
+		o := &office{pool: p, data: bytes.Repeat([]byte("program "), 1000)}
+		o.blob = jobs.Blob{Digest: jobs.DigestOf(o.data), Size: int64(len(o.data))}
+		for i := range agents {
+			o.nodes, o.states, o.stop = append(o.nodes, nil), append(o.states, o.folder(firstAddress)), append(o.stop, nil)
+			o.on(i)
+		}
+		defer func() {
+			for i := range o.nodes {
+				o.off(i)
+			}
+		}()
+		p.within(3*time.Minute, "all are reachable", func() bool { return reachable(o.nodes...) })
+		job, offer := p.job(func(m *manifest.Manifest) {
+			m.Program, m.Expires = o.blob, m.Created.Add(20*24*time.Hour)
+		})
+		o.job = job
+		for _, n := range o.nodes {
+			if _, refused, err := n.Store.Add(p.t.Context(), []records.Offer{offer}, false); err != nil || len(refused) > 0 {
+				t.Fatal(refused, err)
+			}
+		}
+		f(o)
+	})
+}
+
+func (o *office) on(i int) {
+	o.t.Helper()
+	o.nodes[i], o.stop[i] = o.serve(i+1, o.states[i])
+}
+
+func (o *office) off(i int) {
+	if o.nodes[i] != nil {
+		o.stop[i]()
+		o.nodes[i] = nil
+	}
+}
+
+// place gives the program to those who should hold it, and returns them.
+func (o *office) place() []int {
+	o.t.Helper()
+	var who []int
+	for _, m := range peer.Holders(o.blob.Digest, o.nodes[0].Members(), peer.Copies) {
+		for i, n := range o.nodes {
+			if n.isSelf(m) {
+				o.must(n.Blobs.Put(blobs.For(o.job), o.blob, bytes.NewReader(o.data)))
+				who = append(who, i)
+			}
+		}
+	}
+	return who
+}
+
+// holders returns who of those who are on has the program.
+func (o *office) holders() []int {
+	var who []int
+	for i, n := range o.nodes {
+		if n != nil && n.Blobs.Holds(o.job, o.blob.Digest) {
+			who = append(who, i)
+		}
+	}
+	return who
+}
+
+func (o *office) path(i int) string {
+	return filepath.Join(o.states[i], blobsFolder, o.blob.Digest.String())
+}
+
+// neglect has nobody read the program for days at those who hold it.
+func (o *office) neglect(who []int) {
+	o.t.Helper()
+	for _, i := range who {
+		o.off(i)
+		old := time.Now().Add(-scrubAfter - time.Hour)
+		o.must(os.Chtimes(o.path(i), old, old))
+		o.on(i)
+	}
+}
+
+// moved returns how many bytes were moved to repair by those who are on.
+func (o *office) moved() int64 {
+	sum := int64(0)
+	for _, n := range o.nodes {
+		if n != nil {
+			sum += n.Repaired()
+		}
+	}
+	return sum
+}
+
+// until sleeps until it is so late.
+func until(hour, minute int) {
+	now := time.Now().Local()
+	at := time.Date(now.Year(), now.Month(), now.Day(), hour, minute, 0, 0, time.Local)
+	if !at.After(now) {
+		at = at.AddDate(0, 0, 1)
+	}
+	time.Sleep(time.Until(at))
+}
+
+// TestI16SecondCopyIsAdded: two of three holders go. Within ten minutes there are two copies again, at any time of the
+// day, and while it is still believed that the others come back there is no third.
+func TestI16SecondCopyIsAdded(t *testing.T) {
+	inOffice(t, 6, [2]int{16, 55}, func(o *office) {
+		who := o.place()
+		time.Sleep(30 * time.Minute)
+		if got := o.moved(); got != 0 {
+			t.Fatalf("%d bytes were moved when nothing was wrong", got)
+		}
+		o.off(who[0])
+		o.off(who[1])
+		o.within(10*time.Minute, "two copies are online", func() bool { return len(o.holders()) == 2 })
+		until(20, 0)
+		if got := o.holders(); len(got) != 2 || o.moved() > 2*o.blob.Size {
+			t.Errorf("%v have it, %d bytes were moved", got, o.moved())
+		}
+		// After 120 h, which are cheap while all are off, the others are not believed any more.
+		var rest []int
+		for i, n := range o.nodes {
+			if n != nil {
+				rest = append(rest, i)
+				o.off(i)
+			}
+		}
+		time.Sleep(121 * time.Hour)
+		for _, i := range rest {
+			o.on(i)
+		}
+		o.within(15*time.Minute, "three copies", func() bool { return len(o.holders()) == 3 })
+	})
+}
+
+// TestAttack15EveningAndMorning: in the evening one holder goes off, then all do, in the morning they come back. Nothing
+// moves: a copy counts where its PC is off, and who is off cannot be asked for one.
+func TestAttack15EveningAndMorning(t *testing.T) {
+	inOffice(t, 4, [2]int{17, 30}, func(o *office) {
+		who := o.place()
+		until(18, 0)
+		o.off(who[0])
+		until(20, 30)
+		if got := o.moved(); got != 0 || len(o.holders()) != 2 {
+			t.Errorf("%d bytes were moved for one PC that is off, %d have it", got, len(o.holders()))
+		}
+		for _, i := range who[1:] {
+			o.off(i)
+		}
+		until(8, 30)
+		if got := o.moved(); got != 0 {
+			t.Errorf("%d bytes were moved in the night", got)
+		}
+		for _, i := range who {
+			o.on(i)
+		}
+		until(11, 0)
+		if got := o.moved(); got != 0 || len(o.holders()) != 3 {
+			t.Errorf("%d bytes were moved in the morning, %d have it", got, len(o.holders()))
+		}
+	})
+}
+
+// TestRushHour: what is not urgent waits for the end of the hours at which PCs go off and on.
+func TestRushHour(t *testing.T) {
+	inOffice(t, 4, [2]int{17, 1}, func(o *office) {
+		who := o.place()
+		o.must(o.nodes[who[2]].Blobs.Delete(o.blob.Digest)) // there never was a third
+		until(19, 20)
+		if got := o.holders(); len(got) != 2 || o.moved() != 0 {
+			t.Errorf("%v have it, %d bytes were moved", got, o.moved())
+		}
+		until(19, 30)
+		o.within(time.Hour, "three copies", func() bool { return len(o.holders()) == 3 })
+	})
+	for clock, rush := range map[[2]int]bool{{7, 29}: false, {7, 30}: true, {9, 29}: true, {9, 30}: false, {16, 59}: false, {17, 0}: true, {19, 29}: true, {19, 30}: false, {0, 0}: false} {
+		if got := rushHour(time.Date(2026, 3, 3, clock[0], clock[1], 0, 0, time.Local)); got != rush {
+			t.Errorf("%v: %v", clock, got)
+		}
+	}
+}
+
+// TestI17RepairKeepsToItsBudget: whatever there is to repair, a peer moves no more than it may.
+func TestI17RepairKeepsToItsBudget(t *testing.T) {
+	inPool(t, func(*pool) {
+		b := budget{rate: 1000}
+		begun := time.Now()
+		for range 1000 {
+			b.take(7000)
+			time.Sleep(time.Second)
+		}
+		if most := int64(time.Since(begun).Seconds())*1000 + 7000; b.moved > most || b.moved < most-14000 {
+			t.Errorf("%d bytes in %v, at most %d", b.moved, time.Since(begun), most)
+		}
+	})
+}
+
+// TestP6ScrubRepairs: a bit flips on one disk. When nobody has read the blob for days that is found, and the blob is
+// fetched again as it was kept.
+func TestP6ScrubRepairs(t *testing.T) {
+	inOffice(t, 4, [2]int{11, 0}, func(o *office) {
+		who := o.place()
+		victim := who[1]
+		before, _ := o.nodes[victim].Blobs.Entry(o.blob.Digest)
+		rotten := bytes.Clone(o.data)
+		rotten[17] ^= 8
+		o.must(os.WriteFile(o.path(victim), rotten, 0o600))
+		o.neglect(who)
+		o.within(10*time.Minute, "all are read", func() bool {
+			for _, i := range who {
+				if e, here := o.nodes[i].Blobs.Entry(o.blob.Digest); !here || time.Since(e.Verified) > time.Hour {
+					return false
+				}
+			}
+			return true
+		})
+		if data, err := os.ReadFile(o.path(victim)); err != nil || !bytes.Equal(data, o.data) {
+			t.Errorf("the rotten file is as it was: %v", err)
+		}
+		after, _ := o.nodes[victim].Blobs.Entry(o.blob.Digest)
+		if len(before.Claims) != 1 || len(after.Claims) != 1 || after.Claims[0].Claim != before.Claims[0].Claim {
+			t.Errorf("it was kept for %v and is for %v", before.Claims, after.Claims)
+		}
+		// That it was right is on disk.
+		good := who[0]
+		o.off(good)
+		o.on(good)
+		if e, _ := o.nodes[good].Blobs.Entry(o.blob.Digest); time.Since(e.Verified) > time.Hour {
+			t.Error("after a restart it is read again")
+		}
+	})
+}
+
+// TestP6LastCopyStays: what others have not got for sure is not let go of, however full the disk; what two others have is.
+func TestP6LastCopyStays(t *testing.T) {
+	inOffice(t, 4, [2]int{11, 0}, func(o *office) {
+		who := o.place()
+		extra := slices.IndexFunc(o.nodes, func(n *Node) bool { return !n.Blobs.Holds(o.job, o.blob.Digest) })
+		n := o.nodes[extra]
+		cached := blobs.Claim{Job: o.job, Kind: blobs.Cached}
+		o.must(n.Blobs.Put(cached, o.blob, bytes.NewReader(o.data)))
+		e, _ := n.Blobs.Entry(o.blob.Digest)
+		o.off(who[0])
+		o.off(who[1])
+		if err := n.letGo(o.t.Context(), e); jobs.KindOf(err) != jobs.Unavailable || !n.Blobs.Holds(o.job, o.blob.Digest) {
+			t.Errorf("with one other copy: %v", err)
+		}
+		o.on(who[0])
+		o.within(3*time.Minute, "it is back", func() bool { return reachable(n, o.nodes[who[0]], o.nodes[who[2]]) })
+		if err := n.letGo(o.t.Context(), e); err != nil || n.Blobs.Has(o.blob.Digest) {
+			t.Errorf("with two others: %v", err)
+		}
+	})
+}
+
+// TestTrim: when a PC is back and there is a copy too many, the one goes that belongs elsewhere.
+func TestTrim(t *testing.T) {
+	inOffice(t, 5, [2]int{11, 0}, func(o *office) {
+		who := o.place()
+		extra := slices.IndexFunc(o.nodes, func(n *Node) bool { return !n.Blobs.Holds(o.job, o.blob.Digest) })
+		o.must(o.nodes[extra].Blobs.Put(blobs.For(o.job), o.blob, bytes.NewReader(o.data)))
+		o.neglect(append(who, extra))
+		o.within(10*time.Minute, "three copies", func() bool { return len(o.holders()) == 3 })
+		if got := o.holders(); !slices.Equal(got, slices.Sorted(slices.Values(who))) {
+			t.Errorf("%v have it, not %v", got, who)
+		}
+	})
+}
+
+// TestRoomIsMade: on a disk that gets full others' checkpoints go, and no pack of this peer's own.
+func TestRoomIsMade(t *testing.T) {
+	inOffice(t, 1, [2]int{11, 0}, func(o *office) {
+		o.off(0)
+		o.quota = 100_000
+		o.on(0)
+		n := o.nodes[0]
+		o.within(time.Minute, "it is reachable", func() bool { return reachable(n) })
+		put := func(c blobs.Claim, name string) jobs.Blob {
+			data := bytes.Repeat([]byte(name), 10_000/len(name))
+			b := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
+			o.must(n.Blobs.Put(c, b, bytes.NewReader(data)))
+			return b
+		}
+		var own, theirs []jobs.Blob
+		for i := range 5 {
+			own = append(own, put(blobs.Claim{Job: o.job, Kind: blobs.Own}, fmt.Sprintf("own %d", i)))
+			c := blobs.Claim{Job: o.job, Kind: blobs.Checkpoint, Author: jobs.AgentID{9}, Unit: uint64(i)}
+			theirs = append(theirs, put(c, fmt.Sprintf("checkpoint %d", i)))
+			time.Sleep(time.Second)
+		}
+		o.within(3*time.Minute, "there is room", func() bool { return n.Blobs.Room() >= 15_000 })
+		for i, b := range own {
+			if !n.Blobs.Has(b.Digest) || n.Blobs.Has(theirs[i].Digest) != (i >= 2) {
+				t.Errorf("pack %d: %v, checkpoint: %v", i, n.Blobs.Has(b.Digest), n.Blobs.Has(theirs[i].Digest))
+			}
+		}
+	})
+}
+
+// TestAbandonedCheckpointsGo: 120 h after the last one of a unit its checkpoints go.
+func TestAbandonedCheckpointsGo(t *testing.T) {
+	inOffice(t, 1, [2]int{11, 0}, func(o *office) {
+		n := o.nodes[0]
+		c := blobs.Claim{Job: o.job, Kind: blobs.Checkpoint, Author: jobs.AgentID{9}}
+		o.must(n.Blobs.Put(c, o.blob, bytes.NewReader(o.data)))
+		o.off(0)
+		refs, err := filepath.Glob(filepath.Join(o.states[0], blobsFolder, "refs", "*"))
+		o.must(err)
+		old := time.Now().Add(2*time.Hour - blobs.CheckpointTerm)
+		for _, name := range refs {
+			o.must(os.Chtimes(name, old, old))
+		}
+		o.on(0)
+		n = o.nodes[0]
+		time.Sleep(90 * time.Minute)
+		if !n.Blobs.Has(o.blob.Digest) {
+			t.Error("gone too early")
+		}
+		time.Sleep(2 * time.Hour)
+		if n.Blobs.Has(o.blob.Digest) {
+			t.Error("still here")
+		}
+	})
+}
+
+// TestPacksAreRepaired: the pack of a report that lost its holders is given to another, who signs for it.
+func TestPacksAreRepaired(t *testing.T) {
+	inOffice(t, 5, [2]int{11, 0}, func(o *office) {
+		pack := jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}
+		author := o.nodes[0]
+		o.must(author.Blobs.Put(blobs.Claim{Job: o.job, Kind: blobs.Own}, pack, bytes.NewReader([]byte("pack"))))
+		report := record.Report{
+			Job: o.job, Author: author.ID(), Counter: 1, Runtime: "r 1", Platform: "linux/amd64", Pack: pack,
+			Bundles: []record.BundleReport{{Units: []record.UnitReport{{Outcome: jobs.DigestOf(nil)}}}},
+		}
+		offer := records.Offer{Chains: [][][]byte{author.Identity().Chain}}
+		offer.Envelope = record.Sign(record.TypeReport, report.Encode(), author.Identity().Key)
+		_, refused, err := author.Store.Add(o.t.Context(), []records.Offer{offer}, false)
+		if err != nil || len(refused) > 0 {
+			t.Fatal(refused, err)
+		}
+		have := func() (list []int) {
+			for i, n := range o.nodes {
+				if n != nil && n.Blobs.Holds(o.job, pack.Digest) {
+					list = append(list, i)
+				}
+			}
+			return list
+		}
+		o.within(5*time.Minute, "the holders have the pack", func() bool { return len(have()) >= 2 })
+		for _, i := range have() {
+			if i != 0 && len(have()) > 1 {
+				o.off(i)
+			}
+		}
+		o.within(10*time.Minute, "two copies are online", func() bool { return len(have()) >= 2 })
+	})
+}
