@@ -102,11 +102,11 @@ tidy: ## tidy both modules
 	cd deploy/tools && $(GO) mod tidy
 
 NIGHTLY_FUZZTIME ?= 60s
-# CHAOS_SEEDS is how many days are simulated, CHAOS_SEED the first of them.
+# CHAOS_SEEDS is how many days are simulated, CHAOS_SEED the number of the first.
 NIGHTLY_SEEDS ?= 200
 nightly: ## what takes too long for every change
 	$(MAKE) race RACEFLAGS='-skip ^TestChaos$$'
-	CHAOS_SEEDS=$${CHAOS_SEEDS:-$(NIGHTLY_SEEDS)} $(GO) test -timeout 0 -count 1 -run '^TestChaos$$' ./coordinator/internal/gridtest
+	CHAOS_HOURS=24 CHAOS_SEED=$${CHAOS_SEED:-1} CHAOS_SEEDS=$${CHAOS_SEEDS:-$(NIGHTLY_SEEDS)} $(GO) test -timeout 0 -count 1 -run '^TestChaos$$' ./coordinator/internal/gridtest
 	PLANTED=all $(GO) test -timeout 0 -count 1 -run TestPlanted ./coordinator/internal/e2e
 	E2E_KILLS=200 $(GO) test -timeout 30m -count 1 -run TestP12Kills ./coordinator/internal/e2e
 	E2E_CHURN=5m $(GO) test -timeout 30m -count 1 -v -run TestChurn ./coordinator/internal/e2e

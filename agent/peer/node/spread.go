@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
-	"idlegrid/agent/peer/failpoint"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 )
@@ -122,9 +121,6 @@ func (s *spreader) errands(all bool) map[peer.Member][]errand {
 			self = self || m.ID == n.ID()
 		}
 		s.given[shard] = given
-		if !self && failpoint.Planted("node.offer") { // who is no steward offers nothing
-			continue
-		}
 		e := errand{records.Scope{Shard: shard, Reports: true}, records.Offering}
 		if self {
 			e.dir = records.Both

@@ -1,0 +1,610 @@
+package gridtest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
+	"idlegrid/agent/peer/identity"
+	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/gridtest"
+	"idlegrid/jobs"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+// fault is something that goes wrong. strike chooses whom it matters to now and does it; ok is false where that is
+// nobody, and then it is tried again a little later. What it returns ends it, so long after, and fails the test
+// unless it took effect.
+type fault struct {
+	name   string
+	strike func(*chaos) (end func(), lasts time.Duration, ok bool)
+}
+
+// faults are all there are. A day has each of them, in an order that the seed draws, and more kills.
+func faults() []fault {
+	return []fault{
+		{"kill", (*chaos).kill},
+		{"kill of a steward", (*chaos).killSteward},
+		{"power off", (*chaos).powerOff},
+		{"partition", (*chaos).partition},
+		{"one-way partition", (*chaos).oneWay},
+		{"loss", (*chaos).loss},
+		{"latency", (*chaos).latency},
+		{"duplicates", (*chaos).duplicates},
+		{"full disk", (*chaos).fullDisk},
+		{"flipped bit", (*chaos).flippedBit},
+		{"lost state", (*chaos).lostState},
+		{"wrong clock", (*chaos).wrongClock},
+		{"wiped coordinator", (*chaos).wipedCoordinator},
+		{"lying steward", (*chaos).lyingSteward},
+		{"lying agent", (*chaos).lyingAgent},
+		{"cancel", (*chaos).cancel},
+		{"expiry", (*chaos).expiry},
+		{"seal", (*chaos).seal},
+	}
+}
+
+// strikeTries and strikeAgain say for how long a fault looks for somebody whom it matters to.
+const (
+	strikeTries = 240
+	strikeAgain = 30 * time.Second
+)
+
+// drawFaults plans the faults of a simulation: all of them in a day, some in an hour, a kill among them.
+func (c *chaos) drawFaults() {
+	list := faults()
+	c.Rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	from, to := 2*time.Hour, 20*time.Hour
+	if c.length <= time.Hour {
+		list = list[:5]
+		from, to = 6*time.Minute, 42*time.Minute
+	}
+	for range 1 + int(c.length/(8*time.Hour)) {
+		list = slices.Insert(list, c.Rand.IntN(len(list)+1), fault{"kill", (*chaos).kill})
+	}
+	gap := (to - from) / time.Duration(len(list))
+	for i, f := range list {
+		c.pending[fmt.Sprint(i, " ", f.name)] = true
+		c.at(from+time.Duration(i)*gap+c.between(0, gap/2), func() { c.strike(fmt.Sprint(i, " ", f.name), f, strikeTries) })
+	}
+}
+
+// strike has a fault strike, or tries it again later.
+func (c *chaos) strike(name string, f fault, tries int) {
+	end, lasts, ok := f.strike(c)
+	switch {
+	case ok:
+		c.t.Logf("%s %s for %s", c.clock(), name, lasts.Round(time.Second))
+		delete(c.pending, name)
+		c.active[name] = end
+		c.in(lasts, func() { c.finish(name) })
+	case tries > 0:
+		c.in(strikeAgain, func() { c.strike(name, f, tries-1) })
+	}
+}
+
+// finish ends a fault that lasts.
+func (c *chaos) finish(name string) {
+	if end := c.active[name]; end != nil {
+		delete(c.active, name)
+		end()
+	}
+}
+
+// clock is the time of day.
+func (c *chaos) clock() string { return time.Now().Add(7 * time.Hour).Format("15:04:05") }
+
+func sortedKeys(m map[string]func()) []string { return slices.Sorted(maps.Keys(m)) }
+
+// spell draws how long something lasts: minutes.
+func (c *chaos) spell() time.Duration {
+	if c.length <= time.Hour {
+		return c.between(2*time.Minute, 5*time.Minute)
+	}
+	return c.between(5*time.Minute, 40*time.Minute)
+}
+
+// view returns a machine whose view of the pool is asked.
+func (c *chaos) view() *gridtest.Machine {
+	if c.Coordinator.On() {
+		return c.Coordinator
+	}
+	for _, m := range c.free() {
+		return m
+	}
+	return nil
+}
+
+// target returns a job that runs and its stewards, all of which are on and in no fault's hand.
+func (c *chaos) target() (w *work, stewards []*gridtest.Machine, ok bool) {
+	view := c.view()
+	if w, ok = pick(c.Rand, c.running()); !ok || view == nil {
+		return nil, nil, false
+	}
+	stewards = view.Stewards(w.Job)
+	return w, stewards, len(stewards) > 0 && !slices.ContainsFunc(stewards, func(m *gridtest.Machine) bool { return c.struck[m] })
+}
+
+func (c *chaos) kill() (end func(), lasts time.Duration, ok bool) {
+	m, ok := pick(c.Rand, c.busy())
+	if !ok {
+		return nil, 0, false
+	}
+	return c.strikeDown(m), c.between(20*time.Second, 5*time.Minute), true
+}
+
+func (c *chaos) killSteward() (end func(), lasts time.Duration, ok bool) {
+	_, stewards, ok := c.target()
+	if !ok || len(c.InHand(stewards[0])) == 0 {
+		return nil, 0, false
+	}
+	return c.strikeDown(stewards[0]), c.between(20*time.Second, 5*time.Minute), true
+}
+
+// powerOff takes all stewards of a job that runs, and a share of all others from none to everyone.
+func (c *chaos) powerOff() (end func(), lasts time.Duration, ok bool) {
+	_, victims, ok := c.target()
+	share := c.Rand.Float64() * 1.2
+	for _, m := range c.free() {
+		if !slices.Contains(victims, m) && c.Rand.Float64() < share {
+			victims = append(victims, m)
+		}
+	}
+	if !ok || len(c.InHand(victims...)) == 0 {
+		return nil, 0, false
+	}
+	return c.strikeDown(victims...), c.spell(), true
+}
+
+// strikeDown cuts the power of machines that run units, which shall be run again.
+func (c *chaos) strikeDown(victims ...*gridtest.Machine) (end func()) {
+	before := len(c.hit)
+	c.down(victims...)
+	for _, m := range victims {
+		c.struck[m] = true
+	}
+	if len(c.hit) == before {
+		c.t.Errorf("%s: a cut of %d machines hit nothing that ran", c.clock(), len(victims))
+	}
+	return func() { c.up(victims...) }
+}
+
+// sides draws two parts of the grid, the first with the first steward of a job that runs, the second with an agent
+// that runs its units.
+func (c *chaos) sides() (as, bs []*gridtest.Machine, ok bool) {
+	w, stewards, ok := c.target()
+	if !ok || c.cut {
+		return nil, nil, false
+	}
+	var lessee *gridtest.Machine
+	for _, m := range c.busy() {
+		if m != stewards[0] && slices.Contains(c.running(m), w) {
+			lessee = m
+		}
+	}
+	for _, m := range append(slices.Clone(c.Agents), c.Coordinator) {
+		if m == stewards[0] || m != lessee && c.Rand.IntN(2) == 0 {
+			as = append(as, m)
+		} else {
+			bs = append(bs, m)
+		}
+	}
+	return as, bs, lessee != nil
+}
+
+// silent counts the exchanges that failed so far.
+func (c *chaos) silent() int {
+	n := 0
+	for _, m := range c.Agents {
+		n += m.Logged("steward does not answer")
+	}
+	return n
+}
+
+// cutting returns what mends a cut that was just made. Exchanges must have failed meanwhile.
+func (c *chaos) cutting(what string) (end func()) {
+	c.cut = true
+	stopped, silent := c.Net.Counts().Stopped, c.silent()
+	return func() {
+		c.cut = false
+		c.Heal()
+		if n, m := c.Net.Counts().Stopped-stopped, c.silent()-silent; n == 0 || m == 0 {
+			c.t.Errorf("%s: a %s stopped %d messages and cut %d exchanges", c.clock(), what, n, m)
+		}
+	}
+}
+
+func (c *chaos) partition() (end func(), lasts time.Duration, ok bool) {
+	as, bs, ok := c.sides()
+	if !ok {
+		return nil, 0, false
+	}
+	c.Partition(as, bs)
+	return c.cutting("partition"), c.spell(), true
+}
+
+func (c *chaos) oneWay() (end func(), lasts time.Duration, ok bool) {
+	as, bs, ok := c.sides()
+	if !ok {
+		return nil, 0, false
+	}
+	if c.Rand.IntN(2) == 0 {
+		as, bs = bs, as
+	}
+	c.CutWays(as, bs)
+	return c.cutting("one-way partition"), c.spell(), true
+}
+
+func (c *chaos) loss() (end func(), lasts time.Duration, ok bool) {
+	before := c.Net.Counts().Lost
+	c.Net.SetLoss(0.05 + 0.25*c.Rand.Float64())
+	return func() {
+		c.Net.SetLoss(0)
+		if n := c.Net.Counts().Lost - before; n < 20 {
+			c.t.Errorf("%s: %d packets were lost", c.clock(), n)
+		}
+	}, c.spell(), true
+}
+
+func (c *chaos) latency() (end func(), lasts time.Duration, ok bool) {
+	before := c.Net.Counts().Late
+	c.Net.SetJitter(c.between(20*time.Millisecond, 500*time.Millisecond))
+	return func() {
+		c.Net.SetJitter(0)
+		if n := c.Net.Counts().Late - before; n < 20 {
+			c.t.Errorf("%s: %d messages were late", c.clock(), n)
+		}
+	}, c.spell(), true
+}
+
+func (c *chaos) duplicates() (end func(), lasts time.Duration, ok bool) {
+	before := c.Net.Counts().Twice
+	c.Net.SetDuplicates(0.1 + 0.4*c.Rand.Float64())
+	return func() {
+		c.Net.SetDuplicates(0)
+		if n := c.Net.Counts().Twice - before; n < 20 {
+			c.t.Errorf("%s: %d packets came twice", c.clock(), n)
+		}
+	}, c.spell(), true
+}
+
+func (c *chaos) fullDisk() (end func(), lasts time.Duration, ok bool) {
+	m, ok := pick(c.Rand, c.busy())
+	if !ok {
+		return nil, 0, false
+	}
+	c.struck[m] = true
+	before := m.Refused()
+	m.Fill(errors.New("no space left on device"))
+	return c.later("a full disk", func() bool { return m.Refused() > before && m.Node().Draining() != "" }, func() {
+		if n := m.Refused() - before; n == 0 || m.Node().Disk() == nil || m.Node().Draining() == "" {
+			c.t.Errorf("%s: a full disk refused %d writes, %s says %v and drains because %q", c.clock(), n, m.IP, m.Node().Disk(), m.Node().Draining())
+		}
+		m.Fill(nil)
+		delete(c.struck, m)
+		c.bring(m)
+	}), c.spell(), true
+}
+
+// later returns an end that waits until a fault has taken effect, as long as there is time.
+func (c *chaos) later(name string, took func() bool, end func()) func() {
+	var again func()
+	again = func() {
+		if !took() && time.Since(c.begun) < c.length {
+			c.active[name] = again
+			c.in(strikeAgain, func() { c.finish(name) })
+			return
+		}
+		end()
+	}
+	return again
+}
+
+// flippedBit changes one bit of a pack on a disk. Whoever asks there gets an error, and never the changed bytes.
+func (c *chaos) flippedBit() (end func(), lasts time.Duration, ok bool) {
+	for _, w := range c.jobs {
+		id, holder := c.packOf(w)
+		if holder == nil {
+			continue
+		}
+		path, err := holder.Node().Blobs.Path(id.Digest)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		data[c.Rand.IntN(len(data))] ^= 1 << c.Rand.IntN(8)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+		if err := w.By.Fetch(w.Job, id, holder); err == nil || !strings.Contains(err.Error(), "have another digest") {
+			c.t.Errorf("%s: a flipped bit was not noticed: %v", c.clock(), err)
+		}
+		return func() {}, 0, true
+	}
+	return nil, 0, false
+}
+
+// packOf returns a pack of a live job and a machine that holds it and answers.
+func (c *chaos) packOf(w *work) (pack jobs.Blob, holder *gridtest.Machine) {
+	if w.over() || c.cut {
+		return pack, nil
+	}
+	for _, m := range c.free() {
+		for _, kept := range m.Node().Blobs.List() {
+			if slices.Contains(kept.Jobs(), w.ID) && kept.Blob.Digest != w.Manifest.Program.Digest {
+				return kept.Blob, m
+			}
+		}
+	}
+	return pack, nil
+}
+
+// lostState has the disk of an agent go that had reports of its own.
+func (c *chaos) lostState() (end func(), lasts time.Duration, ok bool) {
+	m, ok := pick(c.Rand, c.busy())
+	if !ok || !c.Coordinator.On() || len(m.Node().Store.OwnShards()) == 0 {
+		return nil, 0, false
+	}
+	old := m.Node().ID()
+	c.forgive(m)
+	back := c.strikeDown(m)
+	m.Lose()
+	delete(c.once, m)
+	return func() {
+		back()
+		if m.On() && m.Node().ID() == old {
+			c.t.Errorf("%s: %s lost its state and is who it was", c.clock(), m.IP)
+		}
+	}, c.between(time.Minute, 10*time.Minute), true
+}
+
+// wrongClock puts a steward's clock an hour ahead or behind. It says so itself, and nobody else does (I21).
+func (c *chaos) wrongClock() (end func(), lasts time.Duration, ok bool) {
+	_, stewards, ok := c.target()
+	if !ok || c.cut || len(c.free()) < 6 {
+		return nil, 0, false
+	}
+	m := stewards[c.Rand.IntN(len(stewards))]
+	c.struck[m] = true
+	by := time.Hour
+	if c.Rand.IntN(2) == 0 {
+		by = -by
+	}
+	m.Skew(by)
+	return func() {
+		for _, o := range c.On() {
+			if clock := o.Node().Clock(); clock.Off != (o == m) {
+				c.t.Errorf("I21: %s: %s, wrong %v, says of its clock %+v", c.clock(), o.IP, o == m, clock)
+			}
+		}
+		m.Skew(0)
+		delete(c.struck, m)
+		c.bring(m)
+	}, 10*time.Minute + c.spell(), true
+}
+
+func (c *chaos) wipedCoordinator() (end func(), lasts time.Duration, ok bool) {
+	if !c.Coordinator.On() || len(c.Coordinator.Node().Store.Jobs(false)) == 0 {
+		return nil, 0, false
+	}
+	c.Coordinator.Cut()
+	c.Coordinator.Wipe(keys...)
+	return func() {
+		c.Coordinator.Start()
+		if n := len(c.Coordinator.Node().Store.Jobs(false)); n != 0 {
+			c.t.Errorf("%s: a wiped coordinator knows %d jobs", c.clock(), n)
+		}
+	}, c.between(time.Minute, 20*time.Minute), true
+}
+
+// lies are what a steward answers that lies.
+func lies() []func(context.Context, *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+	slow := func(ctx context.Context) {
+		select { // else agents would ask again at once, all the time
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
+	return []func(context.Context, *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error){
+		func(ctx context.Context, _ *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+		func(context.Context, *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+			return &gridv1.ExchangeReply{AgainMs: 15000}, nil
+		},
+		func(ctx context.Context, _ *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+			slow(ctx)
+			return &gridv1.ExchangeReply{AgainMs: 1000, Open: 50, Lend: []*gridv1.Run{{Count: 50}}, Drop: []*gridv1.Run{{Count: 50}}}, nil
+		},
+		func(ctx context.Context, _ *gridv1.ExchangeRequest) (*gridv1.ExchangeReply, error) {
+			slow(ctx)
+			return &gridv1.ExchangeReply{AgainMs: 1000, Open: 50, Lend: []*gridv1.Run{{Count: 2}}}, nil
+		},
+	}
+}
+
+// lyingSteward has a villain be the first steward of a job: it says that it keeps what it does not, and lends as it
+// likes.
+func (c *chaos) lyingSteward() (end func(), lasts time.Duration, ok bool) {
+	if !c.Coordinator.On() || c.cut || len(c.free()) < 3 {
+		return nil, 0, false
+	}
+	lie, _ := pick(c.Rand, lies())
+	bad := &badSteward{answer: lie}
+	v := c.Intrude(func(*gridtest.Villain) gridtest.Services { return gridtest.Services{Steward: bad, Records: bad} })
+	c.Eventually(2*time.Minute, "the villain is a member", func() bool {
+		m, seen := c.Coordinator.Node().Member(v.Identity.ID())
+		return seen && m.Eligible()
+	})
+	c.submit(20, c.between(10*time.Second, time.Minute), 0, func(m *manifest.Manifest) {
+		m.Timeout = time.Minute + 30*time.Second
+		v.FirstSteward(m)
+	})
+	return func() {
+		if bad.asked.Load() == 0 {
+			c.t.Errorf("%s: nobody asked the villain", c.clock())
+		}
+		v.Leave()
+	}, c.spell(), true
+}
+
+// lyingAgent cuts the grid in two and has an agent report wrong outcomes of a job's units to a steward on one side,
+// while honest ones run them on the other: who hears what first differs, and what holds in the end must not (I2,
+// I12). The submitter settles it.
+func (c *chaos) lyingAgent() (end func(), lasts time.Duration, ok bool) {
+	if !c.Coordinator.On() || c.cut || len(c.free()) < 6 {
+		return nil, 0, false
+	}
+	w := c.submitBy(c.NewUser(peer.Submitter, fmt.Sprint("user ", len(c.jobs))), 4, time.Minute, 0, nil)
+	w.lied = true
+	time.Sleep(time.Second)
+	stewards := c.Coordinator.Stewards(w.Job)
+	if len(stewards) < 3 {
+		return nil, 0, false
+	}
+	var as, bs []*gridtest.Machine
+	for _, m := range append(slices.Clone(c.Agents), c.Coordinator) {
+		if m == stewards[1] || m == stewards[2] || m != stewards[0] && c.Rand.IntN(3) == 0 {
+			as = append(as, m)
+		} else {
+			bs = append(bs, m)
+		}
+	}
+	if len(c.InHand(w.on(c)...)) == 0 || c.struck[stewards[0]] || c.struck[stewards[1]] || c.struck[stewards[2]] {
+		return nil, 0, false
+	}
+	for _, m := range stewards[:2] {
+		c.struck[m] = true
+	}
+	c.Partition(as, bs)
+	stewards[1].Give(c.forged(w, stewards[1], stewards[2]))
+	mend := c.cutting("partition with a liar")
+	return c.later("a liar", func() bool { return w.Counts(stewards[0]).Accepted == w.units }, func() {
+		honest := w.Counts(stewards[0]).Accepted
+		if w.Counts(stewards[1]).Accepted < w.units || honest == 0 {
+			c.t.Errorf("%s: %d units are accepted on one side, %d of them on the other, of %d", c.clock(), honest, w.Counts(stewards[1]).Accepted, w.units)
+		}
+		for _, m := range stewards[:2] {
+			delete(c.struck, m)
+			c.bring(m)
+		}
+		mend()
+	}), 5 * time.Minute, true
+}
+
+// on returns the machines that run units of a job now.
+func (w *work) on(c *chaos) []*gridtest.Machine {
+	return slices.DeleteFunc(c.On(), func(m *gridtest.Machine) bool { return !slices.Contains(c.running(m), w) })
+}
+
+// forged returns a report of an agent that lies about every unit. Two machines hold its pack.
+func (c *chaos) forged(w *work, holders ...*gridtest.Machine) records.Offer {
+	liar := c.Identity(identity.Grant{Role: peer.Agent, Class: peer.AlwaysOn})
+	var outcomes []record.UnitOutcome
+	r := &record.Report{Job: w.ID, Author: liar.ID(), Counter: 1, Runtime: "gridtest 1", Platform: "none"}
+	for unit := range w.units {
+		o := record.Outcome{Stdout: fmt.Appendf(nil, "wrong %d\n", unit)}
+		outcomes = append(outcomes, record.UnitOutcome{Unit: unit, Bytes: o.Encode()})
+		r.Bundles = append(r.Bundles, record.BundleReport{Bundle: unit, Units: []record.UnitReport{{Unit: unit, Outcome: o.Digest()}}})
+	}
+	pack := record.EncodePack(outcomes)
+	r.Pack = jobs.Blob{Digest: jobs.DigestOf(pack), Size: int64(len(pack))}
+	offer := records.Offer{
+		Record: records.Record{Envelope: record.Sign(record.TypeReport, r.Encode(), liar.Key)}, Chains: [][][]byte{liar.Chain},
+	}
+	for _, m := range holders {
+		if err := m.Node().Blobs.Put(blobs.Claim{Job: w.ID, Kind: blobs.Pack}, r.Pack, bytes.NewReader(pack)); err != nil {
+			c.t.Fatal(err)
+		}
+		id := m.Node().Identity()
+		receipt := record.Receipt{Holder: id.ID(), Blob: r.Pack, Job: w.ID}
+		offer.Receipts = append(offer.Receipts, record.Sign(record.TypeReceipt, receipt.Encode(), id.Key))
+	}
+	return offer
+}
+
+// rule has the submitter of a job settle what was lied about.
+func (c *chaos) rule(w *work) {
+	r := record.Ruling{Job: w.ID, Sequence: 1}
+	for unit := range w.units {
+		o := gridtest.Compute(w.Manifest.Program.Digest, unit)
+		r.Units = append(r.Units, record.RuledUnit{Unit: unit, Outcome: o.Digest()})
+	}
+	push(c.t, w.By, c.Agents[0], records.Offer{
+		Record: records.Record{Envelope: record.Sign(record.TypeRuling, r.Encode(), w.By.Identity.Key)},
+		Chains: [][][]byte{w.By.Identity.Chain},
+	})
+}
+
+// cancel ends a job of which units run.
+func (c *chaos) cancel() (end func(), lasts time.Duration, ok bool) {
+	w, ok := pick(c.Rand, c.running())
+	to, there := pick(c.Rand, c.free())
+	if !ok || !there || w.lied || !c.knows(to, w) {
+		return nil, 0, false
+	}
+	c.say(w, record.TypeCancel, to)
+	c.watch(w)
+	return func() {}, 0, true
+}
+
+func (c *chaos) knows(m *gridtest.Machine, w *work) bool {
+	_, err := m.Node().Store.Job(w.ID)
+	return err == nil
+}
+
+// seal has a submitter say that he has the results of a job, once he does.
+func (c *chaos) seal() (end func(), lasts time.Duration, ok bool) {
+	for _, w := range c.jobs {
+		to, there := pick(c.Rand, c.free())
+		if w.over() || w.lied || c.cut || !there || !c.knows(to, w) || !w.Done() {
+			continue
+		}
+		if got, err := w.Read(); err != nil || len(got) < int(w.units) {
+			continue // what holds the rest is off
+		}
+		w.Complete()
+		w.complete = true
+		c.say(w, record.TypeSeal, to)
+		c.watch(w)
+		return func() {}, 0, true
+	}
+	return nil, 0, false
+}
+
+// expiry has a job expire while its units run.
+func (c *chaos) expiry() (end func(), lasts time.Duration, ok bool) {
+	if !c.Coordinator.On() || c.cut || len(c.busy()) == 0 {
+		return nil, 0, false
+	}
+	takes, lives := 40*time.Minute, c.between(40*time.Minute, 80*time.Minute)
+	if c.length <= time.Hour {
+		takes, lives = 4*time.Minute, c.between(6*time.Minute, 8*time.Minute)
+	}
+	w := c.submitBy(c.NewUser(peer.Submitter, fmt.Sprint("user ", len(c.jobs))), 100, takes, lives, nil)
+	var ran atomic.Bool
+	c.at(w.Manifest.Expires.Sub(c.begun)-time.Second, func() { ran.Store(len(w.on(c)) > 0) })
+	return func() {
+		switch {
+		case !ran.Load() && time.Since(c.begun) < c.length: // all were off: another one
+			c.strike("expiry again", fault{"expiry", (*chaos).expiry}, strikeTries)
+		case !ran.Load():
+			c.t.Errorf("%s: nothing of a job ran when it expired", c.clock())
+		}
+	}, lives.Truncate(time.Second) + time.Second, true
+}
