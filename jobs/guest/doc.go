@@ -21,8 +21,8 @@
 //	/checkpoint      any language          the files there                code that writes them, and reads them
 //	                                                                      when it starts
 //
-// With the first two, which exclude the third, a unit does not notice, and gives the same bytes. No checkpoint is made
-// while a file or folder is open, standard input and output aside: read inputs whole and close them.
+// With the first two, for which there is no /checkpoint, a unit does not notice, and gives the same bytes. No checkpoint
+// is made while a file or folder is open, standard input and output aside: read inputs whole and close them.
 //
 // # grid_step
 //
@@ -62,7 +62,8 @@
 //
 // The program calls grid_checkpoint() of grid.h where a checkpoint may be made, however deep in calls it is then:
 // every few milliseconds, and not in its innermost loop, because what reaches the call gets slower and the call itself
-// takes time. Calls through pointers may reach everything, as far as wasm-opt can tell. It is an ordinary program
+// takes time. Calls through pointers may reach everything, as far as wasm-opt can tell. What is on the stack at the call
+// may take 4 MiB, or as much as the memory where that is less; with more the unit fails. It is an ordinary program
 // otherwise, with a main function:
 //
 //	clang --target=wasm32-wasi -O2 -Wl,--strip-debug -I jobs/guest -o search.wasm search.c
