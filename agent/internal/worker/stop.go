@@ -22,13 +22,17 @@ const (
 	lastFlush      = 900 * time.Millisecond
 	lastPack       = 1200 * time.Millisecond
 	lastWord       = 800 * time.Millisecond
+	// lastSpare is what packs have more of the time that no checkpoint needed.
+	lastSpare = 800 * time.Millisecond
 )
 
 // stop has running units give a last checkpoint and cancels them, joins every goroutine, journals what is finished and
 // says goodbye to stewards.
 func (w *Worker) stop(ctx context.Context) {
 	w.stopping = true
+	begun := time.Now()
 	w.saveLast(ctx)
+	spare := max(0, min(lastSpare, lastCheckpoint-time.Since(begun)))
 	w.endSaving()
 	for r := range w.running {
 		r.cancel(errStopping)
@@ -52,7 +56,7 @@ func (w *Worker) stop(ctx context.Context) {
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	w.flushLast(ctx)
+	w.flushLast(ctx, spare)
 	w.farewell(ctx)
 }
 
@@ -96,11 +100,11 @@ func (w *Worker) saveLast(ctx context.Context) {
 
 // flushLast journals what is finished, of unfinished bundles too. Where holders do not answer it does without
 // their receipts: the journal is offered at the next start, and mended then.
-func (w *Worker) flushLast(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lastFlush)
+func (w *Worker) flushLast(ctx context.Context, spare time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, lastFlush+spare)
 	defer cancel()
 	w.finishAll(time.Now())
-	until := time.Now().Add(lastPack)
+	until := time.Now().Add(lastPack + spare)
 	for len(w.finished) > 0 {
 		if !time.Now().Before(until) {
 			w.log.Warn("finished units are lost with this stop: the disk is too slow", "parts", len(w.finished))

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/coordinator/internal/gridtest"
 	"idlegrid/jobs/manifest"
@@ -209,4 +210,38 @@ func checkpoints(t *testing.T, g *gridtest.Grid) (n int) {
 		}
 	}
 	return n
+}
+
+// TestLastCheckpointAmongTheDead: where nobody takes it, a stop takes no longer than its bounds add up to, and the agent
+// itself goes on from what it noted.
+func TestLastCheckpointAmongTheDead(t *testing.T) {
+	gridtest.Run(t, 1, func(g *gridtest.Grid) {
+		g.Work(saves(20 * time.Minute))
+		j := g.Submit(1, saved)
+		others := []*gridtest.Machine{g.Add(peer.AlwaysOn), g.Add(peer.AlwaysOn), g.Coordinator}
+		for _, m := range others[:2] {
+			m.Start()
+		}
+		g.AwaitPool(3)
+		time.Sleep(5 * time.Minute)
+		on := running(t, j, 0).On
+		g.Partition([]*gridtest.Machine{on}, others)
+		time.Sleep(15 * time.Second)
+		begun := time.Now()
+		on.Stop()
+		if took := time.Since(begun); took > 4*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		reached := j.Runs(0)[0].Reached
+		for _, m := range others[:2] {
+			m.Stop() // they must not go on with it
+		}
+		before := len(j.Runs(0))
+		g.Heal()
+		on.Start()
+		next, _ := goesOn(g, j, before, 3*time.Minute)
+		if reached < 5*time.Minute || reached-next.From > every+time.Second {
+			t.Errorf("it came to %s, and goes on from %s", reached, next.From)
+		}
+	})
 }
