@@ -17,7 +17,7 @@ import (
 const (
 	// churnVariable says how long TestChurn goes on, as in "5m".
 	churnVariable = "E2E_CHURN"
-	someChurn     = 40 * time.Second
+	someChurn     = 30 * time.Second
 	// churnAgents are spread over two subnets.
 	churnAgents = 10
 	churnUnits  = 60

@@ -27,8 +27,8 @@ import (
 // fewer.
 const (
 	firstSeed  = 2 // with the first, an agent does not see another at the end in one run of three
-	seeds      = 6
-	shortSeeds = 2
+	seeds      = 3
+	shortSeeds = 1
 	hours      = 1
 )
 
