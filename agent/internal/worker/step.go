@@ -252,7 +252,7 @@ func (w *Worker) wanted(p *program) int {
 
 // nextLook is when something falls due without an event.
 func (w *Worker) nextLook(now time.Time) time.Duration {
-	next := now.Add(askEvery)
+	next := now.Add(min(askEvery, w.o.Lease.TTL/2)) // wake would take longer pauses for a sleep of the machine
 	hungry := w.hungry(now)
 	for _, s := range w.shards {
 		next = earlier(next, w.askDue(s, now, hungry))

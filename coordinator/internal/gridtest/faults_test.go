@@ -221,7 +221,7 @@ func TestClone(t *testing.T) {
 					m.Start()
 				}
 				j := g.Submit(400)
-				time.Sleep(10 * time.Second)
+				time.Sleep(20 * time.Second)
 				halfway(t, j)
 				j.Await(10 * time.Minute)
 				if j.RanOn(m)+j.RanOn(clone) == 0 {
