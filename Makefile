@@ -107,6 +107,7 @@ NIGHTLY_SEEDS ?= 200
 nightly: ## what takes too long for every change
 	$(MAKE) race RACEFLAGS='-skip ^TestChaos$$'
 	CHAOS_HOURS=24 CHAOS_SEED=$${CHAOS_SEED:-1} CHAOS_SEEDS=$${CHAOS_SEEDS:-$(NIGHTLY_SEEDS)} $(GO) test -timeout 0 -count 1 -run '^TestChaos$$' ./coordinator/internal/gridtest
+	GRID_PROGRAM_MIB=50 $(GO) test -count 1 -run TestProgramTravelsBetweenAgents ./coordinator/internal/gridtest
 	PLANTED=all $(GO) test -timeout 0 -count 1 -run TestPlanted ./coordinator/internal/e2e
 	E2E_KILLS=200 $(GO) test -timeout 30m -count 1 -run TestP12Kills ./coordinator/internal/e2e
 	E2E_CHURN=5m $(GO) test -timeout 30m -count 1 -v -run TestChurn ./coordinator/internal/e2e

@@ -16,7 +16,7 @@ import (
 // nastyUnits are what the units of a job do, and how gridctl tells of them. No reason: the unit succeeds.
 var nastyUnits = []struct{ does, reason string }{
 	{"echo good 0", ""},
-	{"spin", "timeout: ran longer than 20s"},
+	{"spin", "timeout: ran longer than 30s"},
 	{"echo good 2", ""},
 	{"alloc 1000", "memory: "},
 	{"pour 10240", "exit: wrote more than 16777216 bytes to standard output"},
@@ -28,7 +28,7 @@ var nastyUnits = []struct{ does, reason string }{
 	{"open /out", "exit: exit code 1; 1,000 files are open"},
 	{"create 10000", "exit: exit code 1; /out holds 1000 files and folders"},
 	{"stdin", ""},
-	{"readon", "timeout: ran longer than 20s"},
+	{"readon", "timeout: ran longer than 30s"},
 	{"sleep", ""},
 	{"env", ""},
 	{"floodstderr", ""},
@@ -85,7 +85,7 @@ func TestNastyUnits(t *testing.T) {
 // nastyJob writes the job. Its environment is about as large as a manifest may have it.
 func (g *grid) nastyJob() string {
 	g.t.Helper()
-	yaml := "name: nasty\nprogram: guest.wasm\nmemory: 64MiB\ntimeout: 20s\nretries: 0\n" +
+	yaml := "name: nasty\nprogram: guest.wasm\nmemory: 64MiB\ntimeout: 30s\nretries: 0\n" +
 		fmt.Sprintf("env: {PAD: %q}\nunits: {count: %d}\nargs:\n- pick\n- \"${unit}\"\n", strings.Repeat("x", 12000), len(nastyUnits))
 	for _, u := range nastyUnits {
 		yaml += "- " + u.does + "\n"
