@@ -91,6 +91,9 @@ func undisturbed(t testing.TB, p *executor.Pool, prog *executor.Program, u execu
 // TestP3ResumedIsUndisturbed evicts units again and again at random moments, in other processes each time. What they
 // give in the end is what they give undisturbed.
 func TestP3ResumedIsUndisturbed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the race detector, checkpoints without a pause take minutes")
+	}
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			prog := k.program(t)
@@ -98,7 +101,7 @@ func TestP3ResumedIsUndisturbed(t *testing.T) {
 			want := undisturbed(t, newPool(t, 1), prog, u)
 			evictions := 0
 			rapid.Check(t, func(rt *rapid.T) {
-				if evictions < enough() {
+				if evictions < enough {
 					evictions += evictAndResume(t, rt, prog, u, want)
 				}
 			})
@@ -110,12 +113,7 @@ func TestP3ResumedIsUndisturbed(t *testing.T) {
 }
 
 // enough is how many evictions a test has at least: each is a process.
-func enough() int {
-	if testing.Short() {
-		return 4
-	}
-	return 12
-}
+const enough = 12
 
 // evictAndResume runs a unit to its end, and returns how often it was evicted until then.
 func evictAndResume(t *testing.T, rt *rapid.T, prog *executor.Program, u executor.Unit, want executor.Result) int {
@@ -347,7 +345,7 @@ func TestCallInC(t *testing.T) {
 	want := undisturbed(t, newPool(t, 1), prog, u)
 	evictions := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if evictions < enough() {
+		if evictions < enough {
 			evictions += evictAndResume(t, rt, prog, u, want)
 		}
 	})
