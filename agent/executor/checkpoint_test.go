@@ -91,9 +91,7 @@ func undisturbed(t testing.TB, p *executor.Pool, prog *executor.Program, u execu
 // TestP3ResumedIsUndisturbed evicts units again and again at random moments, in other processes each time. What they
 // give in the end is what they give undisturbed.
 func TestP3ResumedIsUndisturbed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("with the race detector, checkpoints without a pause take minutes")
-	}
+	notShort(t)
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			prog := k.program(t)
@@ -109,6 +107,14 @@ func TestP3ResumedIsUndisturbed(t *testing.T) {
 				t.Error("nothing was evicted")
 			}
 		})
+	}
+}
+
+// notShort skips tests of children that make checkpoints without a pause: with the race detector they take minutes.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("checkpoints without a pause take too long for -short")
 	}
 }
 
@@ -166,6 +172,7 @@ func evicted(t testing.TB, prog *executor.Program, u executor.Unit, after int) *
 // TestP6BrokenCheckpoint flips bits of checkpoints, and spoils them otherwise. None is gone on from, and the error is
 // not one of the unit.
 func TestP6BrokenCheckpoint(t *testing.T) {
+	notShort(t)
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			prog, p := k.program(t), newPool(t, 1)
@@ -238,6 +245,7 @@ func loggedPool(t *testing.T, slots int) (*executor.Pool, *bytes.Buffer) {
 // TestOpenFile checks that there is no checkpoint while a file is open, that the log says so, and that there is one
 // afterwards.
 func TestOpenFile(t *testing.T) {
+	notShort(t)
 	p, log := loggedPool(t, 1)
 	// The file is open for thousands of steps.
 	u := executor.Unit{Args: []string{"20000", "1", "open"}, Interval: 2 * time.Millisecond, Timeout: time.Minute}
@@ -252,6 +260,7 @@ func TestOpenFile(t *testing.T) {
 
 // TestNow checks that a checkpoint is made when it is asked for, and else none without an interval.
 func TestNow(t *testing.T) {
+	notShort(t)
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			p, prog := newPool(t, 1), k.program(t)
@@ -282,6 +291,7 @@ func TestNow(t *testing.T) {
 
 // TestGrowingState checks that a new whole state is made when the changes have outgrown half of it, and not before.
 func TestGrowingState(t *testing.T) {
+	notShort(t)
 	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
 	whole, changes := 0, 0
 	_, r, err := runKept(t, newPool(t, 1), worker(t), u, func(c executor.Checkpoint) bool {
@@ -303,6 +313,7 @@ func TestGrowingState(t *testing.T) {
 
 // TestNoFolder checks that a unit does not suffer where its checkpoints cannot be written.
 func TestNoFolder(t *testing.T) {
+	notShort(t)
 	p, log := loggedPool(t, 1)
 	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
 	u.Folder = filepath.Join(t.TempDir(), "gone")
@@ -317,6 +328,7 @@ func TestNoFolder(t *testing.T) {
 
 // TestUnkept checks that a program whose state cannot be kept runs all the same, and the log says why.
 func TestUnkept(t *testing.T) {
+	notShort(t)
 	p, log := loggedPool(t, 1)
 	vector := append([]byte{0x7b, 1, 0xfd, 0x0c}, append(make([]byte, 16), opEnd)...)
 	count := []byte{0x7f, 1, opI32Const, 0, opEnd}
@@ -332,6 +344,7 @@ func TestUnkept(t *testing.T) {
 
 // TestCallInC runs a program in C, with wasi-libc's allocator and output, through wasm-opt.
 func TestCallInC(t *testing.T) {
+	notShort(t)
 	for _, tool := range []string{"clang", "wasm-opt"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") == "true" {

@@ -23,13 +23,11 @@ import (
 )
 
 // How many seeds are simulated, unless CHAOS_SEEDS says otherwise, CHAOS_SEED being the first. Each is an hour, or as
-// many as CHAOS_HOURS says: the whole day, 24, takes some minutes. With -short, as with the race detector, there are
-// fewer.
+// many as CHAOS_HOURS says: the whole day, 24, takes some minutes.
 const (
-	firstSeed  = 2 // with the first, an agent does not see another at the end in one run of three
-	seeds      = 3
-	shortSeeds = 1
-	hours      = 1
+	firstSeed = 2 // with the first, an agent does not see another at the end in one run of three
+	seeds     = 3
+	hours     = 1
 )
 
 // The machines of a simulation.
@@ -45,15 +43,14 @@ const (
 // comes back, and the invariants are checked, see check. A machine that sleeps is one whose power is cut: a bubble
 // cannot stand still for one of its machines.
 func TestChaos(t *testing.T) {
-	n := seeds
 	if testing.Short() {
-		n = shortSeeds
+		t.Skip("an office of twenty agents takes minutes with the race detector")
 	}
 	length := time.Duration(setting(t, "CHAOS_HOURS", hours)) * time.Hour
 	first := setting(t, "CHAOS_SEED", firstSeed)
 	percent := debug.SetGCPercent(400) // twenty agents have little on their heaps, and make much garbage
 	t.Cleanup(func() { debug.SetGCPercent(percent) })
-	for seed := range uint64(setting(t, "CHAOS_SEEDS", n)) {
+	for seed := range uint64(setting(t, "CHAOS_SEEDS", seeds)) {
 		t.Run(fmt.Sprint(uint64(first)+seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { newChaos(t, uint64(first)+seed, length).run() })
