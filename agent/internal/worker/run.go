@@ -155,16 +155,16 @@ func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.T
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // stop cancels it, with a cause
-	r := &run{shard: tasks[0].bundle.shard, program: p, since: now, cancel: cancel, todo: make(chan task, len(tasks))}
+	r := &run{shard: tasks[0].bundle.shard, program: p, since: now, cancel: cancel, ahead: make(chan task, len(tasks))}
 	r.current.Store(&tasks[0])
 	r.saver = w.saver(tasks, p, now)
 	if len(tasks) == 1 && (p.unit == 0 || p.unit >= worthSaving) {
 		r.watch = &watch{}
 	}
 	for _, t := range tasks {
-		r.todo <- t
+		r.ahead <- t
 	}
-	close(r.todo)
+	close(r.ahead)
 	w.running[r] = struct{}{}
 	ready, identity := p.ready, p.identity
 	w.spawn(func() event {
@@ -194,7 +194,7 @@ type result struct {
 func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, identity jobs.Digest) (ran []result) {
 	m := r.shard.job.Manifest
 	size, began := 0, time.Now().Round(0) // by the wall clock: after a sleep a steward is asked first
-	for t := range r.todo {
+	for t := range r.ahead {
 		r.current.Store(&t)
 		args, env := m.Command(t.unit)
 		got := result{task: t}

@@ -125,7 +125,7 @@ type run struct {
 	program *program
 	since   time.Time
 	cancel  context.CancelCauseFunc
-	todo    chan task            // not begun; closed, so that the slot and the worker take from it until it is empty
+	ahead   chan task            // not begun; closed, so that the slot and the worker take from it until it is empty
 	current atomic.Pointer[task] // begun last
 	saver   *saver               // nil: no checkpoints are made
 	watch   *watch               // nil: short units, which nobody watches
@@ -133,7 +133,7 @@ type run struct {
 
 // left takes what is not begun.
 func (r *run) left() (tasks []task) {
-	for t := range r.todo {
+	for t := range r.ahead {
 		tasks = append(tasks, t)
 	}
 	return tasks

@@ -229,7 +229,7 @@ func (w *Worker) supply(now time.Time) time.Duration {
 	soonest := forever
 	for r := range w.running {
 		if r.program.unit > 0 {
-			soonest = min(soonest, max(0, time.Duration(1+len(r.todo))*r.program.unit-now.Sub(r.since)))
+			soonest = min(soonest, max(0, time.Duration(1+len(r.ahead))*r.program.unit-now.Sub(r.since)))
 		}
 	}
 	if soonest == forever || work == forever {
@@ -270,7 +270,7 @@ func (w *Worker) nextLook(now time.Time) time.Duration {
 		next = earlier(next, now.Add(supply-lowWater+1))
 	}
 	for r := range w.running {
-		if len(r.todo) > 0 {
+		if len(r.ahead) > 0 {
 			next = earlier(next, r.since.Add(sliceLong))
 		}
 	}

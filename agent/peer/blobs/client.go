@@ -196,8 +196,8 @@ func (c *Client) Replicate(ctx context.Context, claim Claim, b jobs.Blob, to []p
 	return receipts, nil
 }
 
-// Place gives a pack, program or input to the members that should hold it. Where too few of the first choices take it the next
-// are asked. It returns the receipts that came; with fewer than peer.Needed the error says why.
+// Place gives a pack, program or input to the members that should hold it. Where too few of the first choices take
+// it the next are asked. It returns the receipts that came; with fewer than peer.Needed the error says why.
 func (c *Client) Place(ctx context.Context, claim Claim, b jobs.Blob, members []peer.Member) ([]record.Envelope, error) {
 	need := peer.Needed(members)
 	ranked := peer.Holders(b.Digest, members, 2*peer.Copies)

@@ -38,8 +38,8 @@ func (s *Steward) looked(now time.Time) bool {
 }
 
 // beat notices whether the machine has slept since Watch last looked, by the wall clock, since the other stands
-// still meanwhile; one that was set back far may hide a sleep. Jobs may have ended and others may lend its shards by now: whoever has slept begins anew, as after
-// a restart. Without Watch it does nothing. The caller holds the lock.
+// still meanwhile; one that was set back far may hide a sleep. Jobs may have ended and others may lend its shards by
+// now: whoever has slept begins anew, as after a restart. Without Watch it does nothing. The caller holds the lock.
 func (s *Steward) beat(now time.Time) {
 	if s.awake.IsZero() || now.Round(0).Sub(s.awake).Abs() <= s.o.Lease.TTL {
 		return

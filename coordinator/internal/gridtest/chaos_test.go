@@ -38,10 +38,10 @@ const (
 )
 
 // TestChaos simulates an office in virtual time, for each seed another: machines come and go by a schedule, jobs are
-// submitted, cancelled, expire and are sealed, and faults strike. Each is drawn so that it
-// matters at the moment at which it strikes, and shows that it took effect. Then everything is mended, everyone
-// comes back, and the invariants are checked, see check. A machine that sleeps is one whose power is cut: a bubble
-// cannot stand still for one of its machines.
+// submitted, cancelled, expire and are sealed, and faults strike. Each is drawn so that it matters at the moment at
+// which it strikes, and shows that it took effect. Then everything is mended, everyone comes back, and the invariants
+// are checked, see check. A machine that sleeps is one whose power is cut: a bubble cannot stand still for one of its
+// machines.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("an office of twenty agents takes minutes with the race detector")
