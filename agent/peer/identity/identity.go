@@ -68,7 +68,7 @@ func New(key ed25519.PrivateKey, chain [][]byte, root []byte) (*Identity, error)
 			jobs.Errorf(jobs.Corrupt, "the certificate is for key %s, and the key is another", v.caller.ID.Short()),
 			"join the grid again with a new token")
 	}
-	life := v.until.Sub(v.leaf.NotBefore) - backdate
+	life := v.until.Sub(v.begins) - backdate
 	return &Identity{
 		Key: key, Chain: chain, Root: root,
 		caller: v.caller, issuer: v.issuer, renew: v.until.Add(-life / 2),

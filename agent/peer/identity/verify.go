@@ -40,7 +40,7 @@ func VerifyAuthor(chain [][]byte, root []byte) (Caller, error) {
 
 // verified is what a chain that leads to the root says.
 type verified struct {
-	leaf        *x509.Certificate
+	begins      time.Time         // the leaf
 	issuer      ed25519.PublicKey // of the leaf
 	caller      Caller
 	from, until time.Time // when all of the chain and the root is valid
@@ -60,11 +60,30 @@ func (v verified) at(now time.Time) error {
 	return nil
 }
 
-// verify checks everything about a chain but today's date.
+// verify checks everything about a chain but today's date. What it says follows from the bytes alone, so that a chain
+// that was good once is good for ever and remembered.
 func verify(chain [][]byte, root []byte) (verified, error) {
 	if len(chain) == 0 || len(chain) > maxChain {
 		return verified{}, jobs.Errorf(jobs.Denied, "a chain of %d certificates, expected 1 to %d", len(chain), maxChain)
 	}
+	for _, der := range append(slices.Clone(chain), root) {
+		if err := bounded(der); err != nil {
+			return verified{}, err
+		}
+	}
+	name := nameOf(chain, root)
+	if v, ok := verifiedChains.get(name); ok {
+		return v, nil
+	}
+	v, err := verifyAnew(chain, root)
+	if err == nil {
+		verifiedChains.put(name, v)
+	}
+	return v, err
+}
+
+// verifyAnew is verify for a chain that nothing is known of.
+func verifyAnew(chain [][]byte, root []byte) (verified, error) {
 	certs := make([]*x509.Certificate, 0, len(chain)+1)
 	for _, der := range append(slices.Clone(chain), root) {
 		cert, err := parse(der)
@@ -73,22 +92,32 @@ func verify(chain [][]byte, root []byte) (verified, error) {
 		}
 		certs = append(certs, cert)
 	}
-	v := verified{leaf: certs[0]}
+	v := verified{begins: certs[0].NotBefore}
 	v.from, v.until = common(certs)
 	path, err := pathToRoot(certs, v.from)
 	if err != nil {
 		return verified{}, err
 	}
 	v.issuer, _ = path[1].PublicKey.(ed25519.PublicKey)
-	v.caller, err = callerOf(v.leaf, root)
+	v.caller, err = callerOf(certs[0], root)
 	v.caller.NotAfter = v.until
+	// The keys of parsed certificates are parts of the bytes that the caller may use for something else.
+	v.issuer, v.caller.Key = slices.Clone(v.issuer), slices.Clone(v.caller.Key)
 	return v, err
+}
+
+// bounded refuses a certificate that is too large to look at.
+func bounded(der []byte) error {
+	if len(der) > maxCertificate {
+		return jobs.Errorf(jobs.Denied, "a certificate of %d bytes, at most %d", len(der), maxCertificate)
+	}
+	return nil
 }
 
 // parse reads one certificate with an Ed25519 key; the grid uses no other.
 func parse(der []byte) (*x509.Certificate, error) {
-	if len(der) > maxCertificate {
-		return nil, jobs.Errorf(jobs.Denied, "a certificate of %d bytes, at most %d", len(der), maxCertificate)
+	if err := bounded(der); err != nil {
+		return nil, err
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {

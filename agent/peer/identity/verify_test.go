@@ -26,7 +26,7 @@ type forger struct {
 	key ed25519.PrivateKey // of the leaves
 }
 
-func newForger(t *testing.T) *forger {
+func newForger(t testing.TB) *forger {
 	t.Helper()
 	dir, err := os.OpenRoot(t.TempDir())
 	if err != nil {
