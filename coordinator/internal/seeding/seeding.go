@@ -111,7 +111,9 @@ func (s *Seeder) Run(ctx context.Context) {
 		live := s.o.Store.Jobs(true)
 		s.forget(live)
 		for _, j := range live {
-			work.Go(func() { s.seed(ctx, j, false) })
+			if s.waiting(j.ID) {
+				work.Go(func() { s.seed(ctx, j, false) })
+			}
 		}
 	}
 }
@@ -170,6 +172,16 @@ func (s *Seeder) seed(ctx context.Context, job records.Job, fresh bool) int {
 	return agents
 }
 
+// waiting reports whether a job is to be handed over now. Most were long ago.
+func (s *Seeder) waiting(id jobs.JobID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.state[id]
+	return h == nil || h.waiting()
+}
+
+func (h *handOver) waiting() bool { return !h.busy && h.agents == 0 }
+
 // begin returns the job's state if it is to be handed over now, else to how many agents it was. It keeps in mind
 // that a job is fresh, and says so the next time.
 func (s *Seeder) begin(id jobs.JobID, fresh *bool, stop context.CancelCauseFunc) (*handOver, int) {
@@ -182,7 +194,7 @@ func (s *Seeder) begin(id jobs.JobID, fresh *bool, stop context.CancelCauseFunc)
 	}
 	h.fresh = h.fresh || *fresh
 	*fresh = h.fresh
-	if h.busy || h.agents > 0 {
+	if !h.waiting() {
 		return nil, h.agents
 	}
 	h.busy, h.stop = true, stop
