@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"idlegrid/coordinator/internal/admission"
 )
 
 const (
@@ -75,6 +77,10 @@ func emptyGrid(t testing.TB, patience time.Duration) *grid {
 	g := &grid{t: t, ctx: ctx, dir: t.TempDir(), submitter: alice}
 	g.coordinator = g.daemon("gridcoordinator", "coordinator")
 	g.must("gridcoordinator", "init", "--state", g.coordinator.state)
+	// 200 kills take more jobs than one person has at a time.
+	if err := os.WriteFile(filepath.Join(g.coordinator.state, admission.ConfigFile), []byte("max_jobs_per_submitter: 1000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return g
 }
 
