@@ -59,7 +59,7 @@ func (a *app) openGrid(ctx context.Context) (g *grid, err error) {
 func (g *grid) login(a *app) error {
 	l, err := a.openLogins()
 	if err == nil {
-		err = checkContextName(l.current)
+		err = l.checkCurrent()
 	}
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ const (
 type logins struct {
 	dir     string
 	current string // name of the context in use
+	from    string // file that names it, or "" if a flag, a variable or the default does
 }
 
 // openLogins finds the folder, and which context is meant: by flag, by variable (see settle), or by the file.
@@ -44,7 +45,11 @@ func (a *app) openLogins() (*logins, error) {
 		l.dir = filepath.Join(dir, "gridctl")
 	}
 	if l.current == "" {
-		text, err := os.ReadFile(filepath.Join(l.dir, currentFile)) // what `context use` wrote for this person
+		name := filepath.Join(l.dir, currentFile)
+		text, err := os.ReadFile(name) // what `context use` wrote for this person
+		if err == nil {
+			l.from = name
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("find the current context: %w", err)
 		}
@@ -55,6 +60,15 @@ func (a *app) openLogins() (*logins, error) {
 
 // contextNames are those that every system takes for a folder, and that no shell takes apart.
 var contextNames = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+
+// checkCurrent reports a context in use that cannot be one, and where that name stands.
+func (l *logins) checkCurrent() error {
+	err := checkContextName(l.current)
+	if err != nil && l.from != "" {
+		return jobs.WithHint(fmt.Errorf("%s: %w", l.from, err), "gridctl context use NAME")
+	}
+	return err
+}
 
 func checkContextName(name string) error {
 	if contextNames.MatchString(name) && filepath.IsLocal(name) {
