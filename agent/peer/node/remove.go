@@ -54,7 +54,17 @@ func RemoveAgent(state string, folders ...string) (err error) {
 			return err
 		}
 	}
-	for _, name := range []string{addressesFile, recordsFile, leftFile} {
+	names := []string{addressesFile, recordsFile}
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if durable.IsLeftOver(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	for _, name := range append(names, leftFile) {
 		if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
