@@ -19,7 +19,10 @@ import (
 
 const (
 	gatherEvery = 10 * time.Second
-	askTimeout  = 5 * time.Second
+	// askAll is each how many times the stewards of all shards are asked. Between, those are not in which nothing was
+	// open or lent: most live jobs are done and wait for their submitters, and a ruling or another try may change them.
+	askAll     = 6
+	askTimeout = 5 * time.Second
 )
 
 // Options say what a Gatherer needs.
@@ -52,8 +55,8 @@ func New(o Options) *Gatherer {
 func (g *Gatherer) Run(ctx context.Context) {
 	ticker := time.NewTicker(gatherEvery)
 	defer ticker.Stop()
-	for {
-		g.gather(ctx)
+	for round := 0; ; round++ {
+		g.gather(ctx, round%askAll == 0)
 		select {
 		case <-ctx.Done():
 			return
@@ -62,14 +65,17 @@ func (g *Gatherer) Run(ctx context.Context) {
 	}
 }
 
-// gather asks the first reachable steward of each shard of the live jobs.
-func (g *Gatherer) gather(ctx context.Context) {
+// gather asks the first reachable steward of each shard of the live jobs, or without all of each that is not done.
+func (g *Gatherer) gather(ctx context.Context, all bool) {
 	members := g.o.Members()
 	live := g.o.Store.Jobs(false)
 	shards := map[jobs.ShardID]*gridv1.SummaryReply{}
 	for _, j := range live {
 		for n := range j.Manifest.Shards() {
 			shard := jobs.ShardID{Job: j.ID, Shard: n}
+			if !all && g.done(shard) {
+				continue
+			}
 			if reply := g.ask(ctx, shard, members); reply != nil {
 				shards[shard] = reply
 			}
@@ -79,11 +85,19 @@ func (g *Gatherer) gather(ctx context.Context) {
 	defer g.mu.Unlock()
 	for shard, old := range g.last {
 		if _, err := g.o.Store.Job(shard.Job); err == nil && shards[shard] == nil {
-			shards[shard] = old // nobody answered this time
+			shards[shard] = old // nobody answered this time, or was asked
 		}
 	}
 	g.last = shards
 	g.metrics.show(len(live), members, shards)
+}
+
+// done reports whether a steward said last that nothing of a shard is open or lent.
+func (g *Gatherer) done(shard jobs.ShardID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := g.last[shard]
+	return last != nil && last.GetOpen() == 0 && last.GetLent() == 0
 }
 
 // Count is what stewards said last of a whole job.

@@ -170,3 +170,47 @@ func TestMetrics(t *testing.T) {
 		look("the jobs have expired", nothing)
 	})
 }
+
+// A job with nothing open or lent is asked about once a minute and not every ten seconds, and what changes then is
+// still seen.
+func TestDoneJobsAreAskedAboutLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t)
+		var mu sync.Mutex
+		asked, reply := 0, &gridv1.SummaryReply{Open: 1}
+		p.Answer = func(jobs.AgentID, string, any) (proto.Message, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked++
+			return proto.CloneOf(reply), nil
+		}
+		p.Admit("one", nil)
+		defer p.start()()
+		for _, c := range []struct {
+			what string
+			now  *gridv1.SummaryReply
+			want int // in the minute after the one in which that became known
+		}{
+			{"open", &gridv1.SummaryReply{Open: 1}, 6},
+			{"lent", &gridv1.SummaryReply{Accepted: 1, Lent: 1}, 6},
+			{"done", &gridv1.SummaryReply{Accepted: 1}, 1},
+			{"open again", &gridv1.SummaryReply{Open: 1}, 6},
+		} {
+			mu.Lock()
+			reply = c.now
+			mu.Unlock()
+			time.Sleep(time.Minute + time.Second)
+			synctest.Wait()
+			mu.Lock()
+			asked = 0
+			mu.Unlock()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			mu.Lock()
+			if asked != c.want {
+				t.Errorf("%s: asked %d times a minute, expected %d", c.what, asked, c.want)
+			}
+			mu.Unlock()
+		}
+	})
+}
