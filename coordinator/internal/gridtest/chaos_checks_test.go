@@ -322,7 +322,6 @@ func (c *chaos) checkJob(w *work) {
 		c.t.Errorf("I5: %d of %d acknowledged reports of %s are missing", n, len(w.acked), w.Manifest.Name)
 	}
 	w.Complete() // I3, I15, I16: the outcomes of an undisturbed run, by packs that somebody has
-	w.complete = true
 }
 
 // checkRuns looks at what ran: nothing of a job that was over (I8, I10), and no more often than faults explain (I7).

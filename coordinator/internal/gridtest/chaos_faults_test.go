@@ -470,9 +470,12 @@ func (c *chaos) lyingAgent() (end func(), lasts time.Duration, ok bool) {
 	if !c.Coordinator.On() || c.cut || len(c.free()) < 6 {
 		return nil, 0, false
 	}
-	w := c.submitBy(c.NewUser(peer.Submitter, fmt.Sprint("user ", len(c.jobs))), 4, time.Minute, 0, nil)
-	w.lied = true
-	time.Sleep(time.Second)
+	w := c.bait // of the last try, which came to nothing
+	if w == nil || w.over() || w.Done() {
+		w = c.submitBy(c.NewUser(peer.Submitter, fmt.Sprint("user ", len(c.jobs))), 4, time.Minute, 0, nil)
+		c.bait, w.collect = w, false
+		time.Sleep(time.Second)
+	}
 	stewards := c.Coordinator.Stewards(w.Job)
 	if len(stewards) < 3 {
 		return nil, 0, false
@@ -488,6 +491,7 @@ func (c *chaos) lyingAgent() (end func(), lasts time.Duration, ok bool) {
 	if len(c.InHand(w.on(c)...)) == 0 || c.struck[stewards[0]] || c.struck[stewards[1]] || c.struck[stewards[2]] {
 		return nil, 0, false
 	}
+	c.bait, w.lied = nil, true
 	for _, m := range stewards[:2] {
 		c.struck[m] = true
 	}
@@ -570,21 +574,23 @@ func (c *chaos) knows(m *gridtest.Machine, w *work) bool {
 
 // seal has a submitter say that he has the results of a job, once he does.
 func (c *chaos) seal() (end func(), lasts time.Duration, ok bool) {
-	for _, w := range c.jobs {
-		to, there := pick(c.Rand, c.free())
-		if w.over() || w.lied || c.cut || !there || !c.knows(to, w) || !w.Done() {
-			continue
-		}
-		if got, err := w.Read(); err != nil || len(got) < int(w.units) {
-			continue // what holds the rest is off
-		}
-		w.Complete()
-		w.complete = true
-		c.say(w, record.TypeSeal, to)
-		c.watch(w)
-		return func() {}, 0, true
+	return func() {}, 0, slices.ContainsFunc(c.jobs, c.sealed)
+}
+
+// sealed reports whether the submitter of a job could get its results, and so has sealed it.
+func (c *chaos) sealed(w *work) bool {
+	to, there := pick(c.Rand, c.free())
+	if w.over() || w.lied || c.cut || !there || !c.knows(to, w) || !w.Done() {
+		return false
 	}
-	return nil, 0, false
+	got, err := w.Read()
+	if err != nil || len(got) < int(w.units) {
+		return false // what holds the rest is off
+	}
+	w.Expect(got) // I3, I15, I16
+	c.say(w, record.TypeSeal, to)
+	c.watch(w)
+	return true
 }
 
 // expiry has a job expire while its units run.
