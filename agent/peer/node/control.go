@@ -84,7 +84,7 @@ func WithControl(ctx context.Context, state string, f func(context.Context, grid
 	}
 	dialer := rpc.NewDialer(rpc.DialOptions{Identity: func() *identity.Identity { return id }, Root: id.Root})
 	defer dialer.Close()
-	conn, err := dialer.Conn(address.Grid, id.ID())
+	conn, err := dialer.Conn(address.Local, id.ID())
 	if err != nil {
 		return err
 	}

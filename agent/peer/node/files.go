@@ -38,7 +38,8 @@ type Grid struct {
 
 // Addresses say where a running peer listens.
 type Addresses struct {
-	Grid    string       `json:"grid"` // host:port of gRPC (TCP) and gossip (TCP and UDP)
+	Grid    string       `json:"grid"`  // host:port of gRPC (TCP) and gossip (TCP and UDP), as others reach it
+	Local   string       `json:"local"` // host:port of the same, as this machine reaches it
 	Metrics string       `json:"metrics,omitempty"`
 	ID      jobs.AgentID `json:"-"`
 	IDText  string       `json:"id"`

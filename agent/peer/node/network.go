@@ -58,6 +58,15 @@ func taken(err error, host, port string) error {
 		"another program may have the port; name another with --listen")
 }
 
+// local returns where this machine reaches a listener. One on every interface, of IPv6 as well, is on IPv4's loopback.
+func local(listener net.Addr) string {
+	a, err := netip.ParseAddrPort(listener.String())
+	if err != nil || !a.Addr().IsUnspecified() {
+		return listener.String()
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
+}
+
 // advertised returns the address that others reach this peer at. For one that listens on every interface it
 // is the interface that leads to the first of the peers; no packet is sent to find that out.
 func advertised(n Network, advertise string, peers []string) (netip.AddrPort, error) {

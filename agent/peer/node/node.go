@@ -343,7 +343,7 @@ func (n *Node) Serve(ctx context.Context) error {
 
 func (n *Node) announce() error {
 	return saveJSON(n.dir, addressesFile, Addresses{
-		Grid: n.Address(), Metrics: n.o.Metrics, IDText: n.ID().String(), PID: os.Getpid(),
+		Grid: n.Address(), Local: local(n.o.Network.Listener.Addr()), Metrics: n.o.Metrics, IDText: n.ID().String(), PID: os.Getpid(),
 	}, 0o644)
 }
 

@@ -102,6 +102,11 @@ func TestAgentStatus(t *testing.T) {
 			t.Errorf("the coordinator's status lacks %q:\n%s", text, out)
 		}
 	}
+	// One that others cannot reach can be asked all the same.
+	g.addAgent(always, "--cores", "1", "--advertise", "127.0.0.2:1")
+	if s := g.agentStatus(g.agents[2]); !s.Running || s.Slots != 1 {
+		t.Errorf("an agent out of reach: %+v", s)
+	}
 	working.kill()
 	if _, err := os.Stat(filepath.Join(working.state, "addresses.json")); err != nil {
 		t.Error(err) // else what follows shows nothing
