@@ -95,7 +95,7 @@ func TestP3ResumedIsUndisturbed(t *testing.T) {
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			prog := k.program(t)
-			u := executor.Unit{Args: k.args, Timeout: time.Minute}
+			u := executor.Unit{Args: k.args, Timeout: unhurried}
 			want := undisturbed(t, newPool(t, 1), prog, u)
 			evictions := 0
 			rapid.Check(t, func(rt *rapid.T) {
@@ -117,6 +117,10 @@ func notShort(t *testing.T) {
 		t.Skip("checkpoints without a pause take too long for -short")
 	}
 }
+
+// unhurried is how long a unit may run that makes checkpoints without a pause: the race detector and a busy machine
+// make a second of that minutes.
+const unhurried = 10 * time.Minute
 
 // enough is how many evictions a test has at least: each is a process.
 const enough = 12
@@ -176,7 +180,7 @@ func TestP6BrokenCheckpoint(t *testing.T) {
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			prog, p := k.program(t), newPool(t, 1)
-			u := executor.Unit{Args: k.args, Timeout: time.Minute}
+			u := executor.Unit{Args: k.args, Timeout: unhurried}
 			good := evicted(t, prog, u, 4)
 			refused := func(name string, u executor.Unit, files ...executor.CheckpointFile) {
 				t.Helper()
@@ -248,7 +252,7 @@ func TestOpenFile(t *testing.T) {
 	notShort(t)
 	p, log := loggedPool(t, 1)
 	// The file is open for thousands of steps.
-	u := executor.Unit{Args: []string{"20000", "1", "open"}, Interval: 2 * time.Millisecond, Timeout: time.Minute}
+	u := executor.Unit{Args: []string{"20000", "1", "open"}, Interval: 2 * time.Millisecond, Timeout: unhurried}
 	c, r, err := runKept(t, p, builtGuest(t, "reactor"), u, func(executor.Checkpoint) bool { return false })
 	if err != nil || r.Failure.Failed() || c == nil {
 		t.Errorf("checkpoint %v, %v, %v", c, r.Failure, err)
@@ -264,7 +268,7 @@ func TestNow(t *testing.T) {
 	for _, k := range keptPrograms() {
 		t.Run(k.name, func(t *testing.T) {
 			p, prog := newPool(t, 1), k.program(t)
-			u := executor.Unit{Args: k.args, Timeout: time.Minute}
+			u := executor.Unit{Args: k.args, Timeout: unhurried}
 			count := 0
 			_, r, err := runKept(t, p, prog, u, func(executor.Checkpoint) bool { count++; return false })
 			if err != nil || r.Failure.Failed() || count > 0 {
@@ -292,7 +296,7 @@ func TestNow(t *testing.T) {
 // TestGrowingState checks that a new whole state is made when the changes have outgrown half of it, and not before.
 func TestGrowingState(t *testing.T) {
 	notShort(t)
-	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
+	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: unhurried, Interval: time.Millisecond}
 	whole, changes := 0, 0
 	_, r, err := runKept(t, newPool(t, 1), worker(t), u, func(c executor.Checkpoint) bool {
 		if len(c.Files) == 1 {
@@ -315,7 +319,7 @@ func TestGrowingState(t *testing.T) {
 func TestNoFolder(t *testing.T) {
 	notShort(t)
 	p, log := loggedPool(t, 1)
-	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: time.Minute, Interval: time.Millisecond}
+	u := executor.Unit{Args: []string{"800", "1", "work"}, Timeout: unhurried, Interval: time.Millisecond}
 	u.Folder = filepath.Join(t.TempDir(), "gone")
 	u.Save = func(c executor.Checkpoint) { t.Errorf("saved %v", c) }
 	if r := mustRun(t, p, worker(t), &u); r.Failure.Failed() {
@@ -335,7 +339,7 @@ func TestUnkept(t *testing.T) {
 	// It counts to a million.
 	body := []byte{0x23, 0, opI32Const, 1, 0x6a, 0x24, 0, 0x23, 0, opI32Const, 0xc0, 0x84, 0x3d, 0x46}
 	prog := program(t, module{pages: 1, export: "grid_step", kind: typeGiveI32, body: body, globals: [][]byte{count, vector}}.bytes())
-	u := executor.Unit{Timeout: time.Minute, Interval: time.Millisecond}
+	u := executor.Unit{Timeout: unhurried, Interval: time.Millisecond}
 	c, r, err := runKept(t, p, prog, u, func(executor.Checkpoint) bool { return false })
 	if c != nil || err != nil || r.Failure.Failed() || !strings.Contains(log.String(), "mutable global of type 0x7b") {
 		t.Errorf("checkpoint %v, %v, %v, log %q", c, r.Failure, err, log)
@@ -354,7 +358,7 @@ func TestCallInC(t *testing.T) {
 		}
 	}
 	prog := compiled(t, "testdata/call/call.c", nil, true)
-	u := executor.Unit{Args: []string{"2000", "9"}, Env: []manifest.EnvVar{{Name: "A", Value: "b"}}, Timeout: time.Minute}
+	u := executor.Unit{Args: []string{"2000", "9"}, Env: []manifest.EnvVar{{Name: "A", Value: "b"}}, Timeout: unhurried}
 	want := undisturbed(t, newPool(t, 1), prog, u)
 	evictions := 0
 	rapid.Check(t, func(rt *rapid.T) {
