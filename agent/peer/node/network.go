@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 
+	"google.golang.org/grpc/stats"
+
 	"idlegrid/jobs"
 )
 
@@ -20,6 +22,7 @@ type Network struct {
 	Listener net.Listener
 	Packets  net.PacketConn
 	Dial     func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+	Calls    stats.Handler                                               // told of each call that the peer makes; nil: nobody
 }
 
 // portTries bounds the search for a port that is free for both TCP and UDP.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,13 @@ const (
 	// the same time: an agent, whose worker stops before, ends within five seconds.
 	stopTimeout  = time.Second
 	leaveTimeout = time.Second
+)
+
+// DutyLabel is a label of the goroutines of a duty, and of the context of the calls that they make, by which profiles
+// and whoever counts calls tell them from the rest; DutyCopies is that of looking after the copies of blobs.
+const (
+	DutyLabel  = "duty"
+	DutyCopies = "copies"
 )
 
 // Hooks tell the owner of a node what happened. None may block; each may be nil.
@@ -137,7 +145,7 @@ func (n *Node) open() error {
 		return notJoined(err)
 	}
 	n.id.Store(id)
-	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial, Met: n.met})
+	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial, Calls: n.o.Network.Calls, Met: n.met})
 	n.Store, err = records.Open(records.Options{
 		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
 		Disk: n.disk, Wall: n.o.Wall, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
@@ -318,8 +326,8 @@ func (n *Node) Serve(ctx context.Context) error {
 	work.Go(func() { n.keepRenewed(ctx) })
 	work.Go(func() { n.keepSwept(ctx) })
 	work.Go(func() { n.takeWakes(ctx) })
-	work.Go(func() { n.keepBlobs(ctx) })
-	work.Go(func() { n.keepCopies(ctx) })
+	work.Go(func() { pprof.Do(ctx, pprof.Labels(DutyLabel, DutyCopies), n.keepBlobs) })
+	work.Go(func() { pprof.Do(ctx, pprof.Labels(DutyLabel, DutyCopies), n.keepCopies) })
 	failpoint.Hit("node.serving")
 	work.Go(func() { n.keepDisk(ctx) })
 	err := n.announce()

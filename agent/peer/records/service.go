@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/failpoint"
@@ -38,6 +39,13 @@ func (s *Service) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.Sy
 	reply := &gridv1.SyncReply{Equal: theirs == s.store.Digest(scope), NowMs: s.store.o.Wall().UnixMilli()}
 	if !reply.GetEqual() {
 		ids := s.store.IDs(scope)
+		if len(req.GetOffered()) > 0 {
+			offered, err := idSet(req.GetOffered(), maxIDs)
+			if err != nil {
+				return nil, err
+			}
+			ids = slices.DeleteFunc(ids, func(id jobs.Digest) bool { return !offered[id] })
+		}
 		reply.Ids = DigestsToProto(window(ids, rand.IntN(len(ids)+1), maxIDs))
 	}
 	return reply, nil

@@ -37,7 +37,13 @@ const (
 func (s *Store) Sync(ctx context.Context, conn grpc.ClientConnInterface, scope Scope, dir Direction) ([]Refusal, error) {
 	client := gridv1.NewRecordsClient(conn)
 	digest := s.Digest(scope)
-	reply, err := client.Sync(ctx, &gridv1.SyncRequest{Scope: scope.toProto(), Digest: digest[:]})
+	req := &gridv1.SyncRequest{Scope: scope.toProto(), Digest: digest[:]}
+	// Who only offers has few of a shard's records, and would be told all of its IDs: when a shard gets a new steward,
+	// by each agent that worked for it.
+	if ids := s.IDs(scope); dir == Offering && len(ids) < maxIDs {
+		req.Offered = DigestsToProto(ids)
+	}
+	reply, err := client.Sync(ctx, req)
 	if err != nil {
 		return nil, err
 	}

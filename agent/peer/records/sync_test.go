@@ -165,6 +165,49 @@ func TestSync(t *testing.T) {
 	})
 }
 
+// answering counts the IDs in the answers to comparisons.
+type answering struct {
+	*records.Service
+	ids atomic.Int64
+}
+
+func (a *answering) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.SyncReply, error) {
+	reply, err := a.Service.Sync(ctx, req)
+	a.ids.Add(int64(len(reply.GetIds())))
+	return reply, err
+}
+
+// Who offers a few reports to a steward that has many of others is not told of those: all agents that worked for a
+// shard do so when it gets a new steward.
+func TestOfferIsAnsweredBriefly(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		author, steward := n.store(), n.store()
+		service := &answering{Service: records.NewService(steward)}
+		conn := n.dial(n.agents[2], n.serve("10.0.0.1", n.agents[3], service))
+		j := n.job(func(m *manifest.Manifest) { m.Units, m.Bundle = 20, 1 })
+		n.add(author, j.offer)
+		n.add(steward, j.offer)
+		for u := range j.manifest.Units {
+			o := j.offered(j.report(j.about(success(u), 0)))
+			if u < 2 {
+				n.add(author, o)
+			}
+			if u > 0 {
+				n.add(steward, o)
+			}
+		}
+		if refused, err := author.Sync(t.Context(), conn, j.reports(0), records.Offering); err != nil || len(refused) > 0 {
+			t.Fatalf("refused %v, %v", refused, err)
+		}
+		if has := len(steward.IDs(j.reports(0))); has != 20 || len(author.IDs(j.reports(0))) != 2 {
+			t.Errorf("the steward has %d reports, expected 20, and the author took some", has)
+		}
+		if ids := service.ids.Load(); ids != 1 {
+			t.Errorf("the answer named %d reports, expected the one of the author's that was there", ids)
+		}
+	})
+}
+
 // What the other side refuses comes back with the reason; what it offers and is no good is not taken.
 func TestSyncRefused(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {

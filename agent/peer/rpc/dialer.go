@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
 
 	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
@@ -39,6 +40,8 @@ type DialOptions struct {
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Met is told of each handshake in which the peer proved who it is. It must not block; nil means nobody.
 	Met func(tls.ConnectionState)
+	// Calls is told of each call that is made, and of its bytes; nil means nobody.
+	Calls stats.Handler
 }
 
 // Dialer keeps one connection to each peer that was called lately, and makes gossip streams. It is safe for
@@ -147,7 +150,7 @@ func (d *Dialer) sweep(now time.Time) {
 }
 
 func (d *Dialer) callOptions(t target, p *pooled) []grpc.DialOption {
-	return []grpc.DialOption{
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(handshaken{}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			c, err := d.dial(ctx, t, protocolGRPC)
@@ -170,6 +173,10 @@ func (d *Dialer) callOptions(t target, p *pooled) []grpc.DialOption {
 		// A call to a PC that went to sleep fails within 45 s even if its caller set no deadline.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 15 * time.Second}),
 	}
+	if d.o.Calls != nil {
+		options = append(options, grpc.WithStatsHandler(d.o.Calls))
+	}
+	return options
 }
 
 // dial returns a TLS connection to the target, for one protocol.

@@ -47,6 +47,7 @@ type Grid struct {
 	jobs  int
 	moved int
 	runs  runs
+	meter meter
 }
 
 // smallGrid is how many agents a simulation has at most that runs under -short too, as with the race detector.
@@ -192,11 +193,11 @@ func (g *Grid) Eventually(within time.Duration, what string, ok func() bool) tim
 func (g *Grid) network(ip string) node.Network {
 	g.T.Helper()
 	host := g.Net.Host(ip)
-	packets, err := host.ListenPacket(port)
+	conn, err := host.ListenPacket(port)
 	g.must(err)
 	l, err := host.Listen(port)
 	g.must(err)
-	return node.Network{Listener: l, Packets: packets, Dial: dialFrom(host)}
+	return node.Network{Listener: l, Packets: packets{conn, &g.meter}, Dial: g.meter.dial(dialFrom(host)), Calls: &g.meter}
 }
 
 func dialFrom(host *simnet.Host) func(context.Context, string) (net.Conn, error) {

@@ -236,7 +236,10 @@ type SyncRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Scope *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	// SHA-256 over the sorted IDs of the caller's records.
-	Digest        []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The caller's IDs, where it only offers its records: the reply names no others then. Left out where they do not fit
+	// into a list.
+	Offered       [][]byte `protobuf:"bytes,3,rep,name=offered,proto3" json:"offered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,11 +288,18 @@ func (x *SyncRequest) GetDigest() []byte {
 	return nil
 }
 
+func (x *SyncRequest) GetOffered() [][]byte {
+	if x != nil {
+		return x.Offered
+	}
+	return nil
+}
+
 type SyncReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// True: both have the same.
 	Equal bool `protobuf:"varint,1,opt,name=equal,proto3" json:"equal,omitempty"`
-	// This peer's IDs, where they differ.
+	// This peer's IDs, where they differ: of those offered, or else of all.
 	Ids [][]byte `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
 	// This peer's clock, in milliseconds since 1970.
 	NowMs         int64 `protobuf:"varint,3,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
@@ -2015,10 +2025,11 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x12grid/v1/peer.proto\x12\agrid.v1\x1a\x15grid/v1/records.proto\"/\n" +
 	"\x05Scope\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x14\n" +
-	"\x05shard\x18\x02 \x01(\rR\x05shard\"K\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\"e\n" +
 	"\vSyncRequest\x12$\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05scope\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"J\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x18\n" +
+	"\aoffered\x18\x03 \x03(\fR\aoffered\"J\n" +
 	"\tSyncReply\x12\x14\n" +
 	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\fR\x03ids\x12\x15\n" +
