@@ -33,7 +33,8 @@ const (
 // A blob counts from the moment its bytes, its name and its first ref are all synced. Whatever a crash
 // leaves between is removed by the next OpenDir: temporary files, blobs without a ref, refs without a blob.
 type Dir struct {
-	Disk *durable.Disk // written through; set before the first Put, or nil
+	Disk   *durable.Disk // written through; set before the first Put, or nil
+	Shares Shares        // of others' checkpoints; set before the first Put
 
 	*index
 	root  *os.Root
@@ -87,6 +88,11 @@ func (s *Dir) Put(c Claim, b jobs.Blob, r io.Reader) error {
 	if f.job {
 		return s.Keep(c, b)
 	}
+	arrived, err := s.admit(s.Shares, c, b.Size)
+	if err != nil {
+		return err
+	}
+	defer arrived()
 	if err := s.reserve(b.Size); err != nil {
 		return err
 	}
@@ -204,6 +210,11 @@ func (s *Dir) Keep(c Claim, b jobs.Blob) error {
 	if !f.here {
 		return notHere(b.Digest)
 	}
+	arrived, err := s.admit(s.Shares, c, b.Size)
+	if err != nil {
+		return err
+	}
+	defer arrived()
 	if err := s.mark(c, b.Digest); err != nil {
 		return err
 	}

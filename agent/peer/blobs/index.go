@@ -17,6 +17,8 @@ type index struct {
 	mu    sync.Mutex // guards everything below
 	used  int64      // bytes of blobs, and of those on their way in
 	blobs map[jobs.Digest]*entry
+
+	coming taken // others' checkpoints on their way in; no zero counts
 }
 
 type entry struct {
@@ -33,7 +35,7 @@ type Held struct {
 }
 
 func newIndex(quota int64) *index {
-	return &index{quota: quota, blobs: make(map[jobs.Digest]*entry)}
+	return &index{quota: quota, blobs: make(map[jobs.Digest]*entry), coming: taken{}}
 }
 
 // reserve sets bytes aside for a blob on its way in. They stay counted when it arrives; release gives them

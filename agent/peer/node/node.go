@@ -167,11 +167,21 @@ func (n *Node) open() error {
 		return err
 	}
 	n.Blobs.Disk = n.disk
+	n.Blobs.Shares = blobs.Shares{Self: id.ID(), Submitter: n.submitter}
 	if err := n.forgetOrphans(); err != nil {
 		return err
 	}
 	n.Client = blobs.NewClient(n.Blobs, n.Dialer, id.Key)
 	return n.listen(id)
+}
+
+// submitter returns whose a job is.
+func (n *Node) submitter(id jobs.JobID) (jobs.KeyID, bool) {
+	job, err := n.Store.Job(id)
+	if err != nil {
+		return jobs.KeyID{}, false
+	}
+	return job.Manifest.Submitter, true
 }
 
 // forgetOrphans removes blobs of jobs of which there is no record: of one whose records were deleted just before

@@ -2,10 +2,12 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,7 +48,7 @@ func inOffice(t *testing.T, agents int, clock [2]int, f func(*office)) {
 		}()
 		p.within(3*time.Minute, "all are reachable", func() bool { return reachable(o.nodes...) })
 		job, offer := p.job(func(m *manifest.Manifest) {
-			m.Program, m.Expires = o.blob, m.Created.Add(20*24*time.Hour)
+			m.Program, m.Units, m.Expires = o.blob, 10, m.Created.Add(20*24*time.Hour)
 		})
 		o.job = job
 		for _, n := range o.nodes {
@@ -302,12 +304,12 @@ func TestTrim(t *testing.T) {
 func TestRoomIsMade(t *testing.T) {
 	inOffice(t, 1, [2]int{11, 0}, func(o *office) {
 		o.off(0)
-		o.quota = 100_000
+		o.quota = 10 << 20
 		o.on(0)
 		n := o.nodes[0]
 		o.within(time.Minute, "it is reachable", func() bool { return reachable(n) })
 		put := func(c blobs.Claim, name string) jobs.Blob {
-			data := bytes.Repeat([]byte(name), 10_000/len(name))
+			data := bytes.Repeat([]byte(name), 1<<20/len(name))
 			b := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
 			o.must(n.Blobs.Put(c, b, bytes.NewReader(data)))
 			return b
@@ -315,15 +317,50 @@ func TestRoomIsMade(t *testing.T) {
 		var own, theirs []jobs.Blob
 		for i := range 5 {
 			own = append(own, put(blobs.Claim{Job: o.job, Kind: blobs.Own}, fmt.Sprintf("own %d", i)))
-			c := blobs.Claim{Job: o.job, Kind: blobs.Checkpoint, Author: jobs.AgentID{9}, Unit: uint64(i)}
+			c := blobs.Claim{Job: o.job, Kind: blobs.Checkpoint, Author: jobs.AgentID{9, byte(i)}, Unit: uint64(i)}
 			theirs = append(theirs, put(c, fmt.Sprintf("checkpoint %d", i)))
 			time.Sleep(time.Second)
 		}
-		o.within(3*time.Minute, "there is room", func() bool { return n.Blobs.Room() >= 15_000 })
+		o.within(3*time.Minute, "there is room", func() bool { return n.Blobs.Room() >= 15<<20/10 })
 		for i, b := range own {
 			if !n.Blobs.Has(b.Digest) || n.Blobs.Has(theirs[i].Digest) != (i >= 2) {
 				t.Errorf("pack %d: %v, checkpoint: %v", i, n.Blobs.Has(b.Digest), n.Blobs.Has(theirs[i].Digest))
 			}
+		}
+	})
+}
+
+// TestP11CheckpointsOfOneSubmitter: another agent's checkpoints take a quarter of a holder's disk, those of a submitter's
+// jobs a half of it; the author hears why no more are taken.
+func TestP11CheckpointsOfOneSubmitter(t *testing.T) {
+	inOffice(t, 2, [2]int{11, 0}, func(o *office) {
+		o.off(1)
+		o.quota = 16 << 20
+		o.on(1)
+		author, holder := o.nodes[0], o.nodes[1]
+		o.within(3*time.Minute, "both are reachable", func() bool { return reachable(author, holder) })
+		data := make([]byte, 2<<20)
+		save := func(unit uint64) error {
+			data[0] = byte(unit)
+			b := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
+			u := jobs.UnitID{Job: o.job, Unit: unit}
+			o.must(author.Blobs.Put(author.Client.OwnCheckpoint(u), b, bytes.NewReader(data)))
+			_, err := author.Client.PlaceCheckpoint(o.t.Context(), blobs.Parts{Unit: u, Blobs: []jobs.Blob{b}}, author.Members())
+			return err
+		}
+		o.must(errors.Join(save(0), save(1)))
+		if err := save(2); err == nil || !strings.Contains(err.Error(), "checkpoints of agent "+author.ID().Short()) {
+			t.Errorf("a third of an author: %v", err)
+		}
+		other := blobs.Claim{Job: o.job, Kind: blobs.Checkpoint, Author: jobs.AgentID{9}}
+		put := func(name byte) error {
+			data[0] = name
+			return holder.Blobs.Put(other, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data))
+		}
+		o.must(errors.Join(put('a'), put('b')))
+		other.Author = jobs.AgentID{8}
+		if err := put('c'); err == nil || !strings.Contains(err.Error(), "for submitter") {
+			t.Errorf("a fifth of a submitter: %v", err)
 		}
 	})
 }
