@@ -35,6 +35,8 @@ const (
 type Dir struct {
 	Disk   *durable.Disk // written through; set before the first Put, or nil
 	Shares Shares        // of others' checkpoints; set before the first Put
+	// MakeRoom lets others go for a blob of so many bytes that does not fit; set before the first Put, or nil.
+	MakeRoom func(size int64)
 
 	*index
 	root  *os.Root
@@ -93,7 +95,12 @@ func (s *Dir) Put(c Claim, b jobs.Blob, r io.Reader) error {
 		return err
 	}
 	defer arrived()
-	if err := s.reserve(b.Size); err != nil {
+	err = s.reserve(b.Size)
+	if jobs.KindOf(err) == jobs.Exhausted && s.MakeRoom != nil && b.Size <= s.quota {
+		s.MakeRoom(b.Size)
+		err = s.reserve(b.Size)
+	}
+	if err != nil {
 		return err
 	}
 	fresh, err := s.receive(c, b, r)

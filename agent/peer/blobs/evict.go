@@ -20,12 +20,15 @@ type Terms struct {
 	Stays func(Claim, jobs.Digest) bool
 	// Busy reports whether units of the job run here.
 	Busy func(jobs.JobID) bool
+	// Queued reports whether units of the job may run here yet.
+	Queued func(jobs.JobID) bool
 }
 
 // The order in which blobs go from a disk that gets full.
 const (
 	stays = iota
 	cached
+	queued
 	othersCheckpoint
 	ownCheckpoint
 )
@@ -44,13 +47,21 @@ func (t Terms) class(c Claim, d jobs.Digest) int {
 		if t.Busy(c.Job) {
 			return stays
 		}
-		return cached
+		return t.spare(c)
 	default:
 		if t.Busy(c.Job) || t.Stays(c, d) {
 			return stays
 		}
-		return cached
+		return t.spare(c)
 	}
+}
+
+// spare returns when a copy goes that nobody asks of this peer: those last that units will need here.
+func (t Terms) spare(c Claim) int {
+	if c.Kind != Pack && t.Queued(c.Job) {
+		return queued
+	}
+	return cached
 }
 
 // unitOf is whose checkpoint a claim is part of.
@@ -74,8 +85,9 @@ func newest(list []Entry) map[Claim]time.Time {
 // EvictionOrder returns what may go from a disk that gets full, what goes first in front:
 //
 //  1. copies that no placement asks of this peer, the one whose last use is longest ago first;
-//  2. checkpoints of others, the unit first whose newest is oldest, since others are more likely to have gone on from it;
-//  3. this peer's own checkpoints, likewise: their holders have them.
+//  2. those among them that are programs and inputs of queued jobs, likewise: they would have to be fetched again;
+//  3. checkpoints of others, the unit first whose newest is oldest, since others are more likely to have gone on from it;
+//  4. this peer's own checkpoints, likewise: their holders have them.
 //
 // A blob with several claims goes with the last of them. This peer's own packs, what placement asks it for and what
 // runs here is never among them; that no last copy goes is for the caller to see to.
@@ -96,7 +108,7 @@ func EvictionOrder(list []Entry, t Terms) []Entry {
 				break
 			}
 			since := e.Used
-			if class != cached {
+			if class > queued {
 				since = checkpoints[unitOf(h.Claim)]
 			}
 			if class > c.class || class == c.class && since.After(c.since) {

@@ -39,10 +39,13 @@ func TestEvictionOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := drawEntries(t)
 		placed, busy := rapid.Byte().Draw(t, "placed"), blobstest.Job(rapid.IntRange(0, 3).Draw(t, "busy"))
+		waits := blobstest.Job(rapid.IntRange(0, 3).Draw(t, "queued"))
 		terms := blobs.Terms{
 			Self:  jobs.AgentID{0},
 			Stays: func(_ blobs.Claim, d jobs.Digest) bool { return placed>>(d[0]%8)&1 == 1 },
 			Busy:  func(j jobs.JobID) bool { return j == busy },
+
+			Queued: func(j jobs.JobID) bool { return j == waits },
 		}
 		order := blobs.EvictionOrder(list, terms)
 		if again := blobs.EvictionOrder(rapid.Permutation(list).Draw(t, "order"), terms); !slices.EqualFunc(order, again, sameBlob) {
@@ -55,11 +58,13 @@ func TestEvictionOrder(t *testing.T) {
 				case h.Kind == blobs.Own, h.Kind != blobs.Checkpoint && h.Job == busy:
 					return 9
 				case h.Kind == blobs.Checkpoint && h.Author == terms.Self:
-					worst = 3
+					worst = 4
 				case h.Kind == blobs.Checkpoint:
-					worst = max(worst, 2)
+					worst = max(worst, 3)
 				case h.Kind != blobs.Cached && terms.Stays(h.Claim, e.Blob.Digest):
 					return 9
+				case h.Kind != blobs.Pack && h.Job == waits:
+					worst = max(worst, 2)
 				}
 			}
 			return worst
@@ -81,7 +86,7 @@ func TestEvictionOrder(t *testing.T) {
 				continue
 			}
 			before := order[i-1]
-			if rank(before) > rank(e) || rank(e) == 1 && before.Used.After(e.Used) {
+			if rank(before) > rank(e) || rank(e) <= 2 && rank(before) == rank(e) && before.Used.After(e.Used) {
 				t.Fatalf("%v goes before %v", before, e)
 			}
 		}
@@ -97,7 +102,7 @@ func TestOldestCheckpointFirst(t *testing.T) {
 		return blobs.Entry{Blob: jobs.Blob{Digest: jobs.Digest{n}}, Claims: []blobs.Held{{Claim: c, Since: start.Add(time.Duration(hours) * time.Hour)}}}
 	}
 	list := []blobs.Entry{part(1, 1, 0), part(2, 1, 130), part(3, 2, 50), part(4, 2, 60), part(5, 0, 5)}
-	terms := blobs.Terms{Stays: func(blobs.Claim, jobs.Digest) bool { return false }, Busy: func(jobs.JobID) bool { return false }}
+	terms := blobs.Terms{Stays: func(blobs.Claim, jobs.Digest) bool { return false }, Busy: func(jobs.JobID) bool { return false }, Queued: func(jobs.JobID) bool { return false }}
 	var got []byte
 	for _, e := range blobs.EvictionOrder(list, terms) {
 		got = append(got, e.Blob.Digest[0])

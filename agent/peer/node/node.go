@@ -97,6 +97,8 @@ type Node struct {
 	disk     *durable.Disk
 	drains   drains
 	repairs  budget
+	evicting chan struct{} // holds a token while room is made for a blob that waits; guards evicted
+	evicted  time.Time     // when that was tried last, and of no use
 	clocks   clocks
 	started  time.Time
 	// unreachable is what the last peer said that could not dial back; nil: one could.
@@ -127,6 +129,7 @@ func New(o Options, hooks Hooks) (*Node, error) {
 		o:       o, hooks: hooks, disk: durable.NewDisk(o.BeforeWrite), log: o.Log.With("component", "node"), started: time.Now(),
 		wakes: make(chan gossip.Wake, 64),
 		moved: make(chan struct{}, 1), woke: make(chan struct{}, 1), mends: make(chan struct{}, maxMends), serving: make(chan struct{}, 1),
+		evicting: make(chan struct{}, 1),
 	}
 	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
@@ -167,6 +170,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.Blobs.Disk = n.disk
+	n.Blobs.MakeRoom = n.roomFor
 	n.Blobs.Shares = blobs.Shares{Self: id.ID(), Submitter: n.submitter}
 	if err := n.forgetOrphans(); err != nil {
 		return err

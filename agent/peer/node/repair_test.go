@@ -330,6 +330,40 @@ func TestRoomIsMade(t *testing.T) {
 	})
 }
 
+// TestRoomIsMadeAtOnce: a blob that comes when the quota is full takes the place of others' checkpoints there and then,
+// and no place of what nobody else has.
+func TestRoomIsMadeAtOnce(t *testing.T) {
+	inOffice(t, 1, [2]int{11, 0}, func(o *office) {
+		o.off(0)
+		o.quota = 10 << 20
+		o.on(0)
+		n := o.nodes[0]
+		o.within(time.Minute, "it is reachable", func() bool { return reachable(n) })
+		put := func(c blobs.Claim, name string, mib int) error {
+			data := bytes.Repeat([]byte(name), mib<<20/len(name))
+			return n.Blobs.Put(c, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data))
+		}
+		theirs := blobs.Claim{Job: o.job, Kind: blobs.Checkpoint, Author: jobs.AgentID{9}}
+		own := blobs.Claim{Job: o.job, Kind: blobs.Own}
+		o.must(errors.Join(put(theirs, "their checkpoint", 2), put(own, "one's own", 7)))
+		begun := time.Now()
+		o.must(put(own, "another", 2))
+		if n.Blobs.Usage().Blobs != 2 || time.Since(begun) > roomTimeout {
+			t.Errorf("%d blobs are here, after %v", n.Blobs.Usage().Blobs, time.Since(begun))
+		}
+		if err := put(own, "a third", 2); jobs.KindOf(err) != jobs.Exhausted || n.Blobs.Usage().Blobs != 2 {
+			t.Errorf("where nothing may go: %v, %d blobs are here", err, n.Blobs.Usage().Blobs)
+		}
+		o.must(n.Blobs.Drop(func(_ jobs.Digest, c blobs.Claim) bool { return c == own })) // so that checkpoints fit
+		o.must(errors.Join(put(own, "again", 8), put(theirs, "their next one", 2)))
+		if err := put(own, "too soon", 2); jobs.KindOf(err) != jobs.Exhausted {
+			t.Errorf("right after a try that was of no use there is another: %v", err)
+		}
+		time.Sleep(roomRest)
+		o.must(put(own, "now", 2))
+	})
+}
+
 // TestP11CheckpointsOfOneSubmitter: another agent's checkpoints take a quarter of a holder's disk, those of a submitter's
 // jobs a half of it; the author hears why no more are taken.
 func TestP11CheckpointsOfOneSubmitter(t *testing.T) {

@@ -25,6 +25,10 @@ const (
 	// maxAsked how many are asked.
 	othersNeeded = 2
 	maxAsked     = 16
+	// roomTimeout bounds what a blob waits for others to go, and roomRest is how long there is no other try after one
+	// that was of no use.
+	roomTimeout = 5 * time.Second
+	roomRest    = 10 * time.Second
 )
 
 // tender looks after the blobs that are here: it reads each within a week and fetches it again where it has rotted,
@@ -141,6 +145,37 @@ func (t *tender) makeRoom(ctx context.Context) {
 	if quota == 0 || n.Blobs.Room() >= quota/100*fullFrom {
 		return
 	}
+	n.evict(ctx, quota/100*fullUntil)
+	if n.Blobs.Room() < quota/100*fullUntil {
+		n.log.Warn("the blobs kept here leave little room", "bytes_left", n.Blobs.Room(), "hint", "seal or cancel jobs that are done with, or give this agent a larger quota")
+	}
+}
+
+// roomFor makes room for a blob that came when there is none. One caller does so at a time, for a while at most, and
+// when that did not do, no other tries before it may be different.
+func (n *Node) roomFor(size int64) {
+	if n.Identity().Caller().Role != peer.Agent || n.Disk() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.life, roomTimeout)
+	defer cancel()
+	select {
+	case n.evicting <- struct{}{}:
+		defer func() { <-n.evicting }()
+	case <-ctx.Done():
+		return
+	}
+	if n.Blobs.Room() >= size || time.Since(n.evicted) < roomRest {
+		return
+	}
+	n.evict(ctx, size)
+	if n.Blobs.Room() < size {
+		n.evicted = time.Now()
+	}
+}
+
+// evict lets blobs go until the quota leaves so much, as far as it may.
+func (n *Node) evict(ctx context.Context, room int64) {
 	members := n.Members()
 	var running []jobs.JobID
 	if n.o.Busy != nil {
@@ -148,19 +183,19 @@ func (t *tender) makeRoom(ctx context.Context) {
 	}
 	order := blobs.EvictionOrder(n.Blobs.Entries(), blobs.Terms{
 		Self: n.ID(), Busy: func(job jobs.JobID) bool { return slices.Contains(running, job) },
+		Queued: func(job jobs.JobID) bool { return n.Store.Runnable(job) == nil },
 		Stays: func(_ blobs.Claim, d jobs.Digest) bool {
 			return slices.ContainsFunc(peer.Holders(d, members, peer.Copies), n.isSelf)
 		},
 	})
 	for _, e := range order {
-		if n.Blobs.Room() >= quota/100*fullUntil || ctx.Err() != nil {
+		if n.Blobs.Room() >= room || ctx.Err() != nil {
 			return
 		}
 		if err := n.letGo(ctx, e); err != nil {
 			n.log.Debug("keeping a blob on a full disk", "blob", e.Blob, "err", err)
 		}
 	}
-	n.log.Warn("the blobs kept here leave little room", "bytes_left", n.Blobs.Room(), "hint", "seal or cancel jobs that are done with, or give this agent a larger quota")
 }
 
 func (n *Node) isSelf(m peer.Member) bool { return m.ID == n.ID() }
