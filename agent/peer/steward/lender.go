@@ -51,6 +51,7 @@ type lender struct {
 	waiting map[uint64]wait
 	lent    map[uint64]jobs.AgentID
 	lessees map[jobs.AgentID]*lessee
+	sole    bool // nobody lent any of it before this lender
 
 	learner
 	woke   time.Time // when others were last woken for what waits

@@ -27,14 +27,27 @@ const (
 // note is a verified note of a checkpoint of an open unit, and who brought it.
 type note struct {
 	*records.Note
-	shard jobs.ShardID
-	by    jobs.AgentID
+	shard  jobs.ShardID
+	by     jobs.AgentID
+	lessee bool // who brought it had the unit, or had it last, by what this steward lent or let it go on with
+}
+
+// first orders notes of one unit: those of lessees go before others, whatever these say.
+func (n *note) first(o *note) int {
+	switch {
+	case n.lessee == o.lessee:
+		return n.Newer(o.Note)
+	case n.lessee:
+		return -1
+	default:
+		return 1
+	}
 }
 
 // notebook is the newest checkpoints of open units, as far as agents told: a soft hint of one steward that goes along
 // with leases. No agent can push out what another brought unless it has more of them itself.
 type notebook struct {
-	units map[jobs.ShardID]map[uint64][]*note // newest first
+	units map[jobs.ShardID]map[uint64][]*note // as note.first says
 	by    map[jobs.AgentID][]*note            // in the order in which they came
 	total int
 
@@ -50,6 +63,15 @@ func (b *notebook) knows(shard jobs.ShardID, n *records.Note) bool {
 	return slices.ContainsFunc(b.units[shard][n.Unit], func(have *note) bool { return have.Same(n) })
 }
 
+// confirm notes that a note which is here was brought by a lessee.
+func (b *notebook) confirm(shard jobs.ShardID, n *records.Note) {
+	list := b.units[shard][n.Unit]
+	for _, have := range list {
+		have.lessee = have.lessee || have.Same(n)
+	}
+	slices.SortFunc(list, (*note).first)
+}
+
 // add takes a verified note in and lets go of what is one too many.
 func (b *notebook) add(n *note) {
 	if b.knows(n.shard, n.Note) {
@@ -59,7 +81,7 @@ func (b *notebook) add(n *note) {
 		b.units[n.shard] = map[uint64][]*note{}
 	}
 	list := slices.Concat(b.units[n.shard][n.Unit], []*note{n})
-	slices.SortFunc(list, func(x, y *note) int { return x.Newer(y.Note) })
+	slices.SortFunc(list, (*note).first)
 	b.units[n.shard][n.Unit] = list
 	b.by[n.by] = append(b.by[n.by], n)
 	b.total++
@@ -124,7 +146,7 @@ func (b *notebook) dropAll(pass func(jobs.ShardID) bool) {
 }
 
 // of returns the notes that go with a lease, the newest first: those of the attempt that is lent. Where a unit failed
-// its checkpoint may be why, so the next attempt begins anew.
+// its checkpoint may be why, so the next attempt begins anew. Where lessees brought some there are no others.
 func (b *notebook) of(shard jobs.ShardID, m *manifest.Manifest, lent []Run) (out []*gridv1.Record) {
 	if len(b.units[shard]) == 0 {
 		return nil
@@ -139,7 +161,7 @@ func (b *notebook) of(shard jobs.ShardID, m *manifest.Manifest, lent []Run) (out
 	for unit, list := range b.units[shard] {
 		attempt, ok := attempts[m.BundleOf(unit)]
 		for _, n := range list {
-			if ok && n.Attempt == attempt && bytes+n.Size() <= maxGiven {
+			if ok && n.Attempt == attempt && n.lessee == list[0].lessee && bytes+n.Size() <= maxGiven {
 				bytes += n.Size()
 				out = append(out, n.ToProto())
 			}
@@ -150,13 +172,16 @@ func (b *notebook) of(shard jobs.ShardID, m *manifest.Manifest, lent []Run) (out
 
 // brought is what an agent brings of checkpoints.
 type brought struct {
-	units []uint64 // that it names, not all of them open
-	fresh []*note  // verified, that are not known yet
+	shard jobs.ShardID
+	units []uint64        // that it names, not all of them open
+	fresh []*note         // verified, that are not known yet
+	known []*records.Note // the others
 }
 
 // vet reads the notes that an agent brings and verifies those that are not here yet. Whatever is wrong with one is no
 // reason to refuse the exchange.
 func (s *Steward) vet(shard jobs.ShardID, m *manifest.Manifest, who jobs.AgentID, list []*gridv1.Record) (b brought) {
+	b.shard = shard
 	if m.CheckpointEvery() == 0 {
 		return b
 	}
@@ -171,6 +196,7 @@ func (s *Steward) vet(shard jobs.ShardID, m *manifest.Manifest, who jobs.AgentID
 			known := s.notes.knows(shard, n)
 			s.mu.Unlock()
 			if known {
+				b.known = append(b.known, n)
 				continue
 			}
 			err = s.o.Store.VerifyNote(n, time.Now())
@@ -179,14 +205,15 @@ func (s *Steward) vet(shard jobs.ShardID, m *manifest.Manifest, who jobs.AgentID
 			s.log.Warn("refusing the note of a checkpoint", "shard", shard, "agent", who, "err", err)
 			continue
 		}
-		b.fresh = append(b.fresh, &note{n, shard, who})
+		b.fresh = append(b.fresh, &note{Note: n, shard: shard, by: who})
 	}
 	return b
 }
 
 // takeNotes keeps the notes of open units that their bringer may speak of, and returns the named units that are open no
-// more. The lender is nil where this agent lends none of the shard now. The caller holds the lock.
-func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger, b brought, now time.Time) (settled []uint64) {
+// more. The lender is nil where this agent lends none of the shard now, and aside says that another does. The caller holds
+// the lock.
+func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger, who jobs.AgentID, b brought, aside bool, now time.Time) (settled []uint64) {
 	open := map[uint64]bool{}
 	for _, unit := range b.units {
 		open[unit] = led.Unit(unit, now).Status == ledger.Open
@@ -196,24 +223,40 @@ func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger,
 	}
 	for _, n := range b.fresh {
 		bundle := m.BundleOf(n.Unit)
-		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && l.maySpeak(bundle, n.by, n.Attempt) {
+		n.lessee = l.lentTo(bundle, who)
+		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (n.lessee || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
 			s.notes.add(n)
+		}
+	}
+	for _, n := range b.known {
+		if n.Author == who && l.lentTo(m.BundleOf(n.Unit), who) {
+			s.notes.confirm(b.shard, n)
 		}
 	}
 	return settled
 }
 
-// maySpeak reports whether an agent may say from where units of a bundle can go on: who has it or had it last and, of
-// one that nobody has and that never failed, anyone: its lessee was off, and its steward too. Hence a forger spoils
-// one attempt of what was never lent to it at most.
-func (l *lender) maySpeak(bundle uint64, who jobs.AgentID, attempt uint32) bool {
+// lentTo reports whether an agent has a bundle or had it last.
+func (l *lender) lentTo(bundle uint64, who jobs.AgentID) bool {
 	if l == nil {
-		return attempt == 0
+		return false
 	}
 	if holder, lent := l.lent[bundle]; lent {
 		return holder == who
 	}
-	return attempt == 0 || l.waiting[bundle].from == who
+	return l.waiting[bundle].from == who
+}
+
+// mayBeElsewhere reports whether another steward may have lent a bundle that never failed: anyone may say then from where
+// it can go on, since its lessee and its steward were off, or this steward lends none of it. It may not of what was lent
+// here, nor where this steward lends since there is the job. Hence a forger spoils one attempt of what was not lent yet
+// when stewards changed at most.
+func (l *lender) mayBeElsewhere(bundle uint64, aside bool) bool {
+	if l == nil {
+		return true
+	}
+	_, lent := l.lent[bundle]
+	return !lent && l.waiting[bundle].from == (jobs.AgentID{}) && (aside || !l.sole)
 }
 
 // prune forgets the notes of a shard's units that are open no more, now and then.
@@ -227,12 +270,12 @@ func (b *notebook) prune(shard jobs.ShardID, led *ledger.Ledger, now time.Time) 
 
 // aside takes the notes of an agent that another steward of the shard lends to: should both be gone at once, this one
 // is to go on from there.
-func (s *Steward) aside(job records.Job, shard jobs.ShardID, b brought, reply *gridv1.ExchangeReply) error {
+func (s *Steward) aside(job records.Job, shard jobs.ShardID, who jobs.AgentID, b brought, reply *gridv1.ExchangeReply) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
 		s.notes.prune(shard, led, now)
-		reply.Settled = s.takeNotes(s.shards[shard], job.Manifest, led, b, now)
+		reply.Settled = s.takeNotes(s.shards[shard], job.Manifest, led, who, b, true, now)
 	})
 }

@@ -174,6 +174,38 @@ func TestP11ForgedNotes(t *testing.T) {
 	})
 }
 
+// TestP11NotesOfNonLessees: whoever never had a unit says nothing of it to a steward that lends since there is the job, nor
+// where another had it last; what it told aside does not stand before what a lessee says.
+func TestP11NotesOfNonLessees(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		j, shard := b.lentJob()
+		forged := func(unit uint64) *gridv1.Record { return b.note(b.agents[2], j, unit, 1<<40) }
+		if b.bring(2, shard, &gridv1.ExchangeRequest{}, forged(5)); b.notes.total != 0 {
+			t.Error("a note of a unit that nobody was lent is kept")
+		}
+		b.bring(1, shard, &gridv1.ExchangeRequest{}) // it gives unit 0 back
+		if b.bring(2, shard, &gridv1.ExchangeRequest{}, forged(0)); b.notes.total != 0 {
+			t.Error("a note of a unit that another had last is kept")
+		}
+		if b.bring(1, shard, &gridv1.ExchangeRequest{}, b.note(b.agents[1], j, 0, 1)); b.notes.total != 1 {
+			t.Error("a note of who had it last is not kept")
+		}
+		// To one that takes over, anyone may speak of what it never lent, but lessees come first.
+		j = b.job(false, 10, 1)
+		shard = shardOf(j, 0)
+		mine := b.note(b.agents[1], j, 0, 1)
+		b.bring(1, shard, &gridv1.ExchangeRequest{Aside: true}, mine)
+		b.bring(2, shard, &gridv1.ExchangeRequest{Aside: true}, forged(0), forged(1))
+		b.bring(1, shard, &gridv1.ExchangeRequest{Held: holds(0)}, mine)
+		b.ask(3, shard, 1)
+		time.Sleep(DefaultPeriod + time.Second)
+		b.bring(1, shard, &gridv1.ExchangeRequest{}) // it gives the unit back
+		if reply := b.ask(3, shard, 1); len(reply.GetLend()) != 1 || reply.GetLend()[0].GetFirst() != 0 || !slices.Equal(given(t, reply), []uint64{1}) {
+			t.Errorf("lent %v with %v", reply.GetLend(), given(t, reply))
+		}
+	})
+}
+
 // With more than one owner to report an outcome nobody goes on from what another reached: one poisoned checkpoint would
 // be the outcome of all.
 func TestQuorumSharesNoCheckpoints(t *testing.T) {
@@ -213,7 +245,7 @@ func TestP11FloodOfNotes(t *testing.T) {
 	shard := jobs.ShardID{Job: jobs.JobID{1}}
 	bring := func(by byte, unit uint64) *note {
 		n := &note{
-			&records.Note{Checkpoint: &record.Checkpoint{Unit: unit, Sequence: 1}, Author: jobs.AgentID{by}}, shard, jobs.AgentID{by},
+			&records.Note{Checkpoint: &record.Checkpoint{Unit: unit, Sequence: 1}, Author: jobs.AgentID{by}}, shard, jobs.AgentID{by}, false,
 		}
 		b.add(n)
 		return n
@@ -242,7 +274,7 @@ func TestP11FloodOfNotes(t *testing.T) {
 	}
 	for sequence := range uint64(10) {
 		b.add(&note{
-			&records.Note{Checkpoint: &record.Checkpoint{Unit: 7, Sequence: 10 + sequence}, Author: jobs.AgentID{3}}, shard, jobs.AgentID{3},
+			&records.Note{Checkpoint: &record.Checkpoint{Unit: 7, Sequence: 10 + sequence}, Author: jobs.AgentID{3}}, shard, jobs.AgentID{3}, false,
 		})
 	}
 	if n := len(b.units[shard][7]); n != generations {

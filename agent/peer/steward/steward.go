@@ -257,7 +257,7 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 	ask.Others = othersWork(members, who)
 	b := s.vet(at.shard, job.Manifest, who, req.GetCheckpoints())
 	if req.GetAside() {
-		return reply, s.aside(job, at.shard, b, reply)
+		return reply, s.aside(job, at.shard, who, b, reply)
 	}
 	err = s.lend(job, at, ask, b, reply)
 	failpoint.Hit("steward.lent")
@@ -295,7 +295,7 @@ func (s *Steward) lend(job records.Job, at place, ask Ask, brought brought, repl
 		reply.Lend, reply.Drop = runsToProto(lend), runsToProto(drop)
 		reply.Open = led.Counts(now).Open
 		s.notes.prune(at.shard, led, now)
-		reply.Settled = s.takeNotes(l, job.Manifest, led, brought, now)
+		reply.Settled = s.takeNotes(l, job.Manifest, led, ask.Agent, brought, false, now)
 		reply.Checkpoints = s.notes.of(at.shard, job.Manifest, lend)
 	})
 	if wait := l.wait(now); wait > 0 {
@@ -319,6 +319,7 @@ func (s *Steward) lender(job records.Job, at place, now time.Time) *lender {
 		opens = now
 	}
 	l = newLender(job.Manifest, at.shard.Shard, opens, s.o.Lease.TTL)
+	l.sole = fresh
 	for _, m := range at.stewards {
 		if fresh {
 			l.heard[m.ID] = time.Time{}
