@@ -23,8 +23,10 @@ const (
 
 // standing is what shows that a shard gets on, as far as its present steward lets see.
 type standing struct {
-	moved time.Time // when fewer units were open, by its word, than ever before, or this agent began to ask again
-	least uint64    // so many
+	moved  time.Time     // when fewer units were open, by its word, than ever before, or this agent began to ask again
+	least  uint64        // so many
+	barren time.Duration // for how long since then units could have run here
+	looked time.Time     // until when that is counted
 }
 
 // spokenTo starts anew with another steward, and waits anew where nobody was asked for a while: other jobs had the
@@ -32,22 +34,33 @@ type standing struct {
 func (s *shard) spokenTo(id jobs.AgentID, last, now time.Time) {
 	switch {
 	case s.lender != id:
-		s.lender, s.standing = id, standing{moved: now, least: math.MaxUint64}
+		s.lender, s.standing = id, standing{moved: now, least: math.MaxUint64, looked: now}
 	case now.Sub(last) > askEmpty:
-		s.standing.moved = now
+		s.standing.moved, s.standing.barren, s.standing.looked = now, 0, now
 	}
 }
 
+// couldRun reports whether units of a shard run here if a steward lends any: it is no steward's fault that none ends
+// while the disk is full, this agent leaves or the program does not come.
+func (w *Worker) couldRun(s *shard, now time.Time) bool {
+	return !w.unfit && w.backlog < maxBacklog && (len(s.queue) == 0 || w.mayStart(s, now))
+}
+
 // doubt turns from a steward whose word keeps the shard from getting on: it goes on saying that nothing is open,
-// or nothing of what it says is open ends, here or elsewhere, for longer than units take. It lies, or
+// or nothing of what it says is open ends, here or elsewhere, in a time in which units could run that is longer than they
+// take. It lies, or
 // its records are not those of the others. Nobody can tell that from a steward whose word is true; to pass over
 // one of those costs at most that some units run twice.
 func (w *Worker) doubt(s *shard, reply *gridv1.ExchangeReply, now time.Time) {
+	if w.couldRun(s, now) {
+		s.standing.barren += now.Sub(s.standing.looked)
+	}
+	s.standing.looked = now
 	if open := reply.GetOpen(); open < s.standing.least {
-		s.standing = standing{moved: now, least: open}
+		s.standing = standing{moved: now, least: open, looked: now}
 	}
 	claims := reply.GetOpen() == 0 && s.empty > 0 && s.empty%emptyBeforeNext == 0
-	barren := reply.GetOpen() > 0 && now.Sub(s.standing.moved) > s.longest()+barrenMargin
+	barren := reply.GetOpen() > 0 && s.standing.barren > s.longest()+barrenMargin
 	if !claims && !barren {
 		return
 	}

@@ -190,6 +190,44 @@ func TestDoubtfulStewards(t *testing.T) {
 	}
 }
 
+// TestDoubtCountsOnlyTimeToRun: nothing ends while nothing can run here, for whatever reason. That is not the steward's
+// fault, and the time after it counts as that before.
+func TestDoubtCountsOnlyTimeToRun(t *testing.T) {
+	for name, hinder := range map[string]func(*desk) (over func()){
+		"a full disk":        func(d *desk) func() { d.unfit = true; return func() { d.unfit = false } },
+		"outcomes that wait": func(d *desk) func() { d.backlog = maxBacklog; return func() { d.backlog = 0 } },
+		"a program that is not here": func(d *desk) func() {
+			d.s.queue = append(d.s.queue, task{})
+			return func() { d.s.queue = nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(10, 1)
+			bound, at, steward := d.s.longest()+barrenMargin, d.now, jobs.AgentID{1}
+			d.s.spokenTo(steward, at, at)
+			hear := func(after time.Duration) (passedOver bool) {
+				at = at.Add(after)
+				d.doubt(d.s, &gridv1.ExchangeReply{Open: 7}, at)
+				return !d.s.skip[steward].IsZero()
+			}
+			if hear(0) || hear(bound/2) {
+				t.Fatal("passed over at once")
+			}
+			over := hinder(d)
+			if hear(10 * bound) {
+				t.Fatal("passed over for a time in which nothing could run")
+			}
+			over()
+			if hear(bound / 2) {
+				t.Error("passed over too soon")
+			}
+			if !hear(time.Minute) {
+				t.Error("never passed over")
+			}
+		})
+	}
+}
+
 func TestLentIsChecked(t *testing.T) {
 	for name, run := range map[string]*gridv1.Run{
 		"beyond the shard":     {First: 4, Count: 7},
