@@ -98,6 +98,16 @@ func (n *Node) compared(with jobs.KeyID, sent, shown, received time.Time) {
 // Clock returns how this machine's clock compares with those of peers.
 func (n *Node) Clock() Clock { return n.clocks.look() }
 
+// gridTime returns what time it is for what expires: by this machine's clock or, where that is off, by those of its peers. It
+// goes on with live jobs, and starts nothing of jobs that are past their time.
+func (n *Node) gridTime() time.Time {
+	now, clock := n.o.Wall(), n.Clock()
+	if clock.Off {
+		return now.Add(-clock.Ahead)
+	}
+	return now
+}
+
 // withClock is a connection that takes the peer's clock from the replies that carry it.
 type withClock struct {
 	grpc.ClientConnInterface

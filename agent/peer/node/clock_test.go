@@ -6,6 +6,7 @@ import (
 
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 )
 
 func TestClock(t *testing.T) {
@@ -84,8 +85,8 @@ func TestClockIsCompared(t *testing.T) {
 	})
 }
 
-// TestAWrongClockDeletesNothing holds that a peer whose clock is off keeps jobs that are past their time by it,
-// and lets them go when it is right.
+// TestAWrongClockDeletesNothing holds that a peer whose clock is off works on by that of the grid: a job that is past its
+// time by the wrong clock alone goes on, one that is past it ends (P5), and it is let go of when the clock is right.
 func TestAWrongClockDeletesNothing(t *testing.T) {
 	inPool(t, func(p *pool) {
 		n, stop := p.serve(1, p.folder())
@@ -106,8 +107,12 @@ func TestAWrongClockDeletesNothing(t *testing.T) {
 		if !n.Clock().Off {
 			t.Fatal("the clock is not taken for wrong")
 		}
-		if _, err := n.Store.Job(job); jobs.KindOf(err) != jobs.NotFound {
-			t.Errorf("a job past its time is live by a wrong clock: %v", err)
+		if _, err := n.Store.Job(job); err != nil || n.Store.Runnable(job) != nil {
+			t.Errorf("a job that is past its time by a wrong clock does not go on: %v, %v", err, n.Store.Runnable(job))
+		}
+		time.Sleep(time.Hour + 2*ledger.Skew)
+		if _, err := n.Store.Job(job); jobs.KindOf(err) != jobs.NotFound || n.Store.Runnable(job) == nil {
+			t.Errorf("a job goes on that is past its time by the grid's clock: %v, %v", err, n.Store.Runnable(job))
 		}
 		if len(n.Store.IDs(records.Scope{})) != 1 {
 			t.Error("a job was let go by a clock that is off")

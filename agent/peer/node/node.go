@@ -151,7 +151,7 @@ func (n *Node) open() error {
 	n.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: n.Identity, Root: id.Root, Dial: n.o.Network.Dial, Calls: n.o.Network.Calls, Met: n.met})
 	n.Store, err = records.Open(records.Options{
 		Path: filepath.Join(n.o.State, recordsFile), Root: id.Root, Self: id.ID(), Members: n.Members, Log: n.o.Log,
-		Disk: n.disk, Wall: n.o.Wall, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
+		Disk: n.disk, Wall: n.gridTime, Clock: n.o.Wall, OnChange: func(c records.Change) { call(n.hooks.OnChange, c) },
 	})
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func (s *Service) Sync(ctx context.Context, req *gridv1.SyncRequest) (*gridv1.Sy
 	if err != nil {
 		return nil, err
 	}
-	reply := &gridv1.SyncReply{Equal: theirs == s.store.Digest(scope), NowMs: s.store.o.Wall().UnixMilli()}
+	reply := &gridv1.SyncReply{Equal: theirs == s.store.Digest(scope), NowMs: s.store.o.Clock().UnixMilli()}
 	if !reply.GetEqual() {
 		ids := s.store.IDs(scope)
 		if len(req.GetOffered()) > 0 {

@@ -38,8 +38,10 @@ type Options struct {
 	// a crash, and receipts are left to the stewards that the records come from.
 	Reader bool
 	Disk   *durable.Disk // written through; may be nil
-	// Wall is the clock that decides what has expired, for tests in which it is wrong; nil: time.Now.
+	// Wall is the time by which it is decided what has expired; nil: time.Now.
 	Wall func() time.Time
+	// Clock is this machine's, as others are told it to compare it with theirs; nil: Wall.
+	Clock func() time.Time
 	// OnChange is called after records were added, from the goroutine that added them, with no lock held. It
 	// may be nil.
 	OnChange func(Change)
@@ -137,6 +139,9 @@ func damaged(path string, err error) error {
 func open(o Options) (*Store, error) {
 	if o.Wall == nil {
 		o.Wall = time.Now
+	}
+	if o.Clock == nil {
+		o.Clock = o.Wall
 	}
 	db, err := openDB(o.Path)
 	if err != nil {
