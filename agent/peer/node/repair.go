@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -81,9 +80,9 @@ type copies struct {
 // and on.
 type repairer struct {
 	node   *Node
-	first  map[jobs.ShardID]bool        // this peer is the first steward; as of pool
-	pool   []peer.Member                // eligible
-	lately map[jobs.AgentID]peer.Member // those who are or were it, within the time that their copies count
+	first  map[jobs.ShardID]bool // this peer is the first steward; as of pool
+	pool   []peer.Member         // eligible
+	lately []peer.Member         // those who are or were it, within the time that their copies count
 	shards map[jobs.ShardID]*shardCopies
 }
 
@@ -99,7 +98,7 @@ func (n *Node) keepCopies(ctx context.Context) {
 	if n.Identity().Caller().Role != peer.Agent {
 		return
 	}
-	r := &repairer{node: n, shards: map[jobs.ShardID]*shardCopies{}, lately: map[jobs.AgentID]peer.Member{}}
+	r := &repairer{node: n, shards: map[jobs.ShardID]*shardCopies{}}
 	first := true
 	every(ctx, func() time.Duration {
 		if !first && n.Draining() == "" {
@@ -143,17 +142,18 @@ func (r *repairer) see() {
 		r.first = map[jobs.ShardID]bool{}
 	}
 	r.pool = pool
+	r.lately = r.node.Store.Lately(time.Now())
 	for _, m := range pool {
-		r.lately[m.ID] = m
+		if !slices.ContainsFunc(r.lately, func(seen peer.Member) bool { return seen.ID == m.ID }) {
+			r.lately = append(r.lately, m)
+		}
 	}
-	now := time.Now()
-	maps.DeleteFunc(r.lately, func(id jobs.AgentID, _ peer.Member) bool { return !r.node.Store.SeenLately(id, now) })
 }
 
 // likely returns who should have an input that nobody has been asked for yet: who is off is among them and cannot be.
 func (r *repairer) likely(d jobs.Digest) []jobs.AgentID {
 	var out []jobs.AgentID
-	for _, m := range peer.Holders(d, slices.Collect(maps.Values(r.lately)), peer.Copies) {
+	for _, m := range peer.Holders(d, r.lately, peer.Copies) {
 		out = append(out, m.ID)
 	}
 	return out

@@ -166,6 +166,26 @@ func TestI16SecondCopyIsAdded(t *testing.T) {
 	})
 }
 
+// TestRestartedStewardAddsNothing: who stewards anew after a restart knows of a holder that was off before, as long as its
+// copy counts.
+func TestRestartedStewardAddsNothing(t *testing.T) {
+	inOffice(t, 5, [2]int{10, 0}, func(o *office) {
+		who := o.place()
+		time.Sleep(15 * time.Minute) // who was here is on disk
+		o.off(who[0])
+		for i, n := range o.nodes {
+			if n != nil {
+				o.off(i)
+				o.on(i)
+			}
+		}
+		time.Sleep(3 * time.Hour)
+		if got := o.moved(); got != 0 || len(o.holders()) != 2 {
+			t.Errorf("%d bytes were moved for one PC that is off, %d have it", got, len(o.holders()))
+		}
+	})
+}
+
 // TestAttack15EveningAndMorning: in the evening one holder goes off, then all do, in the morning they come back. Nothing
 // moves: a copy counts where its PC is off, and who is off cannot be asked for one.
 func TestAttack15EveningAndMorning(t *testing.T) {

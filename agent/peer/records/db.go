@@ -37,7 +37,7 @@ var (
 	bucketChains  = []byte("chains")  // key ID → grid.v1.Chain
 	bucketMeta    = []byte("meta")    // small values of this peer's own
 	bucketNotes   = []byte("notes")   // of checkpoints of this peer's own: job, unit, sequence → grid.v1.Record
-	bucketSeen    = []byte("seen")    // agent ID → when it could hold blobs last, in Unix seconds
+	bucketSeen    = []byte("seen")    // agent ID → when it could hold blobs last, in Unix seconds, and its class
 )
 
 // key is where a record lies: job, kind, shard (big endian), ID.

@@ -2,6 +2,7 @@ package records
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,9 +26,15 @@ const (
 
 // holders is which agents may hold blobs, now or lately, as this peer saw them.
 type holders struct {
-	last  map[jobs.AgentID]time.Time // when they were seen last
+	last  map[jobs.AgentID]sighting
 	saved time.Time
 	fresh bool // some are not on disk
+}
+
+// sighting is when an agent was seen last that may hold blobs, and as what.
+type sighting struct {
+	at    time.Time
+	class peer.Class
 }
 
 // See notes which members may hold blobs now, and writes that down now and then. It is to be called when the pool
@@ -40,15 +47,15 @@ func (s *Store) See(now time.Time) error {
 		if m.Eligible() {
 			_, known := h.last[m.ID]
 			h.fresh = h.fresh || !known
-			h.last[m.ID] = now
+			h.last[m.ID] = sighting{now, m.Class}
 		}
 	}
 	h.forget(now)
 	age := now.Sub(h.saved)
 	due := age >= saveSeen || h.fresh && age >= saveNew
-	var values map[jobs.AgentID]time.Time
+	var values map[jobs.AgentID]sighting
 	if due {
-		values, h.fresh, h.saved = h.copy(), false, now
+		values, h.fresh, h.saved = maps.Clone(h.last), false, now
 	}
 	s.mu.Unlock()
 	if !due {
@@ -60,33 +67,25 @@ func (s *Store) See(now time.Time) error {
 // forget drops those whose copies no longer count, and the oldest where there are too many.
 func (h *holders) forget(now time.Time) {
 	var all []time.Time
-	for id, at := range h.last {
-		if now.Sub(at) > seenFor {
+	for id, seen := range h.last {
+		if now.Sub(seen.at) > seenFor {
 			delete(h.last, id)
 			continue
 		}
-		all = append(all, at)
+		all = append(all, seen.at)
 	}
 	if len(all) <= maxSeen {
 		return
 	}
 	slices.SortFunc(all, time.Time.Compare)
-	for id, at := range h.last {
-		if len(h.last) > maxSeen && !at.After(all[len(all)-maxSeen-1]) {
+	for id, seen := range h.last {
+		if len(h.last) > maxSeen && !seen.at.After(all[len(all)-maxSeen-1]) {
 			delete(h.last, id)
 		}
 	}
 }
 
-func (h *holders) copy() map[jobs.AgentID]time.Time {
-	out := make(map[jobs.AgentID]time.Time, len(h.last))
-	for id, at := range h.last {
-		out[id] = at
-	}
-	return out
-}
-
-func writeSeen(tx *bbolt.Tx, values map[jobs.AgentID]time.Time) error {
+func writeSeen(tx *bbolt.Tx, values map[jobs.AgentID]sighting) error {
 	if err := tx.DeleteBucket(bucketSeen); err != nil {
 		return err
 	}
@@ -94,19 +93,25 @@ func writeSeen(tx *bbolt.Tx, values map[jobs.AgentID]time.Time) error {
 	if err != nil {
 		return err
 	}
-	for id, at := range values {
-		if err := b.Put(id[:], binary.BigEndian.AppendUint64(nil, uint64(at.Unix()))); err != nil {
+	for id, seen := range values {
+		value := append(binary.BigEndian.AppendUint64(nil, uint64(seen.at.Unix())), byte(seen.class))
+		if err := b.Put(id[:], value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// loadSeen reads what See wrote. What cannot be read is as if it had not been seen.
+// loadSeen reads what See wrote. What cannot be read is as if it had not been seen. Versions before this one wrote no
+// class.
 func (s *Store) loadSeen(tx *bbolt.Tx) error {
 	return tx.Bucket(bucketSeen).ForEach(func(k, v []byte) error {
-		if id, err := jobs.KeyIDFromBytes(k); err == nil && len(v) == 8 {
-			s.holders.last[id] = time.Unix(int64(binary.BigEndian.Uint64(v)), 0)
+		if id, err := jobs.KeyIDFromBytes(k); err == nil && len(v) >= 8 {
+			seen := sighting{at: time.Unix(int64(binary.BigEndian.Uint64(v)), 0), class: peer.Office}
+			if len(v) > 8 {
+				seen.class = peer.Class(v[8])
+			}
+			s.holders.last[id] = seen
 		}
 		return nil
 	})
@@ -144,7 +149,7 @@ func (s *Store) verifyReceipts(a *accepted, r *record.Report, now time.Time) err
 	counted := 0
 	s.mu.Lock()
 	for _, id := range who {
-		if at, seen := s.holders.last[id]; eligible(members, id) || seen && now.Sub(at) <= seenFor {
+		if last, seen := s.holders.last[id]; eligible(members, id) || seen && now.Sub(last.at) <= seenFor {
 			counted++
 		}
 	}
@@ -163,8 +168,21 @@ func eligible(members []peer.Member, id jobs.AgentID) bool {
 func (s *Store) SeenLately(id jobs.AgentID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, seen := s.holders.last[id]
-	return seen && now.Sub(at) <= seenFor
+	last, seen := s.holders.last[id]
+	return seen && now.Sub(last.at) <= seenFor
+}
+
+// Lately returns the agents whose copies of blobs count, those that are off among them, as members that may hold blobs.
+func (s *Store) Lately(now time.Time) []peer.Member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []peer.Member
+	for id, last := range s.holders.last {
+		if now.Sub(last.at) <= seenFor {
+			out = append(out, peer.Member{ID: id, Role: peer.Agent, Class: last.class, Reachable: true})
+		}
+	}
+	return out
 }
 
 // Holders returns a report that is kept here and who holds its pack by the receipts with it. Enough says that so

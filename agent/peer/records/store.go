@@ -153,7 +153,7 @@ func open(o Options) (*Store, error) {
 		jobs: map[jobs.JobID]*liveJob{}, authors: map[jobs.KeyID]author{},
 		index: map[jobs.Digest]key{}, scopes: map[Scope]*scopeIDs{},
 		used: map[account]uint64{}, usedOfJob: map[account]uint64{}, ended: map[jobs.JobID]ended{},
-		holders: holders{last: map[jobs.AgentID]time.Time{}},
+		holders: holders{last: map[jobs.AgentID]sighting{}},
 	}
 	if s.boot, err = nextBoot(db, o.Wall()); err == nil {
 		failpoint.Hit("records.loading")
