@@ -84,7 +84,9 @@ func (a *Agent) handOver(ctx context.Context, tell func(*gridv1.LeaveProgress) e
 			return err
 		}
 	}
-	h := &handover{agent: a, placed: map[placing][]record.Envelope{}, offered: map[jobs.ShardID]jobs.Digest{}}
+	h := &handover{
+		agent: a, placed: map[placing][]record.Envelope{}, saved: map[jobs.UnitID][]jobs.Blob{}, offered: map[jobs.ShardID]jobs.Digest{},
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	left, err := &gridv1.LeaveProgress{}, error(nil)
@@ -122,8 +124,9 @@ func notHandedOver(left *gridv1.LeaveProgress, why error) error {
 type handover struct {
 	agent *Agent
 
-	mu      sync.Mutex // guards placed and err
+	mu      sync.Mutex // guards placed, saved and err
 	placed  map[placing][]record.Envelope
+	saved   map[jobs.UnitID][]jobs.Blob  // the parts of checkpoints that others have
 	err     error                        // one of those that this round met
 	offered map[jobs.ShardID]jobs.Digest // what enough stewards had of a shard
 }
@@ -141,6 +144,7 @@ func (h *handover) round(ctx context.Context) (*gridv1.LeaveProgress, error) {
 	h.units(ctx, left)
 	members := h.others()
 	h.blobs(ctx, members, left)
+	h.checkpoints(ctx, members, left)
 	h.reports(ctx, members, left)
 	return left, h.err
 }
@@ -198,8 +202,8 @@ func (h *handover) blobs(ctx context.Context, members []peer.Member, left *gridv
 	}
 }
 
-// wanted returns for which live jobs others must still be given a blob, and as what. Checkpoints are at other agents
-// already.
+// wanted returns for which live jobs others must still be given a blob, and as what. Checkpoints are handed
+// over by unit.
 func (h *handover) wanted(kept blobs.Kept) []blobs.Claim {
 	kinds := map[jobs.JobID]blobs.Kind{}
 	for _, c := range kept.Claims {
@@ -220,6 +224,77 @@ func (h *handover) wanted(kept blobs.Kept) []blobs.Claim {
 		}
 	}
 	return out
+}
+
+// checkpoints gives those of other agents to others: their authors may be off, and so may who has the other copy. This
+// agent's own are at others already.
+func (h *handover) checkpoints(ctx context.Context, members []peer.Member, left *gridv1.LeaveProgress) {
+	var work sync.WaitGroup
+	slots := make(chan struct{}, maxPlacing)
+	for unit, parts := range h.unsaved() {
+		slots <- struct{}{}
+		work.Go(func() {
+			h.save(ctx, unit, parts, members)
+			<-slots
+		})
+	}
+	work.Wait()
+	for _, parts := range h.unsaved() {
+		left.Blobs += uint32(len(parts))
+	}
+}
+
+// unsaved returns the parts of checkpoints that others must still be given, for each unit those of the agent that came
+// with one last.
+func (h *handover) unsaved() map[jobs.UnitID][]jobs.Blob {
+	type author struct {
+		newest time.Time
+		parts  []jobs.Blob
+	}
+	units := map[jobs.UnitID]map[jobs.AgentID]author{}
+	for _, e := range h.agent.node.Blobs.Entries() {
+		for _, c := range e.Claims {
+			if c.Kind != blobs.Checkpoint || c.Author == h.agent.node.ID() || h.agent.node.Store.Runnable(c.Job) != nil {
+				continue
+			}
+			unit := jobs.UnitID{Job: c.Job, Unit: c.Unit}
+			if units[unit] == nil {
+				units[unit] = map[jobs.AgentID]author{}
+			}
+			a := units[unit][c.Author]
+			if a.parts = append(a.parts, e.Blob); c.Since.After(a.newest) {
+				a.newest = c.Since
+			}
+			units[unit][c.Author] = a
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := map[jobs.UnitID][]jobs.Blob{}
+	for unit, authors := range units {
+		var last author
+		for _, a := range authors {
+			if a.newest.After(last.newest) {
+				last = a
+			}
+		}
+		if slices.ContainsFunc(last.parts, func(b jobs.Blob) bool { return !slices.Contains(h.saved[unit], b) }) {
+			out[unit] = last.parts
+		}
+	}
+	return out
+}
+
+func (h *handover) save(ctx context.Context, unit jobs.UnitID, parts []jobs.Blob, members []peer.Member) {
+	ctx, cancel := context.WithTimeout(ctx, leaveBlob)
+	defer cancel()
+	if _, err := h.agent.node.Client.PlaceCheckpoint(ctx, blobs.Parts{Unit: unit, Blobs: parts}, members); err != nil {
+		h.failed(err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.saved[unit] = parts
 }
 
 func (h *handover) isPlaced(p placing) bool {

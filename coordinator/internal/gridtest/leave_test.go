@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/blobs"
 	"idlegrid/coordinator/internal/gridtest"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -69,6 +71,49 @@ func TestLeave(t *testing.T) {
 				t.Errorf("%s has %d units accepted", m.IP, c.Accepted)
 			}
 		}
+	})
+}
+
+// TestLeaveHandsOverCheckpoints: the author of a checkpoint is off and those who hold it leave, one after the other. The unit
+// goes on from there all the same.
+func TestLeaveHandsOverCheckpoints(t *testing.T) {
+	gridtest.Run(t, 5, func(g *gridtest.Grid) {
+		g.Work(saves(20 * time.Minute))
+		j := g.Submit(1, saved)
+		time.Sleep(5*time.Minute + 30*time.Second)
+		author := running(t, j, 0).On
+		var holders []*gridtest.Machine
+		for _, m := range g.Agents {
+			if m != author && holdsCheckpoint(m) {
+				holders = append(holders, m)
+			}
+		}
+		if len(holders) != peer.CheckpointCopies {
+			t.Fatalf("%d agents hold the checkpoint", len(holders))
+		}
+		author.Cut()
+		for _, m := range holders {
+			if err := leave(t, m, m, 2*time.Minute, false); err != nil {
+				t.Fatal(err)
+			}
+			m.Stop()
+		}
+		g.Eventually(5*time.Minute, "the unit runs on an agent that stayed", func() bool {
+			runs := j.Runs(0)
+			return runs[len(runs)-1].Running && runs[len(runs)-1].On != author
+		})
+		if next := running(t, j, 0); next.From < 4*time.Minute {
+			t.Errorf("it goes on from %s", next.From)
+		}
+	})
+}
+
+// holdsCheckpoint reports whether an agent has parts of a checkpoint by another.
+func holdsCheckpoint(m *gridtest.Machine) bool {
+	return slices.ContainsFunc(m.Node().Blobs.List(), func(k blobs.Kept) bool {
+		return slices.ContainsFunc(k.Claims, func(c blobs.Claim) bool {
+			return c.Kind == blobs.Checkpoint && c.Author != m.Node().ID()
+		})
 	})
 }
 
