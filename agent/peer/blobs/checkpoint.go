@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/jobs"
@@ -27,8 +28,9 @@ func (c *Client) OwnCheckpoint(u jobs.UnitID) Claim {
 }
 
 // PlaceCheckpoint gives all parts of a checkpoint to the members that should hold it, this peer only where there is
-// no other. Where too few of the first choices take it the next are asked. It returns the receipts of those who have
-// all of it, for each part; the error says why there are none.
+// no other. Where too few of the first choices take it the next are asked. Once one has it the others get as long again
+// and no longer: a checkpoint must not wait, and all that follow with it, for a machine that was switched off a moment
+// ago. It returns the receipts of those who have all of it, for each part; the error says why there are none.
 func (c *Client) PlaceCheckpoint(ctx context.Context, p Parts, members []peer.Member) ([]record.Envelope, error) {
 	others := slices.DeleteFunc(slices.Clone(members), func(m peer.Member) bool { return m.ID == c.self })
 	ranked := peer.CheckpointHolders(p.Unit, others, 2*peer.CheckpointCopies)
@@ -40,9 +42,12 @@ func (c *Client) PlaceCheckpoint(ctx context.Context, p Parts, members []peer.Me
 	}
 	var receipts []record.Envelope
 	var reasons []error
+	var within time.Duration
 	for holders := 0; len(ranked) > 0 && holders < peer.CheckpointCopies; {
 		n := min(peer.CheckpointCopies-holders, len(ranked))
-		for _, a := range c.givePartsTo(ctx, p, ranked[:n]) {
+		var all []took
+		all, within = c.givePartsTo(ctx, p, ranked[:n], within)
+		for _, a := range all {
 			if a.err != nil {
 				reasons = append(reasons, a.err)
 				continue
@@ -66,14 +71,32 @@ type took struct {
 	err      error
 }
 
-func (c *Client) givePartsTo(ctx context.Context, p Parts, to []peer.Member) []took {
-	all := make([]took, len(to))
-	var work sync.WaitGroup
-	for i, m := range to {
-		work.Go(func() { all[i].receipts, all[i].err = c.giveParts(ctx, p, m) })
+// givePartsTo gives a checkpoint to members, within a time if it is not zero. Else the first who has it sets the time
+// for the others, which is returned.
+func (c *Client) givePartsTo(ctx context.Context, p Parts, to []peer.Member, within time.Duration) ([]took, time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start := time.Now()
+	answers := make(chan took, len(to))
+	for _, m := range to {
+		go func() {
+			receipts, err := c.giveParts(ctx, p, m)
+			answers <- took{receipts, err}
+		}()
 	}
-	work.Wait()
-	return all
+	if within > 0 {
+		time.AfterFunc(within, cancel) // harmless once all have answered
+	}
+	all := make([]took, 0, len(to))
+	for range to { // every goroutine is waited for; cancel makes them quick
+		a := <-answers
+		if a.err == nil && within == 0 {
+			within = max(minGrace, time.Since(start))
+			time.AfterFunc(within, cancel)
+		}
+		all = append(all, a)
+	}
+	return all, within
 }
 
 // giveParts gives one member what it lacks of a checkpoint.

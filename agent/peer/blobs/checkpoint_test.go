@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
@@ -147,6 +148,39 @@ func TestPlaceCheckpointElsewhere(t *testing.T) {
 		_, err = client.PlaceCheckpoint(t.Context(), parts, office(self, n.node("off")))
 		expectKind(t, err, jobs.Unavailable)
 		expectHeld(t, "self", self.store, parts.Blobs...)
+	})
+}
+
+// TestPlaceCheckpointDoesNotWait: a first choice that says nothing keeps a checkpoint, and those that follow, for
+// seconds, and another has it instead.
+func TestPlaceCheckpointDoesNotWait(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		self, client := n.client(0)
+		c := &checkpointer{self, client}
+		a, z := n.honest("a"), n.honest("z")
+		silent := func(s gridv1.Blobs_PutServer) (*gridv1.PutReply, error) {
+			<-s.Context().Done()
+			return nil, s.Context().Err()
+		}
+		var slow *node
+		for i := 0; ; i++ {
+			name := fmt.Sprint("slow", i)
+			if first := peer.CheckpointHolders(unit, office(a, z, n.node(name)), 2); first[0].Address == name {
+				slow = n.fake(name, &fake{put: silent})
+				break
+			}
+		}
+		start := time.Now()
+		parts := blobs.Parts{Unit: unit, Blobs: c.saves(t, "base", "changes")}
+		receipts, err := client.PlaceCheckpoint(t.Context(), parts, office(self, slow, a, z))
+		if err != nil || len(receipts) != 4 {
+			t.Errorf("%d receipts, %v", len(receipts), err)
+		}
+		if took := time.Since(start); took < blobs.MinGrace || took > blobs.MinGrace+time.Second {
+			t.Errorf("it took %s", took)
+		}
+		expectHeld(t, "a", a.store, parts.Blobs...)
+		expectHeld(t, "z", z.store, parts.Blobs...)
 	})
 }
 
