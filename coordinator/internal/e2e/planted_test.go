@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestPlanted plants bugs, one at a time, and has simulated hours look for them: one that none of the seeds finds shows
-// that they look away. It takes minutes: PLANTED=one has one bug looked for by one seed, and PLANTED=all all of them.
+// TestPlanted plants bugs, one at a time, and has a simulated hour look for each: one that it does not find shows that the
+// simulations look away. A day has all faults, an hour is told which one to have. It takes minutes: PLANTED=one has one bug
+// looked for, and PLANTED=all all of them.
 func TestPlanted(t *testing.T) {
 	which := os.Getenv("PLANTED")
 	if which == "" {
@@ -28,33 +29,32 @@ func TestPlanted(t *testing.T) {
 	}
 	for _, bug := range []struct {
 		name, what string
+		fault      string   // that brings it to light
 		finds      []string // what the simulation says of it, one of these
 		quick      bool
 	}{
-		{"node.last", "the last copy is deleted", []string{"is not here", "has no outcome"}, true},
-		{"steward.lease", "a lease counts as done", []string{"has open units"}, false},
-		{"records.first", "who is first has it for good", []string{"two stewards show"}, false},
+		{"node.last", "the last copy is deleted", "kill", []string{"is not here", "has no outcome"}, true},
+		{"node.offer", "authors do not offer again what was acknowledged", "stewards off", []string{"I5: "}, false},
+		{"steward.lease", "a lease counts as done", "kill", []string{"has open units"}, false},
+		{"records.first", "who is first has it for good", "lying agent", []string{"two stewards show"}, false},
 	} {
 		if !bug.quick && !all {
 			continue
 		}
 		t.Run(bug.name, func(t *testing.T) {
-			run := exec.Command(sim, "-test.run", "^TestChaos$", "-test.parallel", "2")
+			run := exec.Command(sim, "-test.run", "^TestChaos$", "-test.v")
 			run.Dir = t.TempDir()
-			run.Env = append(os.Environ(), "IDLEGRID_PLANTED="+bug.name, "CHAOS_HOURS=1", "CHAOS_SEED=1")
-			if !all {
-				run.Env = append(run.Env, "CHAOS_SEEDS=1")
-			}
+			run.Env = append(os.Environ(), "IDLEGRID_PLANTED="+bug.name, "CHAOS_HOURS=1", "CHAOS_SEED=2", "CHAOS_SEEDS=1", "CHAOS_FAULT="+bug.fault)
 			out, err := run.CombinedOutput()
 			if err == nil {
-				t.Fatalf("%s, and no seed finds it", bug.what)
+				t.Fatalf("%s, and the hour does not find it", bug.what)
 			}
 			for _, says := range bug.finds {
 				if strings.Contains(string(out), says) {
 					return
 				}
 			}
-			t.Errorf("%s, and the seeds fail for something else: %v\n%s", bug.what, err, out)
+			t.Errorf("%s, and the hour fails for something else: %v\n%s", bug.what, err, out)
 		})
 	}
 }

@@ -244,16 +244,24 @@ func (c *chaos) differs() string {
 		if w.over() {
 			continue
 		}
-		scope := records.Scope{Shard: jobs.ShardID{Job: w.ID}, Reports: true}
-		stewards := w.Stewards(scope.Shard)
-		if len(stewards) == 0 {
-			return w.Manifest.Name + " has no stewards"
+		if what := c.unoffered(w); what != "" {
+			return what
 		}
-		for _, s := range stewards {
-			for _, m := range all {
-				if what := c.lacking(s, m, scope); what != "" {
-					return w.Manifest.Name + ": " + what
-				}
+	}
+	return ""
+}
+
+// unoffered says what a steward of a job lacks of the reports that anybody has who is on; nothing is empty.
+func (c *chaos) unoffered(w *work) string {
+	scope := records.Scope{Shard: jobs.ShardID{Job: w.ID}, Reports: true}
+	stewards := w.Stewards(scope.Shard)
+	if len(stewards) == 0 {
+		return w.Manifest.Name + " has no stewards"
+	}
+	for _, s := range stewards {
+		for _, m := range c.On() {
+			if what := c.lacking(s, m, scope); what != "" {
+				return w.Manifest.Name + ": " + what
 			}
 		}
 	}

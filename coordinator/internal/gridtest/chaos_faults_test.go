@@ -16,6 +16,7 @@ import (
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/simnet"
 	"idlegrid/coordinator/internal/gridtest"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
@@ -37,11 +38,14 @@ func faults() []fault {
 		{"kill", (*chaos).kill},
 		{"kill of a steward", (*chaos).killSteward},
 		{"power off", (*chaos).powerOff},
-		{"partition", (*chaos).partition},
-		{"one-way partition", (*chaos).oneWay},
-		{"loss", (*chaos).loss},
-		{"latency", (*chaos).latency},
-		{"duplicates", (*chaos).duplicates},
+		{"stewards off", (*chaos).stewardsOff},
+		parting("partition", (*gridtest.Grid).Partition),
+		parting("one-way partition", (*gridtest.Grid).CutWays),
+		weather("loss", func(n *simnet.Network, share float64) { n.SetLoss(0.3 * share) }, func(n simnet.Counts) int { return n.Lost }),
+		weather("latency", func(n *simnet.Network, share float64) {
+			n.SetJitter(time.Duration(share * float64(500*time.Millisecond)))
+		}, func(n simnet.Counts) int { return n.Late }),
+		weather("duplicates", func(n *simnet.Network, share float64) { n.SetDuplicates(share / 2) }, func(n simnet.Counts) int { return n.Twice }),
 		{"full disk", (*chaos).fullDisk},
 		{"flipped bit", (*chaos).flippedBit},
 		{"lost state", (*chaos).lostState},
@@ -61,11 +65,19 @@ const (
 	strikeAgain = 30 * time.Second
 )
 
-// drawFaults plans the faults of a simulation: all of them in a day, some in an hour, a kill among them.
+// drawFaults plans the faults of a simulation: all of them in a day, some in an hour, a kill among them, and the one that
+// CHAOS_FAULT names.
 func (c *chaos) drawFaults() {
 	list := faults()
 	c.Rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	from, to := 2*time.Hour, 20*time.Hour
+	if named := os.Getenv("CHAOS_FAULT"); named != "" {
+		i := slices.IndexFunc(list, func(f fault) bool { return f.name == named })
+		if i < 0 {
+			c.t.Fatalf("CHAOS_FAULT is %q, which is none", named)
+		}
+		list[0], list[i] = list[i], list[0]
+	}
 	if c.length <= time.Hour {
 		list = list[:5]
 		from, to = 6*time.Minute, 42*time.Minute
@@ -167,6 +179,31 @@ func (c *chaos) powerOff() (end func(), lasts time.Duration, ok bool) {
 	return c.strikeDown(victims...), c.spell(), true
 }
 
+// stewardsOff takes all stewards of a job that runs, and nobody else, until those who are its stewards then have what
+// anybody has of it: authors offer again what had been acknowledged (P1, I5).
+func (c *chaos) stewardsOff() (end func(), lasts time.Duration, ok bool) {
+	w, stewards, ok := c.target()
+	if !ok || c.cut || len(c.InHand(stewards...)) == 0 {
+		return nil, 0, false
+	}
+	others := slices.DeleteFunc(c.free(), func(m *gridtest.Machine) bool { return slices.Contains(stewards, m) })
+	scope := records.Scope{Shard: jobs.ShardID{Job: w.ID}, Reports: true}
+	if !slices.ContainsFunc(others, func(m *gridtest.Machine) bool { return len(m.Node().Store.IDs(scope)) > 0 }) {
+		return nil, 0, false
+	}
+	c.cut = true // no ways are, or those on the other side could not hear of it
+	back := c.strikeDown(stewards...)
+	begun := time.Now()
+	heard := func() bool { return w.over() || c.unoffered(w) == "" }
+	return c.later("stewards that are off", func() bool { return heard() || time.Since(begun) > poolTime+converge }, func() {
+		if !heard() {
+			c.t.Errorf("I5: %s: with all its first stewards off, %s", c.clock(), c.unoffered(w))
+		}
+		c.cut = false
+		back()
+	}), 3 * time.Minute, true
+}
+
 // strikeDown cuts the power of machines that run units, which shall be run again.
 func (c *chaos) strikeDown(victims ...*gridtest.Machine) (end func()) {
 	before := len(c.hit)
@@ -225,58 +262,33 @@ func (c *chaos) cutting(what string) (end func()) {
 	}
 }
 
-func (c *chaos) partition() (end func(), lasts time.Duration, ok bool) {
-	as, bs, ok := c.sides()
-	if !ok {
-		return nil, 0, false
-	}
-	c.Partition(as, bs)
-	return c.cutting("partition"), c.spell(), true
-}
-
-func (c *chaos) oneWay() (end func(), lasts time.Duration, ok bool) {
-	as, bs, ok := c.sides()
-	if !ok {
-		return nil, 0, false
-	}
-	if c.Rand.IntN(2) == 0 {
-		as, bs = bs, as
-	}
-	c.CutWays(as, bs)
-	return c.cutting("one-way partition"), c.spell(), true
-}
-
-func (c *chaos) loss() (end func(), lasts time.Duration, ok bool) {
-	before := c.Net.Counts().Lost
-	c.Net.SetLoss(0.05 + 0.25*c.Rand.Float64())
-	return func() {
-		c.Net.SetLoss(0)
-		if n := c.Net.Counts().Lost - before; n < 20 {
-			c.t.Errorf("%s: %d packets were lost", c.clock(), n)
+// parting cuts ways between two sides.
+func parting(what string, cut func(g *gridtest.Grid, as, bs []*gridtest.Machine)) fault {
+	return fault{what, func(c *chaos) (end func(), lasts time.Duration, ok bool) {
+		as, bs, ok := c.sides()
+		if !ok {
+			return nil, 0, false
 		}
-	}, c.spell(), true
+		if c.Rand.IntN(2) == 0 {
+			as, bs = bs, as
+		}
+		cut(c.Grid, as, bs)
+		return c.cutting(what), c.spell(), true
+	}}
 }
 
-func (c *chaos) latency() (end func(), lasts time.Duration, ok bool) {
-	before := c.Net.Counts().Late
-	c.Net.SetJitter(c.between(20*time.Millisecond, 500*time.Millisecond))
-	return func() {
-		c.Net.SetJitter(0)
-		if n := c.Net.Counts().Late - before; n < 20 {
-			c.t.Errorf("%s: %d messages were late", c.clock(), n)
-		}
-	}, c.spell(), true
-}
-
-func (c *chaos) duplicates() (end func(), lasts time.Duration, ok bool) {
-	before := c.Net.Counts().Twice
-	c.Net.SetDuplicates(0.1 + 0.4*c.Rand.Float64())
-	return func() {
-		c.Net.SetDuplicates(0)
-		if n := c.Net.Counts().Twice - before; n < 20 {
-			c.t.Errorf("%s: %d packets came twice", c.clock(), n)
-		}
-	}, c.spell(), true
+// weather has the network do something to messages, as strongly as the share that is drawn says, none ending it.
+func weather(what string, set func(n *simnet.Network, share float64), count func(simnet.Counts) int) fault {
+	return fault{what, func(c *chaos) (end func(), lasts time.Duration, ok bool) {
+		before := count(c.Net.Counts())
+		set(c.Net, 0.1+0.9*c.Rand.Float64())
+		return func() {
+			set(c.Net, 0)
+			if n := count(c.Net.Counts()) - before; n < 20 {
+				c.t.Errorf("%s: %s concerned %d messages", c.clock(), what, n)
+			}
+		}, c.spell(), true
+	}}
 }
 
 func (c *chaos) fullDisk() (end func(), lasts time.Duration, ok bool) {
@@ -297,11 +309,11 @@ func (c *chaos) fullDisk() (end func(), lasts time.Duration, ok bool) {
 	}), c.spell(), true
 }
 
-// later returns an end that waits until a fault has taken effect, as long as there is time.
+// later returns an end that waits until a fault has taken effect, or until all is mended.
 func (c *chaos) later(name string, took func() bool, end func()) func() {
 	var again func()
 	again = func() {
-		if !took() && time.Since(c.begun) < c.length {
+		if !took() && !c.healing {
 			c.active[name] = again
 			c.in(strikeAgain, func() { c.finish(name) })
 			return
@@ -607,7 +619,7 @@ func (c *chaos) expiry() (end func(), lasts time.Duration, ok bool) {
 	c.at(w.Manifest.Expires.Sub(c.begun)-time.Second, func() { ran.Store(len(w.on(c)) > 0) })
 	return func() {
 		switch {
-		case !ran.Load() && time.Since(c.begun) < c.length: // all were off: another one
+		case !ran.Load() && !c.healing: // all were off: another one
 			c.strike("expiry again", fault{"expiry", (*chaos).expiry}, strikeTries)
 		case !ran.Load():
 			c.t.Errorf("%s: nothing of a job ran when it expired", c.clock())

@@ -84,7 +84,8 @@ type chaos struct {
 	jobs    []*work
 	on      map[*gridtest.Machine]bool // by the schedule
 	struck  map[*gridtest.Machine]bool // by a fault, which lasts
-	cut     bool                       // ways are cut
+	cut     bool                       // ways are cut, or must not be
+	healing bool                       // all faults end
 	pending map[string]bool            // faults that have not struck
 	active  map[string]func()          // faults that last, and what ends them
 	hit     []gridtest.UnitRun         // runs that faults ended
@@ -394,6 +395,7 @@ func (c *chaos) say(w *work, typ string, to *gridtest.Machine) {
 
 // heal ends all faults and brings everyone back.
 func (c *chaos) heal() {
+	c.healing = true
 	for _, name := range sortedKeys(c.active) {
 		c.finish(name)
 	}
