@@ -49,6 +49,7 @@ func faults() []fault {
 		{"full disk", (*chaos).fullDisk},
 		{"flipped bit", (*chaos).flippedBit},
 		{"lost state", (*chaos).lostState},
+		{"lost copies", (*chaos).lostCopies},
 		{"wrong clock", (*chaos).wrongClock},
 		{"wiped coordinator", (*chaos).wipedCoordinator},
 		{"lying steward", (*chaos).lyingSteward},
@@ -94,12 +95,18 @@ func (c *chaos) drawFaults() {
 
 // strike has a fault strike, or tries it again later.
 func (c *chaos) strike(name string, f fault, tries int) {
+	now := time.Now()
 	end, lasts, ok := f.strike(c)
 	switch {
 	case ok:
+		lasted := &spell{from: now}
+		c.spells = append(c.spells, lasted)
 		c.t.Logf("%s %s for %s", c.clock(), name, lasts.Round(time.Second))
 		delete(c.pending, name)
-		c.active[name] = end
+		c.active[name] = func() {
+			end()
+			lasted.to = time.Now()
+		}
 		c.in(lasts, func() { c.finish(name) })
 	case tries > 0:
 		c.in(strikeAgain, func() { c.strike(name, f, tries-1) })
@@ -207,12 +214,18 @@ func (c *chaos) stewardsOff() (end func(), lasts time.Duration, ok bool) {
 // strikeDown cuts the power of machines that run units, which shall be run again.
 func (c *chaos) strikeDown(victims ...*gridtest.Machine) (end func()) {
 	before := len(c.hit)
+	back := c.take(victims...)
+	if len(c.hit) == before {
+		c.t.Errorf("%s: a cut of %d machines hit nothing that ran", c.clock(), len(victims))
+	}
+	return back
+}
+
+// take cuts the power of machines, and returns what gives it back.
+func (c *chaos) take(victims ...*gridtest.Machine) (back func()) {
 	c.down(victims...)
 	for _, m := range victims {
 		c.struck[m] = true
-	}
-	if len(c.hit) == before {
-		c.t.Errorf("%s: a cut of %d machines hit nothing that ran", c.clock(), len(victims))
 	}
 	return func() { c.up(victims...) }
 }
@@ -315,6 +328,7 @@ func (c *chaos) later(name string, took func() bool, end func()) func() {
 	again = func() {
 		if !took() && !c.healing {
 			c.active[name] = again
+			c.spells = append(c.spells, &spell{time.Now(), time.Now().Add(strikeAgain)})
 			c.in(strikeAgain, func() { c.finish(name) })
 			return
 		}
@@ -357,7 +371,9 @@ func (c *chaos) packOf(w *work) (pack jobs.Blob, holder *gridtest.Machine) {
 	}
 	for _, m := range c.free() {
 		for _, kept := range m.Node().Blobs.List() {
-			if slices.Contains(kept.Jobs(), w.ID) && kept.Blob.Digest != w.Manifest.Program.Digest {
+			if slices.ContainsFunc(kept.Claims, func(h blobs.Claim) bool {
+				return h.Job == w.ID && (h.Kind == blobs.Pack || h.Kind == blobs.Own)
+			}) {
 				return kept.Blob, m
 			}
 		}
@@ -500,6 +516,9 @@ func (c *chaos) lyingAgent() (end func(), lasts time.Duration, ok bool) {
 			bs = append(bs, m)
 		}
 	}
+	if !slices.ContainsFunc(bs, func(m *gridtest.Machine) bool { return m.On() && m.Node().Blobs.Holds(w.ID, w.Manifest.Program.Digest) }) {
+		return nil, 0, false // the honest could not run it
+	}
 	if len(c.InHand(w.on(c)...)) == 0 || c.struck[stewards[0]] || c.struck[stewards[1]] || c.struck[stewards[2]] {
 		return nil, 0, false
 	}
@@ -507,6 +526,7 @@ func (c *chaos) lyingAgent() (end func(), lasts time.Duration, ok bool) {
 	for _, m := range stewards[:2] {
 		c.struck[m] = true
 	}
+	w.lied = true
 	c.Partition(as, bs)
 	stewards[1].Give(c.forged(w, stewards[1], stewards[2]))
 	mend := c.cutting("partition with a liar")

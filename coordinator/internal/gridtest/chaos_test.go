@@ -88,7 +88,8 @@ type chaos struct {
 	healing bool                       // all faults end
 	pending map[string]bool            // faults that have not struck
 	active  map[string]func()          // faults that last, and what ends them
-	hit     []gridtest.UnitRun         // runs that faults ended
+	hit     []hit                      // runs that faults ended
+	spells  []*spell                   // of all faults
 	once    onceThere
 	bait    *work // that an agent is to lie about
 
@@ -245,7 +246,11 @@ func (c *chaos) sleep(m *gridtest.Machine) {
 
 // down cuts the power of machines, of all at the same time.
 func (c *chaos) down(machines ...*gridtest.Machine) {
-	c.hit = append(c.hit, c.InHand(machines...)...)
+	now := time.Now()
+	c.spells = append(c.spells, &spell{now, now})
+	for _, r := range c.InHand(machines...) {
+		c.hit = append(c.hit, hit{r, now, len(machines) == 1, c.heldElsewhere(r, machines)})
+	}
 	for _, m := range machines {
 		c.once[m] = c.kept(m)
 		c.Net.Stop(m.IP)
@@ -281,7 +286,7 @@ func (c *chaos) submissions() {
 		})
 	}
 	if c.length <= time.Hour {
-		long = func() { c.submit(uint64(40+c.Rand.IntN(20)), c.between(90*time.Second, 5*time.Minute), 0, nil) }
+		long = func() { c.submit(uint64(40+c.Rand.IntN(20)), c.between(2*time.Minute, 5*time.Minute), 0, nil) }
 		c.at(0, long)
 		c.at(4*time.Minute, short)
 		c.at(20*time.Minute, long)
@@ -320,7 +325,7 @@ func (c *chaos) submitBy(by *gridtest.User, units uint64, takes, lives time.Dura
 		if lives > 0 {
 			m.Expires = m.Created.Add(lives.Truncate(time.Second))
 		}
-		m.Timeout = 3 * time.Hour
+		m.Timeout, m.Checkpoint = 3*time.Hour, c.interval()
 		if change != nil {
 			change(m)
 		}
@@ -349,7 +354,7 @@ func (c *chaos) work(u gridtest.Unit) gridtest.Result {
 		c.wrong = append(c.wrong, fmt.Sprintf("I8: %s starts unit %d of a job that it knows has ended", u.On.IP, u.Number))
 	}
 	takes := w.takes + time.Duration(u.Number%7)*w.takes/20 // so that not all end at once
-	return gridtest.Result{Takes: takes, Outcome: gridtest.Compute(u.Program, u.Number)}
+	return gridtest.Result{Takes: takes, Outcome: gridtest.Compute(u.Program, u.Number), Saves: true}
 }
 
 // running returns the live jobs with units at work on some machines, or on any.
