@@ -526,7 +526,6 @@ func (c *chaos) lyingAgent() (end func(), lasts time.Duration, ok bool) {
 	for _, m := range stewards[:2] {
 		c.struck[m] = true
 	}
-	w.lied = true
 	c.Partition(as, bs)
 	stewards[1].Give(c.forged(w, stewards[1], stewards[2]))
 	mend := c.cutting("partition with a liar")
