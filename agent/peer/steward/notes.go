@@ -269,13 +269,29 @@ func (b *notebook) prune(shard jobs.ShardID, led *ledger.Ledger, now time.Time) 
 }
 
 // aside takes the notes of an agent that another steward of the shard lends to: should both be gone at once, this one
-// is to go on from there.
-func (s *Steward) aside(job records.Job, shard jobs.ShardID, who jobs.AgentID, b brought, reply *gridv1.ExchangeReply) error {
+// is to go on from there. What this one lent before the other came back says nothing any more of who has a unit.
+func (s *Steward) aside(job records.Job, at place, who jobs.AgentID, b brought, reply *gridv1.ExchangeReply) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
-		s.notes.prune(shard, led, now)
-		reply.Settled = s.takeNotes(s.shards[shard], job.Manifest, led, who, b, true, now)
+	l := s.shards[at.shard]
+	if at.stewards[0].ID != s.o.Self {
+		l = nil
+		s.notes.demote(at.shard, b.units)
+	}
+	return s.o.Store.WithLedger(at.shard, func(led *ledger.Ledger) {
+		s.notes.prune(at.shard, led, now)
+		reply.Settled = s.takeNotes(l, job.Manifest, led, who, b, true, now)
 	})
+}
+
+// demote forgets of notes of units that lessees brought them.
+func (b *notebook) demote(shard jobs.ShardID, units []uint64) {
+	for _, unit := range units {
+		list := b.units[shard][unit]
+		for _, n := range list {
+			n.lessee = false
+		}
+		slices.SortFunc(list, (*note).first)
+	}
 }

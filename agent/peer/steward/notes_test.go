@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/identity/identitytest"
 	"idlegrid/agent/peer/records"
@@ -201,6 +202,32 @@ func TestP11NotesOfNonLessees(t *testing.T) {
 		time.Sleep(DefaultPeriod + time.Second)
 		b.bring(1, shard, &gridv1.ExchangeRequest{}) // it gives the unit back
 		if reply := b.ask(3, shard, 1); len(reply.GetLend()) != 1 || reply.GetLend()[0].GetFirst() != 0 || !slices.Equal(given(t, reply), []uint64{1}) {
+			t.Errorf("lent %v with %v", reply.GetLend(), given(t, reply))
+		}
+	})
+}
+
+// TestNotesToldAsideReplaceWhatWasLentHere: a steward that lent while the first was off hears, once that one is back, from
+// whomever it lends to. What this one lent before must not stand before that.
+func TestNotesToldAsideReplaceWhatWasLentHere(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0, 2)
+		both := b.members()
+		j := b.job(true, 10, 1)
+		for peer.Stewards(shardOf(j, 0), both)[0].ID != b.agents[2].ID() {
+			j = b.job(true, 10, 1)
+		}
+		shard := shardOf(j, 0)
+		b.only(0)
+		b.ask(1, shard, 1)
+		b.bring(1, shard, &gridv1.ExchangeRequest{Held: holds(0)}, b.note(b.agents[1], j, 0, 5))
+		b.mu.Lock()
+		b.pool = both
+		b.mu.Unlock()
+		b.bring(3, shard, &gridv1.ExchangeRequest{Aside: true}, b.note(b.agents[3], j, 0, 9))
+		b.only(0)
+		b.bring(1, shard, &gridv1.ExchangeRequest{})
+		if reply := b.bring(3, shard, &gridv1.ExchangeRequest{Slots: 1}); !slices.Equal(given(t, reply), []uint64{9, 5}) {
 			t.Errorf("lent %v with %v", reply.GetLend(), given(t, reply))
 		}
 	})

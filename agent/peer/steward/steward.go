@@ -257,7 +257,7 @@ func (s *Steward) exchange(who jobs.AgentID, req *gridv1.ExchangeRequest) (*grid
 	ask.Others = othersWork(members, who)
 	b := s.vet(at.shard, job.Manifest, who, req.GetCheckpoints())
 	if req.GetAside() {
-		return reply, s.aside(job, at.shard, who, b, reply)
+		return reply, s.aside(job, at, who, b, reply)
 	}
 	err = s.lend(job, at, ask, b, reply)
 	failpoint.Hit("steward.lent")
