@@ -176,6 +176,8 @@ type brought struct {
 	units []uint64        // that it names, not all of them open
 	fresh []*note         // verified, that are not known yet
 	known []*records.Note // the others
+
+	elsewhere bool // another steward goes before this one and knows the lessees: whoever brings a note counts as one
 }
 
 // vet reads the notes that an agent brings and verifies those that are not here yet. Whatever is wrong with one is no
@@ -223,13 +225,13 @@ func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger,
 	}
 	for _, n := range b.fresh {
 		bundle := m.BundleOf(n.Unit)
-		n.lessee = l.lentTo(bundle, who)
-		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (n.lessee || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
+		n.lessee = b.elsewhere || l.lentTo(bundle, who)
+		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (n.lessee && !b.elsewhere || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
 			s.notes.add(n)
 		}
 	}
 	for _, n := range b.known {
-		if n.Author == who && l.lentTo(m.BundleOf(n.Unit), who) {
+		if n.Author == who && (b.elsewhere || l.lentTo(m.BundleOf(n.Unit), who)) {
 			s.notes.confirm(b.shard, n)
 		}
 	}
@@ -269,29 +271,17 @@ func (b *notebook) prune(shard jobs.ShardID, led *ledger.Ledger, now time.Time) 
 }
 
 // aside takes the notes of an agent that another steward of the shard lends to: should both be gone at once, this one
-// is to go on from there. What this one lent before the other came back says nothing any more of who has a unit.
+// is to go on from there. Whom this one lent to before the other came back says nothing of who has a unit now.
 func (s *Steward) aside(job records.Job, at place, who jobs.AgentID, b brought, reply *gridv1.ExchangeReply) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.shards[at.shard]
-	if at.stewards[0].ID != s.o.Self {
+	if b.elsewhere = at.stewards[0].ID != s.o.Self; b.elsewhere {
 		l = nil
-		s.notes.demote(at.shard, b.units)
 	}
 	return s.o.Store.WithLedger(at.shard, func(led *ledger.Ledger) {
 		s.notes.prune(at.shard, led, now)
 		reply.Settled = s.takeNotes(l, job.Manifest, led, who, b, true, now)
 	})
-}
-
-// demote forgets of notes of units that lessees brought them.
-func (b *notebook) demote(shard jobs.ShardID, units []uint64) {
-	for _, unit := range units {
-		list := b.units[shard][unit]
-		for _, n := range list {
-			n.lessee = false
-		}
-		slices.SortFunc(list, (*note).first)
-	}
 }
