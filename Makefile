@@ -103,7 +103,7 @@ tidy: ## tidy both modules
 
 # CHAOS_SEEDS is how many days are simulated, else DAYS; CHAOS_SEED is the number of the first. The state folders lie in
 # memory where there is room: waiting for a disk is most of a day's real time.
-DAYS ?= 3
+DAYS ?= 2
 MEMORY := $(shell [ "$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -gt 1000000 ] 2>/dev/null && echo /dev/shm)
 days: ## simulate days of an office with faults, in virtual time
 	$(if $(MEMORY),GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$(MEMORY)) CHAOS_HOURS=24 CHAOS_SEED=$${CHAOS_SEED:-1} CHAOS_SEEDS=$${CHAOS_SEEDS:-$(DAYS)} $(GO) test -timeout 0 -count 1 -run '^TestChaos$$' ./coordinator/internal/gridtest
