@@ -47,10 +47,9 @@ func (w *Worker) couldRun(s *shard, now time.Time) bool {
 }
 
 // doubt turns from a steward whose word keeps the shard from getting on: it goes on saying that nothing is open,
-// or nothing of what it says is open ends, here or elsewhere, in a time in which units could run that is longer than they
-// take. It lies, or
-// its records are not those of the others. Nobody can tell that from a steward whose word is true; to pass over
-// one of those costs at most that some units run twice.
+// or nothing of what it says is open ends, here or elsewhere, in a time in which units could run that is longer than
+// they take. It lies, or its records are not those of the others. Nobody can tell that from a steward whose word is
+// true; to pass over one of those costs at most that some units run twice.
 func (w *Worker) doubt(s *shard, reply *gridv1.ExchangeReply, now time.Time) {
 	if w.couldRun(s, now) {
 		s.standing.barren += now.Sub(s.standing.looked)

@@ -320,14 +320,21 @@ func TestTrim(t *testing.T) {
 	})
 }
 
+// small starts the first node again, with a quota, and waits until others reach it.
+func (o *office) small(quota int64) *Node {
+	o.t.Helper()
+	o.off(0)
+	o.quota = quota
+	o.on(0)
+	n := o.nodes[0]
+	o.within(time.Minute, "it is reachable", func() bool { return reachable(n) })
+	return n
+}
+
 // TestRoomIsMade: on a disk that gets full others' checkpoints go, and no pack of this peer's own.
 func TestRoomIsMade(t *testing.T) {
 	inOffice(t, 1, [2]int{11, 0}, func(o *office) {
-		o.off(0)
-		o.quota = 10 << 20
-		o.on(0)
-		n := o.nodes[0]
-		o.within(time.Minute, "it is reachable", func() bool { return reachable(n) })
+		n := o.small(10 << 20)
 		put := func(c blobs.Claim, name string) jobs.Blob {
 			data := bytes.Repeat([]byte(name), 1<<20/len(name))
 			b := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
@@ -354,11 +361,7 @@ func TestRoomIsMade(t *testing.T) {
 // and no place of what nobody else has.
 func TestRoomIsMadeAtOnce(t *testing.T) {
 	inOffice(t, 1, [2]int{11, 0}, func(o *office) {
-		o.off(0)
-		o.quota = 10 << 20
-		o.on(0)
-		n := o.nodes[0]
-		o.within(time.Minute, "it is reachable", func() bool { return reachable(n) })
+		n := o.small(10 << 20)
 		put := func(c blobs.Claim, name string, mib int) error {
 			data := bytes.Repeat([]byte(name), mib<<20/len(name))
 			return n.Blobs.Put(c, jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}, bytes.NewReader(data))

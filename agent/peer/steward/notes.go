@@ -29,7 +29,7 @@ type note struct {
 	*records.Note
 	shard  jobs.ShardID
 	by     jobs.AgentID
-	lessee bool // who brought it had the unit, or had it last, by what this steward lent or let it go on with
+	lessee bool // who brought it had the unit, or had it last, by what this steward lent, or brought it while another lent
 }
 
 // first orders notes of one unit: those of lessees go before others, whatever these say.
@@ -225,8 +225,9 @@ func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger,
 	}
 	for _, n := range b.fresh {
 		bundle := m.BundleOf(n.Unit)
-		n.lessee = b.elsewhere || l.lentTo(bundle, who)
-		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (n.lessee && !b.elsewhere || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
+		lessee := l.lentTo(bundle, who)
+		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (lessee || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
+			n.lessee = lessee || b.elsewhere
 			s.notes.add(n)
 		}
 	}

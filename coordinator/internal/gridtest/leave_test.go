@@ -113,7 +113,7 @@ func TestLeaveHandsOverCheckpoints(t *testing.T) {
 	})
 }
 
-// holdsCheckpoint reports whether an agent has parts of a checkpoint by another.
+// holdsCheckpointOf reports whether an agent has parts of a checkpoint of a job's unit by another.
 func holdsCheckpointOf(m *gridtest.Machine, j *gridtest.Job) bool {
 	return slices.ContainsFunc(m.Node().Blobs.List(), func(k blobs.Kept) bool {
 		return slices.ContainsFunc(k.Claims, func(c blobs.Claim) bool {
