@@ -104,15 +104,16 @@ tidy: ## tidy both modules
 # CHAOS_SEEDS is how many days are simulated, else DAYS; CHAOS_SEED is the number of the first. The state folders lie in
 # memory where there is room: waiting for a disk is most of a day's real time.
 DAYS ?= 2
+DAYS_TIMEOUT ?= 20m
 MEMORY := $(shell [ "$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -gt 1000000 ] 2>/dev/null && echo /dev/shm)
 days: ## simulate days of an office with faults, in virtual time
-	$(if $(MEMORY),GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$(MEMORY)) CHAOS_HOURS=24 CHAOS_SEED=$${CHAOS_SEED:-1} CHAOS_SEEDS=$${CHAOS_SEEDS:-$(DAYS)} $(GO) test -timeout 0 -count 1 -run '^TestChaos$$' ./coordinator/internal/gridtest
+	$(if $(MEMORY),GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$(MEMORY)) CHAOS_HOURS=24 CHAOS_SEED=$${CHAOS_SEED:-1} CHAOS_SEEDS=$${CHAOS_SEEDS:-$(DAYS)} $(GO) test -timeout $(DAYS_TIMEOUT) -count 1 -run '^TestChaos$$' ./coordinator/internal/gridtest
 
 NIGHTLY_FUZZTIME ?= 60s
 NIGHTLY_SEEDS ?= 200
 nightly: ## what takes too long for every change
 	$(MAKE) race RACEFLAGS='-skip ^TestChaos$$'
-	$(MAKE) days DAYS=$(NIGHTLY_SEEDS)
+	$(MAKE) days DAYS=$(NIGHTLY_SEEDS) DAYS_TIMEOUT=0
 	GRID_PROGRAM_MIB=50 $(GO) test -count 1 -run TestProgramTravelsBetweenAgents ./coordinator/internal/gridtest
 	PLANTED=all $(GO) test -timeout 0 -count 1 -run TestPlanted ./coordinator/internal/e2e
 	E2E_KILLS=200 $(GO) test -timeout 30m -count 1 -run TestP12Kills ./coordinator/internal/e2e
