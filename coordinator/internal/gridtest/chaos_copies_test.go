@@ -238,7 +238,7 @@ func (c *chaos) rare() (w *work, d jobs.Digest, stays *gridtest.Machine, gone []
 
 // checkTotals looks that a coordinator counts what the records say (I18).
 func (c *chaos) checkTotals() {
-	time.Sleep(30 * time.Second) // it asks every ten seconds
+	time.Sleep(30 * time.Second) // it asks every ten seconds about what was not done
 	said := map[string]uint64{}
 	for _, j := range statusOf(c.t, c.Coordinator).GetCoordinator().GetJobs() {
 		said[string(j.GetJob())] = j.GetAccepted()
