@@ -116,6 +116,31 @@ func TestStreamPushesBack(t *testing.T) {
 	})
 }
 
+// Whatever the order in which things arrive, writes do not fail while reads wait: gRPC tries a call again at once on
+// such a connection, for ever if time stands still.
+func TestResetTakesTheWayBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := simnet.New(time.Millisecond, 1)
+		near, far := connect(t, n)
+		n.CutWays([]string{bob}, []string{alice})
+		if err := far.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			must[int](t)(near.Write([]byte("x")))
+			time.Sleep(10 * time.Millisecond)
+		}
+		n.Heal()
+		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Fatalf("read from a closed writer: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+		if _, err := near.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+			t.Fatalf("write to a closed reader: %v", err)
+		}
+	})
+}
+
 func TestDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := simnet.New(time.Millisecond, 1)

@@ -17,6 +17,7 @@ const window = 64 << 10
 // pipe is one direction of a stream.
 type pipe struct {
 	from, to *Host
+	back     *pipe // the other direction
 
 	*state                // guards everything below
 	flight        []piece // sent, in order, not there yet
@@ -25,17 +26,19 @@ type pipe struct {
 	ended         bool    // the reader has all that ever comes
 	writerClosed  bool
 	readerClosed  bool
-	reset         bool // the reader went away, and the writer heard of it
+	refused       bool // something came after the reader had gone, and word of it went back
+	reset         bool // that word reached the writer
 	retrying      bool // the way is cut, and arrive will look again
 	readDeadline  time.Time
 	writeDeadline time.Time
 }
 
-// piece is what one Write sent, or the end of the stream.
+// piece is what one Write sent, the end of the stream, or word that the other direction has no reader any more.
 type piece struct {
-	data []byte
-	end  bool
-	due  time.Time
+	data  []byte
+	end   bool
+	reset bool
+	due   time.Time
 }
 
 // read returns what is there.
@@ -104,7 +107,21 @@ func (p *pipe) send(x piece) {
 
 // arrive takes in what is due, in order. Where the way is cut it tries again until one end gives up.
 func (p *pipe) arrive() {
-	connected := p.from.net.connected(p.from, p.to)
+	refused, reset := p.takeIn(p.from.net.connected(p.from, p.to))
+	if refused {
+		p.back.refuse()
+	}
+	if reset {
+		p.back.Lock()
+		p.back.reset = true
+		p.back.broadcast()
+		p.back.Unlock()
+	}
+}
+
+// takeIn is arrive for this direction. It reports what the other one has to hear of: that nobody reads here any more,
+// and that nobody reads there.
+func (p *pipe) takeIn(connected bool) (refused, reset bool) {
 	p.Lock()
 	defer p.Unlock()
 	if !connected {
@@ -112,17 +129,35 @@ func (p *pipe) arrive() {
 			p.retrying = true
 			time.AfterFunc(retry, p.retry)
 		}
-		return
+		return false, false
 	}
 	now := time.Now()
 	for len(p.flight) > 0 && !p.flight[0].due.After(now) {
 		x := p.flight[0]
 		p.flight = p.flight[1:]
 		p.ended = p.ended || x.end
+		reset = reset || x.reset
 		p.ready = append(p.ready, x.data...)
 	}
-	p.reset = p.reset || p.readerClosed && len(p.ready) > 0 // nobody reads this any more
 	p.broadcast()
+	return p.unwanted(), reset
+}
+
+// unwanted reports, once, that something came after the reader had gone. The lock is held.
+func (p *pipe) unwanted() bool {
+	if p.refused || !p.readerClosed || len(p.ready) == 0 {
+		return false
+	}
+	p.refused = true
+	return true
+}
+
+// refuse tells the other end that what it writes is not read. As in TCP the word takes the way back, behind the end of
+// the stream: an end whose writes fail while its reads wait does not exist there, and those who meet it may spin.
+func (p *pipe) refuse() {
+	p.Lock()
+	defer p.Unlock()
+	p.send(piece{reset: true})
 }
 
 // retry is the one arrival of a cut pipe that tries again, for all that is on its way.
@@ -145,10 +180,13 @@ func (p *pipe) closeWriter() {
 
 func (p *pipe) closeReader() {
 	p.Lock()
-	defer p.Unlock()
 	p.readerClosed = true
-	time.AfterFunc(p.from.net.delay(p.to.ip, p.from.ip), p.arrive) // so that a writer who waits hears of it
 	p.broadcast()
+	unwanted := p.unwanted()
+	p.Unlock()
+	if unwanted {
+		p.back.refuse()
+	}
 }
 
 // conn is one end of a stream.
@@ -160,7 +198,8 @@ type conn struct {
 
 func newConns(a, b *Host, from, to netip.AddrPort) (near, far *conn) {
 	there := &pipe{from: a, to: b, state: newState()}
-	back := &pipe{from: b, to: a, state: newState()}
+	back := &pipe{from: b, to: a, state: newState(), back: there}
+	there.back = back
 	return &conn{host: a, local: from, remote: to, in: back, out: there},
 		&conn{host: b, local: to, remote: from, in: there, out: back}
 }
