@@ -70,6 +70,7 @@ type copies struct {
 	report  jobs.Digest // of a pack
 	holders []jobs.AgentID
 	asked   time.Time // when they were last
+	sought  time.Time // when everybody here was last asked, none of the holders being here
 }
 
 // repairer counts the copies of the blobs of shards that this peer is the first steward of, and adds some. It tells
@@ -79,11 +80,12 @@ type copies struct {
 // online one is added at any time of the day; up to the number that there should be, outside of the hours when PCs go off
 // and on.
 type repairer struct {
-	node   *Node
-	first  map[jobs.ShardID]bool // this peer is the first steward; as of pool
-	pool   []peer.Member         // eligible
-	lately []peer.Member         // those who are or were it, within the time that their copies count
-	shards map[jobs.ShardID]*shardCopies
+	node    *Node
+	first   map[jobs.ShardID]bool // this peer is the first steward; as of pool
+	pool    []peer.Member         // eligible
+	changed time.Time             // when the pool was last seen to have changed
+	lately  []peer.Member         // those who are or were it, within the time that their copies count
+	shards  map[jobs.ShardID]*shardCopies
 }
 
 // shardCopies is what is known of a shard's blobs.
@@ -139,7 +141,7 @@ func (r *repairer) see() {
 	pool := slices.DeleteFunc(r.node.Members(), func(m peer.Member) bool { return !m.Eligible() })
 	slices.SortFunc(pool, func(a, b peer.Member) int { return a.ID.Compare(b.ID) })
 	if r.first == nil || !slices.EqualFunc(pool, r.pool, func(a, b peer.Member) bool { return a.ID == b.ID && a.Class == b.Class }) {
-		r.first = map[jobs.ShardID]bool{}
+		r.first, r.changed = map[jobs.ShardID]bool{}, time.Now()
 	}
 	r.pool = pool
 	r.lately = r.node.Store.Lately(time.Now())
@@ -157,6 +159,10 @@ func (r *repairer) likely(d jobs.Digest) []jobs.AgentID {
 		out = append(out, m.ID)
 	}
 	return out
+}
+
+func (r *repairer) isHere(id jobs.AgentID) bool {
+	return slices.ContainsFunc(r.pool, func(m peer.Member) bool { return m.ID == id })
 }
 
 func (r *repairer) isFirst(shard jobs.ShardID) bool {
@@ -240,11 +246,21 @@ func (r *repairer) inputs(ctx context.Context, job records.Job) ([]jobs.Blob, er
 	return all, err
 }
 
-// survey asks those who are here whether they have what they are thought to have, now and then.
+// survey asks those who are here whether they have what they are thought to have, now and then. Where none of them is
+// here everybody is asked: a copy whose receipt was lost is the only one then.
 func (r *repairer) survey(ctx context.Context, s *shardCopies) {
 	now := time.Now()
 	ask := map[jobs.AgentID][]*copies{}
 	for _, c := range s.blobs {
+		if !slices.ContainsFunc(c.holders, r.isHere) {
+			if c.sought.Before(r.changed) || now.Sub(c.sought) >= surveyEvery {
+				for _, m := range r.pool {
+					ask[m.ID] = append(ask[m.ID], c)
+				}
+				c.asked, c.sought = now, now
+			}
+			continue
+		}
 		if now.Sub(c.asked) < surveyEvery {
 			continue
 		}
@@ -296,7 +312,7 @@ func (r *repairer) tend(ctx context.Context, c *copies) {
 	online, believed := 0, 0
 	for _, id := range c.holders {
 		switch {
-		case slices.ContainsFunc(r.pool, func(m peer.Member) bool { return m.ID == id }):
+		case r.isHere(id):
 			online++
 			believed++
 		case n.Store.SeenLately(id, now):

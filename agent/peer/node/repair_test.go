@@ -166,6 +166,19 @@ func TestI16SecondCopyIsAdded(t *testing.T) {
 	})
 }
 
+// TestI16CopyThatNobodyKnowsOf: the only copy lies where no steward expects one, since word of it was lost.
+func TestI16CopyThatNobodyKnowsOf(t *testing.T) {
+	inOffice(t, 6, [2]int{10, 0}, func(o *office) {
+		all := peer.Holders(o.blob.Digest, o.nodes[0].Members(), len(o.nodes))
+		for _, n := range o.nodes {
+			if n.isSelf(all[len(all)-1]) {
+				o.must(n.Blobs.Put(blobs.For(o.job), o.blob, bytes.NewReader(o.data)))
+			}
+		}
+		o.within(15*time.Minute, "two copies are online", func() bool { return len(o.holders()) >= 2 })
+	})
+}
+
 // TestRestartedStewardAddsNothing: who stewards anew after a restart knows of a holder that was off before, as long as its
 // copy counts.
 func TestRestartedStewardAddsNothing(t *testing.T) {
