@@ -62,12 +62,12 @@ func (c *chaos) lyingSteward() (end func(), lasts time.Duration, ok bool) {
 		m.Timeout = time.Minute + 30*time.Second
 		v.FirstSteward(m)
 	})
-	return func() {
+	return c.later("a villain", func() bool { return bad.asked.Load() > 0 }, func() { // all may be at long units
 		if bad.asked.Load() == 0 {
 			c.t.Errorf("%s: nobody asked the villain", c.clock())
 		}
 		v.Leave()
-	}, c.spell(), true
+	}), c.spell(), true
 }
 
 // lyingAgent cuts the grid in two and has an agent report wrong outcomes of a job's units to a steward on one side,
