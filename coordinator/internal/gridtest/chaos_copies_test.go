@@ -219,6 +219,15 @@ func (c *chaos) rare() (w *work, d jobs.Digest, stays *gridtest.Machine, gone []
 	for d, w := range needed {
 		have[d] = c.having(w, d)
 	}
+	for _, m := range c.On() { // nor to know a report: it may be at its three stewards only
+		for _, w := range c.jobs {
+			if !w.over() {
+				for _, id := range m.Node().Store.IDs(records.Scope{Shard: jobs.ShardID{Job: w.ID}, Reports: true}) {
+					have[id] = append(have[id], m)
+				}
+			}
+		}
+	}
 	for _, d := range slices.SortedFunc(maps.Keys(needed), func(a, b jobs.Digest) int { return bytes.Compare(a[:], b[:]) }) {
 		few := have[d]
 		if len(few) < enough || len(few) > 4 || slices.ContainsFunc(few, func(m *gridtest.Machine) bool { return !slices.Contains(free, m) }) {
