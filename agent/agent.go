@@ -98,7 +98,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.steward = steward.New(steward.Options{
 		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake,
-		Lease: o.Lease, Learn: a.node.Learn, Log: o.Log,
+		Lease: o.Lease, Learn: a.learn, Log: o.Log,
 	})
 	gridv1.RegisterStewardServer(a.node.Server, a.steward)
 	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})
@@ -217,6 +217,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	work.Wait()
 	stopServing()
 	return <-served
+}
+
+// learn takes over what another steward of a shard has of it, and returns what it was told of checkpoints.
+func (a *Agent) learn(ctx context.Context, shard jobs.ShardID, from peer.Member) ([]*gridv1.Record, error) {
+	if err := a.node.Learn(ctx, shard, from); err != nil {
+		return nil, err
+	}
+	conn, err := a.node.Dialer.Conn(from.Address, from.ID)
+	if err != nil {
+		return nil, err
+	}
+	return steward.NotesOf(ctx, conn, shard)
 }
 
 // Close releases everything. Twice is harmless.

@@ -46,6 +46,7 @@ func Access() Table {
 		gridv1.Records_Pull_FullMethodName:       roles(agent, coordinator, submitter, operator),
 		gridv1.Steward_Exchange_FullMethodName:   roles(agent),
 		gridv1.Steward_Summary_FullMethodName:    roles(agent, coordinator, submitter, operator),
+		gridv1.Steward_Notes_FullMethodName:      roles(agent),
 		gridv1.Blobs_Get_FullMethodName:          roles(agent, submitter, operator),
 		gridv1.Blobs_Have_FullMethodName:         roles(agent, coordinator, submitter, operator),
 		gridv1.Blobs_Put_FullMethodName:          roles(agent, coordinator, submitter),

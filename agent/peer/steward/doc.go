@@ -33,9 +33,10 @@
 //
 // Notes of checkpoints, signed by who ran a unit, are such hints, too: the newest two of each open unit go with its
 // lease, in memory only, bounded in number for all and for each agent that brings them. Whoever makes them keeps them on
-// disk and brings them again. Only who has a unit, or had it last, may say where it can go on, or anyone for one that
-// nobody has and that never failed; an attempt that failed leaves none to the next. What they name is not looked at
-// here: whoever goes on from one verifies it.
+// disk and brings them again, once a minute; a steward that is new or was restarted also asks the others what they were
+// told. Only who has a unit, or had it last, may say where it can go on, or anyone for one that nobody has and that never
+// failed; an attempt that failed leaves none to the next. What they name is not looked at here: whoever goes on from one
+// verifies it.
 //
 // The lender is a deterministic core: each call enters with the time, expires what is due, then acts.
 package steward

@@ -9,6 +9,8 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
@@ -83,6 +85,7 @@ func (s *Steward) learn(at place, l *lender, now time.Time) {
 // learnFrom compares with one steward. One that does not answer is asked again later: what it knows may be run
 // twice, which is better than that nothing runs.
 func (s *Steward) learnFrom(ctx context.Context, shard jobs.ShardID, l *lender, from peer.Member) {
+	var notes []*gridv1.Record
 	var err error
 	for try := range learnTries {
 		if try > 0 {
@@ -91,10 +94,11 @@ func (s *Steward) learnFrom(ctx context.Context, shard jobs.ShardID, l *lender, 
 			case <-time.After(learnAgain):
 			}
 		}
-		if err = s.o.Learn(ctx, shard, from); err == nil || ctx.Err() != nil {
+		if notes, err = s.o.Learn(ctx, shard, from); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
+	s.learnNotes(shard, from.ID, notes)
 	var again time.Time
 	if err != nil {
 		s.log.Info("lending a shard without a co-steward's word", "shard", shard, "steward", from.ID, "err", err)
@@ -103,4 +107,30 @@ func (s *Steward) learnFrom(ctx context.Context, shard jobs.ShardID, l *lender, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.heard[from.ID] = again
+}
+
+// learnNotes keeps what another steward was told of open units: one that was restarted would else have their next agents
+// go on from what it was told since.
+func (s *Steward) learnNotes(shard jobs.ShardID, from jobs.AgentID, list []*gridv1.Record) {
+	job, err := s.o.Store.Job(shard.Job)
+	if err != nil {
+		return // it expired or was forgotten meanwhile
+	}
+	for ; len(list) > 0; list = list[min(len(list), MaxNotes):] {
+		b := s.vet(shard, job.Manifest, from, list)
+		now := time.Now()
+		s.mu.Lock()
+		err := s.o.Store.WithLedger(shard, func(led *ledger.Ledger) {
+			for _, n := range b.fresh {
+				if led.Unit(n.Unit, now).Status == ledger.Open && n.Attempt == led.Attempt(job.Manifest.BundleOf(n.Unit)) {
+					s.notes.add(n)
+				}
+			}
+		})
+		s.mu.Unlock()
+		if err != nil {
+			s.log.Info("cannot keep what another steward knows of checkpoints", "shard", shard, "steward", from, "err", err)
+			return
+		}
+	}
 }

@@ -1,10 +1,16 @@
 package steward
 
 import (
+	"context"
+	"errors"
+	"io"
 	"slices"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/manifest"
@@ -20,6 +26,8 @@ const (
 	// thousand bytes.
 	maxNotes   = 8192
 	maxNotesBy = 512
+	// maxLearned bounds the notes that are taken from another steward of a shard at once.
+	maxLearned = 2048
 	// maxGiven bounds the bytes of notes in one reply. A unit whose notes do not fit begins anew.
 	maxGiven = 1 << 20
 )
@@ -285,4 +293,54 @@ func (s *Steward) aside(job records.Job, at place, who jobs.AgentID, b brought, 
 		s.notes.prune(at.shard, led, now)
 		reply.Settled = s.takeNotes(l, job.Manifest, led, who, b, true, now)
 	})
+}
+
+// Notes tells another steward of a shard what this one was told of checkpoints.
+func (s *Steward) Notes(req *gridv1.NotesRequest, stream grpc.ServerStreamingServer[gridv1.NotesReply]) error {
+	if _, err := rpc.Allow(stream.Context(), gridv1.Steward_Notes_FullMethodName); err != nil {
+		return err
+	}
+	scope, err := records.ScopeFromProto(req.GetShard())
+	if err != nil {
+		return err
+	}
+	var list []*note
+	s.mu.Lock()
+	for _, unit := range s.notes.units[scope.Shard] {
+		list = append(list, unit...)
+	}
+	s.mu.Unlock()
+	for part := range slices.Chunk(list, MaxNotes) {
+		reply := &gridv1.NotesReply{}
+		for _, n := range part {
+			reply.Checkpoints = append(reply.Checkpoints, n.ToProto())
+		}
+		if err := stream.Send(reply); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NotesOf asks another steward of a shard what it was told of checkpoints. Nothing is verified here; the number is
+// bounded. A steward of a version that keeps none to itself has none.
+func NotesOf(ctx context.Context, conn grpc.ClientConnInterface, shard jobs.ShardID) ([]*gridv1.Record, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // where it has more than is taken
+	stream, err := gridv1.NewStewardClient(conn).Notes(ctx, &gridv1.NotesRequest{Shard: records.ShardToProto(shard)})
+	if err != nil {
+		return nil, err
+	}
+	var out []*gridv1.Record
+	for len(out) < maxLearned {
+		reply, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF) || jobs.KindOf(err) == jobs.Unsupported:
+			return out, nil
+		case err != nil:
+			return out, err
+		}
+		out = append(out, reply.GetCheckpoints()[:min(len(reply.GetCheckpoints()), maxLearned-len(out))]...)
+	}
+	return out, nil
 }

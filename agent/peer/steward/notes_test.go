@@ -105,6 +105,26 @@ func TestNotesGoWithTheLease(t *testing.T) {
 	})
 }
 
+// A steward that was restarted learns from another what that was told: the newest goes with a lease, whatever an agent
+// says that had the unit once, and nothing that is forged or of another shard.
+func TestNotesAreLearned(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		b.only(0, 3)
+		j := b.job(false, 10, 1)
+		shard := shardOf(j, 0)
+		forged := b.note(b.agents[1], j, 0, 9)
+		forged.Envelope.Signatures[0].Sig[0]++
+		b.told = []*gridv1.Record{
+			b.note(b.agents[2], j, 0, 7), b.note(b.agents[2], j, 0, 6), forged, b.note(b.agents[2], b.job(false, 10, 1), 0, 9), {},
+		}
+		b.bring(1, shard, &gridv1.ExchangeRequest{}, b.note(b.agents[1], j, 0, 3))
+		time.Sleep(DefaultPeriod)
+		if reply := b.ask(1, shard, 1); !slices.Equal(given(t, reply), []uint64{7, 6}) {
+			t.Errorf("it is lent %v with checkpoints %v", reply.GetLend(), given(t, reply))
+		}
+	})
+}
+
 // What a unit reached in an attempt that failed may be why: the next one begins anew.
 func TestNotesOfAFailedAttempt(t *testing.T) {
 	inBench(t, func(t *testing.T, b *bench) {

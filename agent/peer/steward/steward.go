@@ -36,8 +36,9 @@ type Options struct {
 	Members func() []peer.Member
 	Wake    func(to []jobs.AgentID, job jobs.JobID)
 	Lease   Lease // zero: the defaults
-	// Learn takes over what another steward of a shard knows of it.
-	Learn func(ctx context.Context, shard jobs.ShardID, from peer.Member) error
+	// Learn takes over the records that another steward of a shard has of it, and returns the notes of checkpoints that it
+	// was told of, as NotesOf reads them.
+	Learn func(ctx context.Context, shard jobs.ShardID, from peer.Member) ([]*gridv1.Record, error)
 	Log   *slog.Logger
 }
 

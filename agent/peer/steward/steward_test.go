@@ -38,6 +38,7 @@ type bench struct {
 	woken []time.Time
 	asked map[jobs.AgentID]int // co-stewards, how often
 	teach func(ctx context.Context, from jobs.AgentID) error
+	told  []*gridv1.Record // what a co-steward knows of checkpoints
 }
 
 // inBench runs a test in virtual time.
@@ -75,18 +76,18 @@ func newBench(t *testing.T) *bench {
 }
 
 // learn asks the test's co-stewards, who have nothing to say unless it says so.
-func (b *bench) learn(ctx context.Context, _ jobs.ShardID, from peer.Member) error {
+func (b *bench) learn(ctx context.Context, _ jobs.ShardID, from peer.Member) ([]*gridv1.Record, error) {
 	b.mu.Lock()
 	if b.asked == nil {
 		b.asked = map[jobs.AgentID]int{}
 	}
 	b.asked[from.ID]++
-	teach := b.teach
+	teach, told := b.teach, b.told
 	b.mu.Unlock()
 	if teach == nil {
-		return nil
+		return told, nil
 	}
-	return teach(ctx, from.ID)
+	return nil, teach(ctx, from.ID)
 }
 
 // keeps reports whether this agent stewards a shard.

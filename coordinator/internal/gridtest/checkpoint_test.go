@@ -106,6 +106,35 @@ func TestP12CheckpointsOutliveTheirSteward(t *testing.T) {
 	}
 }
 
+// TestCheckpointsOutliveARestartedSteward: the first steward is back for moments only when the agent is killed that runs
+// the unit, and which did not get to tell it anything since: another steward did.
+func TestCheckpointsOutliveARestartedSteward(t *testing.T) {
+	gridtest.Run(t, 4, func(g *gridtest.Grid) {
+		g.Work(saves(time.Hour))
+		j := g.Submit(3*gridtest.Slots, saved) // one is free to go on with what another had
+		time.Sleep(5*time.Minute + 30*time.Second)
+		first := g.Coordinator.Stewards(j)[0]
+		first.Cut()
+		time.Sleep(10 * time.Second)
+		first.Start()
+		time.Sleep(20 * time.Second)
+		var on *gridtest.Machine
+		var unit uint64
+		for _, m := range g.On() {
+			if runs := g.InHand(m); m != first && len(runs) > 0 {
+				on, unit = m, runs[0].Number
+			}
+		}
+		on.Cut()
+		before := len(j.Runs(unit))
+		reached := j.Runs(unit)[before-1].Reached
+		g.Eventually(5*time.Minute, "the unit runs elsewhere", func() bool { return len(j.Runs(unit)) > before })
+		if next := j.Runs(unit)[before]; reached < 5*time.Minute || reached-next.From > every+time.Second {
+			t.Errorf("it came to %s, and goes on from %s", reached, next.From)
+		}
+	})
+}
+
 // TestBrokenCheckpoint: the one before is good, or the beginning.
 func TestBrokenCheckpoint(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -941,6 +941,94 @@ func (x *ExchangeReply) GetSettled() []uint64 {
 	return nil
 }
 
+type NotesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         *Scope                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotesRequest) Reset() {
+	*x = NotesRequest{}
+	mi := &file_grid_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotesRequest) ProtoMessage() {}
+
+func (x *NotesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotesRequest.ProtoReflect.Descriptor instead.
+func (*NotesRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NotesRequest) GetShard() *Scope {
+	if x != nil {
+		return x.Shard
+	}
+	return nil
+}
+
+type NotesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Checkpoints   []*Record              `protobuf:"bytes,1,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotesReply) Reset() {
+	*x = NotesReply{}
+	mi := &file_grid_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotesReply) ProtoMessage() {}
+
+func (x *NotesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotesReply.ProtoReflect.Descriptor instead.
+func (*NotesReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NotesReply) GetCheckpoints() []*Record {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
 type SummaryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Shard         *Scope                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
@@ -950,7 +1038,7 @@ type SummaryRequest struct {
 
 func (x *SummaryRequest) Reset() {
 	*x = SummaryRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[12]
+	mi := &file_grid_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1050,7 @@ func (x *SummaryRequest) String() string {
 func (*SummaryRequest) ProtoMessage() {}
 
 func (x *SummaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[12]
+	mi := &file_grid_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1063,7 @@ func (x *SummaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummaryRequest.ProtoReflect.Descriptor instead.
 func (*SummaryRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SummaryRequest) GetShard() *Scope {
@@ -1011,7 +1099,7 @@ type SummaryReply struct {
 
 func (x *SummaryReply) Reset() {
 	*x = SummaryReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[13]
+	mi := &file_grid_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1111,7 @@ func (x *SummaryReply) String() string {
 func (*SummaryReply) ProtoMessage() {}
 
 func (x *SummaryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[13]
+	mi := &file_grid_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1124,7 @@ func (x *SummaryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummaryReply.ProtoReflect.Descriptor instead.
 func (*SummaryReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SummaryReply) GetOpen() uint64 {
@@ -1133,7 +1221,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[14]
+	mi := &file_grid_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1233,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[14]
+	mi := &file_grid_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1246,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRequest) GetJob() []byte {
@@ -1184,7 +1272,7 @@ type GetReply struct {
 
 func (x *GetReply) Reset() {
 	*x = GetReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[15]
+	mi := &file_grid_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1284,7 @@ func (x *GetReply) String() string {
 func (*GetReply) ProtoMessage() {}
 
 func (x *GetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[15]
+	mi := &file_grid_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1297,7 @@ func (x *GetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReply.ProtoReflect.Descriptor instead.
 func (*GetReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetReply) GetData() []byte {
@@ -1229,7 +1317,7 @@ type HaveRequest struct {
 
 func (x *HaveRequest) Reset() {
 	*x = HaveRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1329,7 @@ func (x *HaveRequest) String() string {
 func (*HaveRequest) ProtoMessage() {}
 
 func (x *HaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1342,7 @@ func (x *HaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveRequest.ProtoReflect.Descriptor instead.
 func (*HaveRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HaveRequest) GetJob() []byte {
@@ -1281,7 +1369,7 @@ type HaveReply struct {
 
 func (x *HaveReply) Reset() {
 	*x = HaveReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1381,7 @@ func (x *HaveReply) String() string {
 func (*HaveReply) ProtoMessage() {}
 
 func (x *HaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1394,7 @@ func (x *HaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveReply.ProtoReflect.Descriptor instead.
 func (*HaveReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HaveReply) GetHave() []bool {
@@ -1327,7 +1415,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1427,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1440,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutRequest) GetHeader() *PutHeader {
@@ -1384,7 +1472,7 @@ type PutHeader struct {
 
 func (x *PutHeader) Reset() {
 	*x = PutHeader{}
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1484,7 @@ func (x *PutHeader) String() string {
 func (*PutHeader) ProtoMessage() {}
 
 func (x *PutHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1497,7 @@ func (x *PutHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutHeader.ProtoReflect.Descriptor instead.
 func (*PutHeader) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutHeader) GetJob() []byte {
@@ -1457,7 +1545,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1557,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1570,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReleaseRequest) GetJob() []byte {
@@ -1507,7 +1595,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1607,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1620,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 type PutReply struct {
@@ -1545,7 +1633,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1645,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1658,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutReply) GetReceipt() *Envelope {
@@ -1588,7 +1676,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1688,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1701,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 type ListReply struct {
@@ -1625,7 +1713,7 @@ type ListReply struct {
 
 func (x *ListReply) Reset() {
 	*x = ListReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1725,7 @@ func (x *ListReply) String() string {
 func (*ListReply) ProtoMessage() {}
 
 func (x *ListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1738,7 @@ func (x *ListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReply.ProtoReflect.Descriptor instead.
 func (*ListReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListReply) GetMembers() []*Member {
@@ -1679,7 +1767,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1779,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1792,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Member) GetId() []byte {
@@ -1772,7 +1860,7 @@ type DialBackRequest struct {
 
 func (x *DialBackRequest) Reset() {
 	*x = DialBackRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1872,7 @@ func (x *DialBackRequest) String() string {
 func (*DialBackRequest) ProtoMessage() {}
 
 func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1885,7 @@ func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackRequest.ProtoReflect.Descriptor instead.
 func (*DialBackRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DialBackRequest) GetAddress() string {
@@ -1815,7 +1903,7 @@ type DialBackReply struct {
 
 func (x *DialBackReply) Reset() {
 	*x = DialBackReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1915,7 @@ func (x *DialBackReply) String() string {
 func (*DialBackReply) ProtoMessage() {}
 
 func (x *DialBackReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1928,7 @@ func (x *DialBackReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackReply.ProtoReflect.Descriptor instead.
 func (*DialBackReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 // NodeMeta is what a member says of itself in gossip: at most 256 bytes with its signature.
@@ -1866,7 +1954,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1966,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1979,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -1976,7 +2064,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2076,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2089,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -2073,7 +2161,12 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\vnot_steward\x18\x05 \x01(\bR\n" +
 	"notSteward\x121\n" +
 	"\vcheckpoints\x18\x06 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\x12\x18\n" +
-	"\asettled\x18\a \x03(\x04R\asettled\"6\n" +
+	"\asettled\x18\a \x03(\x04R\asettled\"4\n" +
+	"\fNotesRequest\x12$\n" +
+	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"?\n" +
+	"\n" +
+	"NotesReply\x121\n" +
+	"\vcheckpoints\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"6\n" +
 	"\x0eSummaryRequest\x12$\n" +
 	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\xbd\x02\n" +
 	"\fSummaryReply\x12\x12\n" +
@@ -2167,10 +2260,11 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\aRecords\x120\n" +
 	"\x04Sync\x12\x14.grid.v1.SyncRequest\x1a\x12.grid.v1.SyncReply\x120\n" +
 	"\x04Push\x12\x14.grid.v1.PushRequest\x1a\x12.grid.v1.PushReply\x122\n" +
-	"\x04Pull\x12\x14.grid.v1.PullRequest\x1a\x12.grid.v1.PullReply0\x012\x82\x01\n" +
+	"\x04Pull\x12\x14.grid.v1.PullRequest\x1a\x12.grid.v1.PullReply0\x012\xb9\x01\n" +
 	"\aSteward\x12<\n" +
 	"\bExchange\x12\x18.grid.v1.ExchangeRequest\x1a\x16.grid.v1.ExchangeReply\x129\n" +
-	"\aSummary\x12\x17.grid.v1.SummaryRequest\x1a\x15.grid.v1.SummaryReply2\xd6\x01\n" +
+	"\aSummary\x12\x17.grid.v1.SummaryRequest\x1a\x15.grid.v1.SummaryReply\x125\n" +
+	"\x05Notes\x12\x15.grid.v1.NotesRequest\x1a\x13.grid.v1.NotesReply0\x012\xd6\x01\n" +
 	"\x05Blobs\x12/\n" +
 	"\x03Get\x12\x13.grid.v1.GetRequest\x1a\x11.grid.v1.GetReply0\x01\x120\n" +
 	"\x04Have\x12\x14.grid.v1.HaveRequest\x1a\x12.grid.v1.HaveReply\x12/\n" +
@@ -2193,7 +2287,7 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_grid_v1_peer_proto_goTypes = []any{
 	(BlobKind)(0),           // 0: grid.v1.BlobKind
 	(Role)(0),               // 1: grid.v1.Role
@@ -2210,34 +2304,36 @@ var file_grid_v1_peer_proto_goTypes = []any{
 	(*ExchangeRequest)(nil), // 12: grid.v1.ExchangeRequest
 	(*Run)(nil),             // 13: grid.v1.Run
 	(*ExchangeReply)(nil),   // 14: grid.v1.ExchangeReply
-	(*SummaryRequest)(nil),  // 15: grid.v1.SummaryRequest
-	(*SummaryReply)(nil),    // 16: grid.v1.SummaryReply
-	(*GetRequest)(nil),      // 17: grid.v1.GetRequest
-	(*GetReply)(nil),        // 18: grid.v1.GetReply
-	(*HaveRequest)(nil),     // 19: grid.v1.HaveRequest
-	(*HaveReply)(nil),       // 20: grid.v1.HaveReply
-	(*PutRequest)(nil),      // 21: grid.v1.PutRequest
-	(*PutHeader)(nil),       // 22: grid.v1.PutHeader
-	(*ReleaseRequest)(nil),  // 23: grid.v1.ReleaseRequest
-	(*ReleaseReply)(nil),    // 24: grid.v1.ReleaseReply
-	(*PutReply)(nil),        // 25: grid.v1.PutReply
-	(*ListRequest)(nil),     // 26: grid.v1.ListRequest
-	(*ListReply)(nil),       // 27: grid.v1.ListReply
-	(*Member)(nil),          // 28: grid.v1.Member
-	(*DialBackRequest)(nil), // 29: grid.v1.DialBackRequest
-	(*DialBackReply)(nil),   // 30: grid.v1.DialBackReply
-	(*NodeMeta)(nil),        // 31: grid.v1.NodeMeta
-	(*Wake)(nil),            // 32: grid.v1.Wake
-	(*Envelope)(nil),        // 33: grid.v1.Envelope
-	(*Chain)(nil),           // 34: grid.v1.Chain
-	(*Blob)(nil),            // 35: grid.v1.Blob
+	(*NotesRequest)(nil),    // 15: grid.v1.NotesRequest
+	(*NotesReply)(nil),      // 16: grid.v1.NotesReply
+	(*SummaryRequest)(nil),  // 17: grid.v1.SummaryRequest
+	(*SummaryReply)(nil),    // 18: grid.v1.SummaryReply
+	(*GetRequest)(nil),      // 19: grid.v1.GetRequest
+	(*GetReply)(nil),        // 20: grid.v1.GetReply
+	(*HaveRequest)(nil),     // 21: grid.v1.HaveRequest
+	(*HaveReply)(nil),       // 22: grid.v1.HaveReply
+	(*PutRequest)(nil),      // 23: grid.v1.PutRequest
+	(*PutHeader)(nil),       // 24: grid.v1.PutHeader
+	(*ReleaseRequest)(nil),  // 25: grid.v1.ReleaseRequest
+	(*ReleaseReply)(nil),    // 26: grid.v1.ReleaseReply
+	(*PutReply)(nil),        // 27: grid.v1.PutReply
+	(*ListRequest)(nil),     // 28: grid.v1.ListRequest
+	(*ListReply)(nil),       // 29: grid.v1.ListReply
+	(*Member)(nil),          // 30: grid.v1.Member
+	(*DialBackRequest)(nil), // 31: grid.v1.DialBackRequest
+	(*DialBackReply)(nil),   // 32: grid.v1.DialBackReply
+	(*NodeMeta)(nil),        // 33: grid.v1.NodeMeta
+	(*Wake)(nil),            // 34: grid.v1.Wake
+	(*Envelope)(nil),        // 35: grid.v1.Envelope
+	(*Chain)(nil),           // 36: grid.v1.Chain
+	(*Blob)(nil),            // 37: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
 	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	33, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	34, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	33, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	35, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	36, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	35, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
 	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
 	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
 	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
@@ -2247,43 +2343,47 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	13, // 11: grid.v1.ExchangeReply.lend:type_name -> grid.v1.Run
 	13, // 12: grid.v1.ExchangeReply.drop:type_name -> grid.v1.Run
 	7,  // 13: grid.v1.ExchangeReply.checkpoints:type_name -> grid.v1.Record
-	3,  // 14: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
-	22, // 15: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	35, // 16: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	0,  // 17: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
-	33, // 18: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	28, // 19: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	1,  // 20: grid.v1.Member.role:type_name -> grid.v1.Role
-	2,  // 21: grid.v1.Member.class:type_name -> grid.v1.Class
-	1,  // 22: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	2,  // 23: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	4,  // 24: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	6,  // 25: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	10, // 26: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	12, // 27: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	15, // 28: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	17, // 29: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	19, // 30: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	21, // 31: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	23, // 32: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
-	26, // 33: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	29, // 34: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	5,  // 35: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	8,  // 36: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	11, // 37: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	14, // 38: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	16, // 39: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	18, // 40: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	20, // 41: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	25, // 42: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	24, // 43: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
-	27, // 44: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	30, // 45: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	35, // [35:46] is the sub-list for method output_type
-	24, // [24:35] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	3,  // 14: grid.v1.NotesRequest.shard:type_name -> grid.v1.Scope
+	7,  // 15: grid.v1.NotesReply.checkpoints:type_name -> grid.v1.Record
+	3,  // 16: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
+	24, // 17: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	37, // 18: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	0,  // 19: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
+	35, // 20: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	30, // 21: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	1,  // 22: grid.v1.Member.role:type_name -> grid.v1.Role
+	2,  // 23: grid.v1.Member.class:type_name -> grid.v1.Class
+	1,  // 24: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	2,  // 25: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	4,  // 26: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	6,  // 27: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	10, // 28: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	12, // 29: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	17, // 30: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	15, // 31: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
+	19, // 32: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	21, // 33: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	23, // 34: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	25, // 35: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
+	28, // 36: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	31, // 37: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	5,  // 38: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 39: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 40: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 41: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	18, // 42: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	16, // 43: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
+	20, // 44: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	22, // 45: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	27, // 46: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	26, // 47: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	29, // 48: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	32, // 49: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	38, // [38:50] is the sub-list for method output_type
+	26, // [26:38] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }
@@ -2298,7 +2398,7 @@ func file_grid_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -213,6 +213,7 @@ var Records_ServiceDesc = grpc.ServiceDesc{
 const (
 	Steward_Exchange_FullMethodName = "/grid.v1.Steward/Exchange"
 	Steward_Summary_FullMethodName  = "/grid.v1.Steward/Summary"
+	Steward_Notes_FullMethodName    = "/grid.v1.Steward/Notes"
 )
 
 // StewardClient is the client API for Steward service.
@@ -226,6 +227,8 @@ type StewardClient interface {
 	Exchange(ctx context.Context, in *ExchangeRequest, opts ...grpc.CallOption) (*ExchangeReply, error)
 	// Summary counts a shard.
 	Summary(ctx context.Context, in *SummaryRequest, opts ...grpc.CallOption) (*SummaryReply, error)
+	// Notes tells another steward of a shard what checkpoints of its open units agents told of here.
+	Notes(ctx context.Context, in *NotesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NotesReply], error)
 }
 
 type stewardClient struct {
@@ -256,6 +259,25 @@ func (c *stewardClient) Summary(ctx context.Context, in *SummaryRequest, opts ..
 	return out, nil
 }
 
+func (c *stewardClient) Notes(ctx context.Context, in *NotesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NotesReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Steward_ServiceDesc.Streams[0], Steward_Notes_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[NotesRequest, NotesReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Steward_NotesClient = grpc.ServerStreamingClient[NotesReply]
+
 // StewardServer is the server API for Steward service.
 // All implementations must embed UnimplementedStewardServer
 // for forward compatibility.
@@ -267,6 +289,8 @@ type StewardServer interface {
 	Exchange(context.Context, *ExchangeRequest) (*ExchangeReply, error)
 	// Summary counts a shard.
 	Summary(context.Context, *SummaryRequest) (*SummaryReply, error)
+	// Notes tells another steward of a shard what checkpoints of its open units agents told of here.
+	Notes(*NotesRequest, grpc.ServerStreamingServer[NotesReply]) error
 	mustEmbedUnimplementedStewardServer()
 }
 
@@ -282,6 +306,9 @@ func (UnimplementedStewardServer) Exchange(context.Context, *ExchangeRequest) (*
 }
 func (UnimplementedStewardServer) Summary(context.Context, *SummaryRequest) (*SummaryReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Summary not implemented")
+}
+func (UnimplementedStewardServer) Notes(*NotesRequest, grpc.ServerStreamingServer[NotesReply]) error {
+	return status.Error(codes.Unimplemented, "method Notes not implemented")
 }
 func (UnimplementedStewardServer) mustEmbedUnimplementedStewardServer() {}
 func (UnimplementedStewardServer) testEmbeddedByValue()                 {}
@@ -340,6 +367,17 @@ func _Steward_Summary_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Steward_Notes_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(NotesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(StewardServer).Notes(m, &grpc.GenericServerStream[NotesRequest, NotesReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Steward_NotesServer = grpc.ServerStreamingServer[NotesReply]
+
 // Steward_ServiceDesc is the grpc.ServiceDesc for Steward service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -356,7 +394,13 @@ var Steward_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Steward_Summary_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Notes",
+			Handler:       _Steward_Notes_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "grid/v1/peer.proto",
 }
 
