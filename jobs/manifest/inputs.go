@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlegrid/jobs"
+	"idlegrid/jobs/yamlfile"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -70,7 +71,7 @@ func DecodeInputs(b []byte) ([]Input, error) {
 	for _, in := range p.GetInputs() {
 		next := Input{Path: in.GetPath()}
 		if err := blobFromProto(&next.Blob, in.GetBlob()); err != nil {
-			return nil, jobs.Errorf(jobs.Invalid, "input %q: %w", clip(in.GetPath()), err)
+			return nil, jobs.Errorf(jobs.Invalid, "input %q: %w", yamlfile.Clip(in.GetPath()), err)
 		}
 		inputs = append(inputs, next)
 	}
@@ -88,18 +89,18 @@ func checkInputs(sorted []Input) error {
 	for i, in := range sorted {
 		switch {
 		case !validPath(in.Path):
-			return jobs.Errorf(jobs.Invalid, "input %q: expected a clean relative path", clip(in.Path))
+			return jobs.Errorf(jobs.Invalid, "input %q: expected a clean relative path", yamlfile.Clip(in.Path))
 		case i > 0 && sorted[i-1].Path >= in.Path:
-			return jobs.Errorf(jobs.Invalid, "input %q: expected ascending order, each path once", clip(in.Path))
+			return jobs.Errorf(jobs.Invalid, "input %q: expected ascending order, each path once", yamlfile.Clip(in.Path))
 		case !validBlob(in.Blob, MaxBlob):
-			return jobs.Errorf(jobs.Invalid, "input %q: blob missing or too large", clip(in.Path))
+			return jobs.Errorf(jobs.Invalid, "input %q: blob missing or too large", yamlfile.Clip(in.Path))
 		}
 		files[in.Path] = true
 		for at, c := range in.Path {
 			// A folder sorts before what is in it, so it is in files by now.
 			if c == '/' && files[in.Path[:at]] {
 				return jobs.Errorf(jobs.Invalid, "input %q: %q is a file and a folder",
-					clip(in.Path), clip(in.Path[:at]))
+					yamlfile.Clip(in.Path), yamlfile.Clip(in.Path[:at]))
 			}
 		}
 	}

@@ -7,6 +7,16 @@ import (
 	"time"
 
 	"idlegrid/jobs"
+	"idlegrid/jobs/yamlfile"
+)
+
+// maxFile bounds a job.yaml, in bytes.
+const maxFile = 1 << 20
+
+// Problem is one thing that is wrong with a job.yaml; Problems are all, as one error.
+type (
+	Problem  = yamlfile.Problem
+	Problems = yamlfile.Problems
 )
 
 // ProgramCheck says whether a program can run: its error names what is wrong with the module, such as an
@@ -45,27 +55,30 @@ func Load(path string, check ProgramCheck) (*Spec, error) {
 // Read is Load of a job.yaml that lies in no folder, such as standard input. Problems call it name, and its
 // paths are relative to dir.
 func Read(from io.Reader, name, dir string, check ProgramCheck) (*Spec, error) {
-	r := &reader{file: name}
+	r := &yamlfile.Reader{File: name}
 	text, err := readText(from)
 	if err != nil {
-		r.add(&Problem{Message: lastCause(err), Hint: jobs.HintOf(err)})
-		return nil, r.problems
+		r.Add(&Problem{Message: lastCause(err), Hint: jobs.HintOf(err)})
+		return nil, r.Problems
 	}
-	body, problem := parseYAML(text)
+	body, problem := yamlfile.Parse(text, "a job.yaml")
+	if problem == nil && body == nil {
+		problem = &Problem{Message: "is empty, expected a job", Hint: "a job has at least a name, a program and units"}
+	}
 	if problem != nil {
-		r.add(problem)
-		return nil, r.problems
+		r.Add(problem)
+		return nil, r.Problems
 	}
 	d, err := openFolder(dir)
 	if err != nil {
-		r.add(&Problem{Message: err.Error()})
-		return nil, r.problems
+		r.Add(&Problem{Message: err.Error()})
+		return nil, r.Problems
 	}
 	defer d.close()
-	l := loader{reader: r, dir: d, check: check, spec: &Spec{Dir: d.dir, checked: make(map[string]jobs.Digest)}}
-	l.job(field{node: body})
-	if len(r.problems) > 0 {
-		return nil, r.problems.sorted()
+	l := loader{Reader: r, dir: d, check: check, spec: &Spec{Dir: d.dir, checked: make(map[string]jobs.Digest)}}
+	l.job(yamlfile.Field{Node: body})
+	if len(r.Problems) > 0 {
+		return nil, r.Problems.Sorted()
 	}
 	return l.spec, nil
 }
@@ -84,20 +97,20 @@ func readText(from io.Reader) ([]byte, error) {
 
 // loader fills in a Spec, field by field.
 type loader struct {
-	*reader
+	*yamlfile.Reader
 	dir   *folder
 	check ProgramCheck
 	spec  *Spec
-	top   field // the whole document, where what is missing is reported
+	top   yamlfile.Field // the whole document, where what is missing is reported
 }
 
-func (l *loader) job(top field) {
+func (l *loader) job(top yamlfile.Field) {
 	l.top = top
 	known := []string{
 		"name", "program", "args", "env", "stdin", "inputs", "units", "memory", "timeout", "retries",
 		"checkpoint", "success_codes", "bundle", "keep", "combine",
 	}
-	f, ok := l.fields(top, known)
+	f, ok := l.Fields(top, known)
 	if !ok {
 		return
 	}
@@ -123,7 +136,7 @@ func (l *loader) job(top field) {
 
 // missing reports a required field that is not there.
 func (l *loader) missing(name, hint string) {
-	p := at(l.top.node, "missing")
+	p := yamlfile.At(l.top.Node, "missing")
 	p.Field, p.Hint = name, hint
-	l.add(p)
+	l.Add(p)
 }

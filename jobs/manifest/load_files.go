@@ -7,16 +7,17 @@ import (
 	"slices"
 
 	"idlegrid/jobs"
+	"idlegrid/jobs/yamlfile"
 )
 
 // fault reports what the folder said about a field's path.
-func (l *loader) fault(f field, path string, err error) {
-	l.wrong(f, fmt.Sprintf("%q %v", clip(path), err), jobs.HintOf(err))
+func (l *loader) fault(f yamlfile.Field, path string, err error) {
+	l.Wrong(f, fmt.Sprintf("%q %v", yamlfile.Clip(path), err), jobs.HintOf(err))
 }
 
 // path returns a field's text as a clean path.
-func (l *loader) path(f field) (string, bool) {
-	text, ok := l.text(f)
+func (l *loader) path(f yamlfile.Field) (string, bool) {
+	text, ok := l.Text(f)
 	if !ok {
 		return "", false
 	}
@@ -28,8 +29,8 @@ func (l *loader) path(f field) (string, bool) {
 	return clean, true
 }
 
-func (l *loader) program(f field) string {
-	if !f.present() {
+func (l *loader) program(f yamlfile.Field) string {
+	if !f.Present() {
 		l.missing("program", "write program: my-job.wasm")
 		return ""
 	}
@@ -48,7 +49,7 @@ func (l *loader) program(f field) string {
 	}
 	if l.check != nil {
 		if err := l.check(name, wasm); err != nil {
-			l.wrong(f, oneLine(err.Error()), jobs.HintOf(err))
+			l.Wrong(f, yamlfile.OneLine(err.Error()), jobs.HintOf(err))
 			return ""
 		}
 	}
@@ -72,8 +73,8 @@ func (l *loader) readProgram(name string) ([]byte, error) {
 	return wasm, nil
 }
 
-func (l *loader) stdin(f field) string {
-	if !f.present() {
+func (l *loader) stdin(f yamlfile.Field) string {
+	if !f.Present() {
 		return ""
 	}
 	name, ok := l.path(f)
@@ -87,11 +88,11 @@ func (l *loader) stdin(f field) string {
 }
 
 // inputs returns the files that the entries name, sorted, each once.
-func (l *loader) inputs(f field) []string {
-	if !f.present() {
+func (l *loader) inputs(f yamlfile.Field) []string {
+	if !f.Present() {
 		return nil
 	}
-	items, _ := l.list(f)
+	items, _ := l.List(f)
 	by := make(map[string]string) // file → the entry that named it
 	for _, item := range items {
 		pattern, ok := l.path(item)
@@ -100,13 +101,13 @@ func (l *loader) inputs(f field) []string {
 		}
 		for _, name := range l.match(item, pattern) {
 			if first, seen := by[name]; seen {
-				l.wrong(item, fmt.Sprintf("gives %q, which %s gives already", clip(name), first), "name each file once")
+				l.Wrong(item, fmt.Sprintf("gives %q, which %s gives already", yamlfile.Clip(name), first), "name each file once")
 				break
 			}
-			by[name] = item.name
+			by[name] = item.Name
 		}
 		if len(by) > MaxInputs {
-			l.wrong(item, fmt.Sprintf("makes more than %d files, which is the limit", MaxInputs),
+			l.Wrong(item, fmt.Sprintf("makes more than %d files, which is the limit", MaxInputs),
 				"put them into fewer files")
 			break
 		}
@@ -115,7 +116,7 @@ func (l *loader) inputs(f field) []string {
 }
 
 // match returns the files that one entry names, all of them regular.
-func (l *loader) match(item field, pattern string) []string {
+func (l *loader) match(item yamlfile.Field, pattern string) []string {
 	names := []string{pattern}
 	if isGlob(pattern) {
 		var err error
@@ -124,7 +125,7 @@ func (l *loader) match(item field, pattern string) []string {
 			return nil
 		}
 		if len(names) == 0 {
-			l.wrong(item, fmt.Sprintf("%q matches no file", clip(pattern)), "* does not look into folders, ** does")
+			l.Wrong(item, fmt.Sprintf("%q matches no file", yamlfile.Clip(pattern)), "* does not look into folders, ** does")
 			return nil
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"idlegrid/jobs/yamlfile"
 )
 
 // ShardBundles is the number of bundles in every shard of a job but its last, which may have fewer.
@@ -95,7 +97,7 @@ func expand(text string, unit uint64) (string, error) {
 			return "", fmt.Errorf("has a ${ without its }")
 		}
 		if name != "unit" {
-			return "", fmt.Errorf("has the unknown variable ${%s}", clip(name))
+			return "", fmt.Errorf("has the unknown variable ${%s}", yamlfile.Clip(name))
 		}
 		out.WriteString(before)
 		out.WriteString(strconv.FormatUint(unit, 10))

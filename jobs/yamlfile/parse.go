@@ -1,4 +1,4 @@
-package manifest
+package yamlfile
 
 import (
 	"bytes"
@@ -15,21 +15,20 @@ import (
 )
 
 const (
-	// maxFile bounds a job.yaml, in bytes.
-	maxFile = 1 << 20
 	// maxNesting bounds brackets in brackets, and maxIndent the column of a block's dash or key. The parser
 	// is recursive and would exhaust the stack, which no program survives.
 	maxNesting = 16
 	maxIndent  = 200
 	// maxKeys and maxItems bound the keys, and the dashes and commas, in the whole file: the parser's time
-	// grows with their square. A manifest has no room for as many variables, nor a job for as many inputs.
+	// grows with their square. Nobody writes as many by hand, and a manifest has no room for more.
 	maxKeys  = 5000
 	maxItems = 20000
 )
 
-// parseYAML returns the one document in text, or the problem that keeps it from being read. It has no
-// recursion and no work beyond what the bounds above allow.
-func parseYAML(text []byte) (body ast.Node, problem *Problem) {
+// Parse returns the one document in text, nil where there is none, or the problem that keeps it from being read. It has
+// no recursion and no work beyond what the bounds above allow; the caller bounds the text. what is for messages, such as
+// "a job.yaml".
+func Parse(text []byte, what string) (body ast.Node, problem *Problem) {
 	if at := invalidUTF8(text); at >= 0 {
 		line := 1 + bytes.Count(text[:at], []byte("\n"))
 		column := 1 + utf8.RuneCount(text[bytes.LastIndexByte(text[:at], '\n')+1:at])
@@ -37,11 +36,11 @@ func parseYAML(text []byte) (body ast.Node, problem *Problem) {
 	}
 	defer func() { // The library is robust, but its input is anything.
 		if p := recover(); p != nil {
-			body, problem = nil, &Problem{Message: fmt.Sprintf("cannot be read as YAML: %v", clip(fmt.Sprint(p)))}
+			body, problem = nil, &Problem{Message: fmt.Sprintf("cannot be read as YAML: %v", Clip(fmt.Sprint(p)))}
 		}
 	}()
 	tokens := lexer.Tokenize(string(bytes.TrimPrefix(text, []byte("\ufeff"))))
-	if problem := checkTokens(tokens); problem != nil {
+	if problem := checkTokens(tokens, what); problem != nil {
 		return nil, problem
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -62,7 +61,7 @@ func invalidUTF8(text []byte) int {
 	return -1
 }
 
-const secondDocument = "a second document starts here, expected one job a file"
+const secondDocument = "a second document starts here, expected one a file"
 
 func oneDocument(file *ast.File) (ast.Node, *Problem) {
 	var body ast.Node
@@ -71,24 +70,21 @@ func oneDocument(file *ast.File) (ast.Node, *Problem) {
 			continue
 		}
 		if body != nil {
-			return nil, at(doc.Body, secondDocument)
+			return nil, At(doc.Body, secondDocument)
 		}
 		body = doc.Body
-	}
-	if body == nil {
-		return nil, &Problem{Message: "is empty, expected a job", Hint: "a job has at least a name, a program and units"}
 	}
 	return body, nil
 }
 
-// checkTokens refuses what a job.yaml has no use for and what would make the parser work without bound.
-func checkTokens(tokens token.Tokens) *Problem {
+// checkTokens refuses what our files have no use for and what would make the parser work without bound.
+func checkTokens(tokens token.Tokens, what string) *Problem {
 	var c tokenCounts
 	for _, t := range tokens {
 		if message := c.count(t); message != "" {
 			return atToken(t, message)
 		}
-		if problem := refuseToken(t); problem != nil {
+		if problem := refuseToken(t, what); problem != nil {
 			return problem
 		}
 	}
@@ -133,23 +129,23 @@ func isIndicator(t *token.Token) bool {
 	return t.Type == token.SequenceEntryType || t.Type == token.MappingValueType
 }
 
-func refuseToken(t *token.Token) *Problem {
+func refuseToken(t *token.Token, what string) *Problem {
 	var problem *Problem
 	switch t.Type {
 	case token.AliasType:
-		problem = atToken(t, "* starts a YAML alias here, which a job.yaml cannot have")
-		problem.Hint = `put a glob or other text that begins with * in quotes: "*.csv"`
+		problem = atToken(t, "* starts a YAML alias here, which "+what+" cannot have")
+		problem.Hint = `put text that begins with * in quotes: "*.csv"`
 	case token.AnchorType:
-		problem = atToken(t, "& starts a YAML anchor here, which a job.yaml cannot have")
+		problem = atToken(t, "& starts a YAML anchor here, which "+what+" cannot have")
 		problem.Hint = "put text that begins with & in quotes, and write a repeated value out"
 	case token.TagType:
-		problem = atToken(t, "! starts a YAML tag here, which a job.yaml cannot have")
+		problem = atToken(t, "! starts a YAML tag here, which "+what+" cannot have")
 		problem.Hint = "put text that begins with ! in quotes"
 	case token.MappingKeyType:
-		problem = atToken(t, "? starts a YAML key of several lines here, which a job.yaml cannot have")
+		problem = atToken(t, "? starts a YAML key of several lines here, which "+what+" cannot have")
 		problem.Hint = "put text that begins with ? in quotes"
 	case token.DirectiveType:
-		problem = atToken(t, "% starts a YAML directive here, which a job.yaml cannot have")
+		problem = atToken(t, "% starts a YAML directive here, which "+what+" cannot have")
 	}
 	return problem
 }
@@ -157,12 +153,12 @@ func refuseToken(t *token.Token) *Problem {
 func syntaxProblem(err error, text []byte) *Problem {
 	var e yaml.Error
 	if !errors.As(err, &e) || e.GetToken() == nil || e.GetToken().Position == nil {
-		return &Problem{Message: "cannot be read as YAML: " + oneLine(err.Error())}
+		return &Problem{Message: "cannot be read as YAML: " + OneLine(err.Error())}
 	}
-	problem := atToken(e.GetToken(), "cannot be read as YAML: "+oneLine(e.GetMessage()))
+	problem := atToken(e.GetToken(), "cannot be read as YAML: "+OneLine(e.GetMessage()))
 	switch line := lineOf(text, problem.Line); {
 	case strings.Contains(line, "${"):
-		problem.Hint = `put ${unit} in quotes when it stands between [ and ]: "${unit}"`
+		problem.Hint = "put text with ${ in quotes when it stands between [ and ]"
 	case strings.Contains(line, "\t"):
 		problem.Hint = "YAML is indented by spaces, not tabs"
 	}
@@ -177,16 +173,19 @@ func lineOf(text []byte, n int) string {
 	return string(lines[n-1])
 }
 
-func oneLine(s string) string {
+// OneLine returns the first line of a message, short enough for one of ours.
+func OneLine(s string) string {
 	first, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return clipTo(first, 300)
 }
 
+// atToken returns a problem at a token.
 func atToken(t *token.Token, message string) *Problem {
 	return &Problem{Line: t.Position.Line, Column: t.Position.Column, Message: message}
 }
 
-func at(node ast.Node, message string) *Problem {
+// At returns a problem at a node.
+func At(node ast.Node, message string) *Problem {
 	return atToken(tokenOf(node), message)
 }
 

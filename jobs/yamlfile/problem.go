@@ -1,4 +1,4 @@
-package manifest
+package yamlfile
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 // maxProblems bounds what is reported at once; nobody reads more.
 const maxProblems = 50
 
-// Problem is one thing that is wrong with a job.yaml.
+// Problem is one thing that is wrong with a file.
 type Problem struct {
 	File    string // as the caller named it
 	Line    int    // from 1; 0: the file as a whole
@@ -39,8 +39,8 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
-// clip shortens a text from a file or a peer so that a message stays one readable line.
-func clip(s string) string { return clipTo(s, 60) }
+// Clip shortens a text from a file or a peer so that a message stays one readable line.
+func Clip(s string) string { return clipTo(s, 60) }
 
 func clipTo(s string, runes int) string {
 	visible := strings.Map(func(r rune) rune {
@@ -55,7 +55,7 @@ func clipTo(s string, runes int) string {
 	return string([]rune(visible)[:runes]) + "…"
 }
 
-// Problems are all that is wrong with a job.yaml, in the order of the file. As an error it is of kind
+// Problems are all that is wrong with a file, in the order of the file. As an error it is of kind
 // jobs.Invalid.
 type Problems []Problem
 
@@ -80,8 +80,8 @@ func (p Problems) As(target any) bool {
 	return ok
 }
 
-// sorted returns the problems in the order of the file, and says so when there are too many to list.
-func (p Problems) sorted() Problems {
+// Sorted returns the problems in the order of the file, and says so when there are too many to list.
+func (p Problems) Sorted() Problems {
 	slices.SortStableFunc(p, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
