@@ -13,12 +13,6 @@ import (
 // maxFile bounds a job.yaml, in bytes.
 const maxFile = 1 << 20
 
-// Problem is one thing that is wrong with a job.yaml; Problems are all, as one error.
-type (
-	Problem  = yamlfile.Problem
-	Problems = yamlfile.Problems
-)
-
 // ProgramCheck says whether a program can run: its error names what is wrong with the module, such as an
 // import that nobody provides, and may have a hint. name is for messages.
 type ProgramCheck func(name string, wasm []byte) error

@@ -53,7 +53,7 @@ func (r *Reader) Fields(f Field, known []string) (map[string]Field, bool) {
 			continue
 		}
 		hint := "known keys are " + strings.Join(known, ", ")
-		if near := nearest(e.Key, known); near != "" {
+		if near := Nearest(e.Key, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
 		p := At(e.KeyNode, "unknown key")
@@ -192,8 +192,8 @@ func Describe(node ast.Node) string {
 	return "something else"
 }
 
-// nearest returns the known key that differs from key by the fewest edits, or "" when none is near.
-func nearest(key string, known []string) string {
+// Nearest returns the known key that differs from key by the fewest edits, or "" when none is near.
+func Nearest(key string, known []string) string {
 	const longest = 40
 	if len(key) > longest {
 		return ""

@@ -1,0 +1,63 @@
+package policy
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+)
+
+// Store has the policy that counts and notices when a file changes.
+type Store struct {
+	paths Paths
+
+	mu    sync.Mutex // guards everything below
+	stamp string
+	good  *Policy
+	err   error
+}
+
+// Open reads the policy of these paths. A bad file is no error here: Policy tells.
+func Open(p Paths) *Store {
+	s := &Store{paths: p}
+	s.Refresh()
+	return s
+}
+
+// Policy returns the last policy that was good, nil where none ever was, and what is wrong with the newest.
+func (s *Store) Policy() (*Policy, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.good, s.err
+}
+
+// Refresh reads the files again if one of them has another size or time than before, and reports whether it did.
+func (s *Store) Refresh() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The stamp is taken before the files are read: a file that changes in between is read again.
+	stamp := s.paths.stamp()
+	if stamp == s.stamp {
+		return false
+	}
+	s.stamp = stamp
+	p, err := Load(s.paths)
+	if s.err = err; err == nil {
+		s.good = p
+	}
+	return true
+}
+
+// stamp is another text when a file was changed, made or removed.
+func (p Paths) stamp() string {
+	var b strings.Builder
+	b.WriteString("read\n")
+	for _, f := range p.files() {
+		fmt.Fprintf(&b, "%s %v", f.path, f.wrong)
+		if info, err := os.Stat(f.path); err == nil {
+			fmt.Fprintf(&b, " %d %d %s", info.ModTime().UnixNano(), info.Size(), info.Mode())
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
