@@ -88,6 +88,9 @@ func (w *Worker) saver(tasks []task, p *program, now time.Time) *saver {
 	})
 	slices.SortFunc(sv.from, (*records.Note).Newer)
 	sv.from = slices.CompactFunc(sv.from, (*records.Note).Same)
+	if o := w.own[sv.unit]; o != nil && len(sv.from) > 0 {
+		o.behind = !slices.ContainsFunc(o.notes, sv.from[0].Same)
+	}
 	return sv
 }
 

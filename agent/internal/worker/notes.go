@@ -28,6 +28,8 @@ type own struct {
 	shard jobs.ShardID
 	notes []*records.Note // newest first, at least one
 	told  map[jobs.AgentID]telling
+	// behind says that others came further, from where the unit went on here: no steward is to take these for its last.
+	behind bool
 }
 
 // telling is the newest checkpoint that a steward was told of, and when.
@@ -72,7 +74,7 @@ func (w *Worker) noted(sv *saver, notes []*records.Note) {
 			o = &own{shard: sv.shard}
 			w.own[sv.unit] = o
 		}
-		o.notes = notes
+		o.notes, o.behind = notes, false
 		s.changed, s.asideAt = true, time.Time{}
 	}
 }
@@ -81,7 +83,7 @@ func (w *Worker) noted(sv *saver, notes []*records.Note) {
 func (w *Worker) untold(s *shard, to jobs.AgentID, now time.Time) []*own {
 	var list []*own
 	for _, o := range w.own {
-		if t := o.told[to]; o.shard == s.id && (t.what != o.notes[0] || now.Sub(t.at) >= tellAgain) {
+		if t := o.told[to]; o.shard == s.id && !o.behind && (t.what != o.notes[0] || now.Sub(t.at) >= tellAgain) {
 			list = append(list, o)
 		}
 	}

@@ -133,6 +133,14 @@ func TestSaverTriesTheBest(t *testing.T) {
 	if len(got) != 3 || got[0] != 5 || got[1] != 4 || got[2] != 3 || sv.past != 99 {
 		t.Errorf("tries %v, sequences are past %d", got, sv.past)
 	}
+	steward := jobs.AgentID{1}
+	if list := d.untold(d.s, steward, d.now); len(list) != 0 {
+		t.Errorf("a steward is told of %d, behind which others left this agent", list[0].notes[0].Sequence)
+	}
+	d.noted(sv, []*records.Note{noteOf(t, d, 0, 100)})
+	if list := d.untold(d.s, steward, d.now); len(list) != 1 {
+		t.Error("a steward is not told of what the unit came to then")
+	}
 }
 
 // BenchmarkNoCheckpoints is what short units pay for that there are checkpoints.

@@ -184,6 +184,7 @@ type brought struct {
 	units []uint64        // that it names, not all of them open
 	fresh []*note         // verified, that are not known yet
 	known []*records.Note // the others
+	lent  []Run           // to whom brings them, by the same exchange: of these it had none when it came by what it brings
 
 	elsewhere bool // another steward goes before this one and knows the lessees: whoever brings a note counts as one
 }
@@ -233,18 +234,24 @@ func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger,
 	}
 	for _, n := range b.fresh {
 		bundle := m.BundleOf(n.Unit)
-		lessee := l.lentTo(bundle, who)
+		lessee := b.had(l, bundle, who)
 		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (lessee || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
 			n.lessee = lessee || b.elsewhere
 			s.notes.add(n)
 		}
 	}
 	for _, n := range b.known {
-		if n.Author == who && (b.elsewhere || l.lentTo(m.BundleOf(n.Unit), who)) {
+		if n.Author == who && (b.elsewhere || b.had(l, m.BundleOf(n.Unit), who)) {
 			s.notes.confirm(b.shard, n)
 		}
 	}
 	return settled
+}
+
+// had reports whether who brings notes has a bundle or had it last, from before the exchange.
+func (b *brought) had(l *lender, bundle uint64, who jobs.AgentID) bool {
+	now := slices.ContainsFunc(b.lent, func(r Run) bool { return bundle >= r.First && bundle-r.First < uint64(r.Count) })
+	return !now && l.lentTo(bundle, who)
 }
 
 // lentTo reports whether an agent has a bundle or had it last.

@@ -294,6 +294,7 @@ func (s *Steward) lend(job records.Job, at place, ask Ask, brought brought, repl
 	err := s.o.Store.WithLedger(at.shard, func(led *ledger.Ledger) {
 		lend, drop := l.exchange(ask, led, now)
 		reply.Lend, reply.Drop = runsToProto(lend), runsToProto(drop)
+		brought.lent = lend
 		reply.Open = led.Counts(now).Open
 		s.notes.prune(at.shard, led, now)
 		reply.Settled = s.takeNotes(l, job.Manifest, led, ask.Agent, brought, false, now)
