@@ -55,6 +55,7 @@ test: build examples ## run all tests
 RACEFLAGS ?= -short
 race: examples ## run the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACEFLAGS) -timeout 40m $$($(GO) list ./... | grep -v /e2e$$)
+	CGO_ENABLED=1 CHAOS_SEEDS=2 $(GO) test -race -run '^TestChaos$$' ./coordinator/internal/gridtest
 
 FUZZTIME ?= 10s
 fuzz: ## fuzz every decoder for FUZZTIME each

@@ -74,7 +74,9 @@ func (w *Worker) refresh(now time.Time) {
 			continue // a newer agent will run it
 		}
 		live[j.ID] = true
-		w.refreshAt = earlier(w.refreshAt, j.Manifest.Expires.Add(1)) // it is live at that very moment
+		if at := j.Manifest.Expires.Add(1); at.After(now) { // it is live at that very moment
+			w.refreshAt = earlier(w.refreshAt, at) // the store may go by another clock than this machine's, and call it live then too
+		}
 		for n := range j.Manifest.Shards() {
 			id := jobs.ShardID{Job: j.ID, Shard: n}
 			if w.shards[id] == nil {

@@ -45,7 +45,7 @@ const (
 // machines.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
-		t.Skip("an office of twenty agents takes minutes with the race detector")
+		t.Skip("an office of twenty agents takes minutes: make race has two hours of one beside the short tests")
 	}
 	length := time.Duration(setting(t, "CHAOS_HOURS", hours)) * time.Hour
 	first := setting(t, "CHAOS_SEED", firstSeed)

@@ -245,6 +245,23 @@ func TestClone(t *testing.T) {
 	}
 }
 
+// TestExpiryByAWrongClock: a job is past its time by one clock and not by the other, which is nothing to look at all the time.
+func TestExpiryByAWrongClock(t *testing.T) {
+	gridtest.Run(t, 4, func(g *gridtest.Grid) {
+		g.Work(gridtest.Takes(time.Hour))
+		g.Submit(4*gridtest.Slots, func(m *manifest.Manifest) { m.Expires = m.Created.Add(time.Minute) })
+		time.Sleep(50 * time.Second)
+		m := g.Agents[0]
+		m.Skew(-time.Hour)
+		time.Sleep(5 * time.Second)
+		before := m.Agent().Steps()
+		time.Sleep(10 * time.Second)
+		if n := m.Agent().Steps() - before; n > 100 {
+			t.Errorf("%d steps in ten seconds", n)
+		}
+	})
+}
+
 // TestPoolOfTwoLosesOne: the rest of the job is done by the one that is left, and nothing waits for the other.
 func TestPoolOfTwoLosesOne(t *testing.T) {
 	for name, end := range ends() {
