@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -151,9 +152,14 @@ func (n *Node) unseen(others []peer.Member) []string {
 	return known
 }
 
+// join tries addresses. Where the pool is not seen at all that it fails is worth a word; of PCs that are off it is not.
 func (n *Node) join(ctx context.Context, addresses []string) {
 	if _, err := n.gossip.Join(ctx, addresses); err != nil && ctx.Err() == nil {
-		n.log.Info("cannot join by an address yet", "addresses", len(addresses), "err", err)
+		level := slog.LevelDebug
+		if len(n.others()) == 0 {
+			level = slog.LevelInfo
+		}
+		n.log.Log(ctx, level, "cannot join by an address yet", "addresses", len(addresses), "err", err)
 	}
 }
 
