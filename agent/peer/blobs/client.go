@@ -37,6 +37,9 @@ type Dialer interface {
 
 // Client moves blobs between the local store and peers. All methods may be called at the same time.
 type Client struct {
+	// Throttle bounds how fast blobs travel; set before the first call, or nil.
+	Throttle *Throttle
+
 	store  Store
 	dialer Dialer
 	key    ed25519.PrivateKey
@@ -126,7 +129,7 @@ func (c *Client) fetchFrom(ctx context.Context, claim Claim, b jobs.Blob, m peer
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the stream, whatever was read of it
 	defer cancel()
-	in := receive(ctx, conn, claim.Job, b.Digest)
+	in := receive(ctx, conn, claim.Job, b.Digest, c.Throttle)
 	err = c.store.Put(claim, b, in)
 	switch {
 	case err == nil:
@@ -142,7 +145,7 @@ func (c *Client) fetchFrom(ctx context.Context, claim Claim, b jobs.Blob, m peer
 }
 
 // receive reads a blob from a peer, not verified. The stream ends with ctx.
-func receive(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, d jobs.Digest) *incoming {
+func receive(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID, d jobs.Digest, t *Throttle) *incoming {
 	var stream gridv1.Blobs_GetClient
 	next := func() ([]byte, error) {
 		if stream == nil {
@@ -155,7 +158,7 @@ func receive(ctx context.Context, conn grpc.ClientConnInterface, job jobs.JobID,
 		m, err := stream.Recv()
 		return m.GetData(), err
 	}
-	return &incoming{pace: newPace(), next: next}
+	return &incoming{pace: newPace(ctx, t), next: next}
 }
 
 // Replicate gives the blob, which must be in the local store for the job, to all the members at the same
@@ -244,7 +247,7 @@ func (c *Client) giveTo(ctx context.Context, h header, m peer.Member) (record.En
 	if err != nil {
 		return record.Envelope{}, err
 	}
-	receipt, err := send(ctx, Peer{conn, m.ID}, h, r)
+	receipt, err := send(ctx, Peer{conn, m.ID}, h, r, c.Throttle)
 	return receipt, errors.Join(err, r.Close())
 }
 
@@ -257,13 +260,13 @@ type Peer struct {
 // Send gives a program or an input, whose bytes r has, to one peer and returns the peer's receipt, verified. It is
 // for those who have no store of their own; others call Replicate.
 func Send(ctx context.Context, to Peer, job jobs.JobID, b jobs.Blob, r io.Reader) (record.Envelope, error) {
-	return send(ctx, to, header{claim: For(job), blob: b}, r)
+	return send(ctx, to, header{claim: For(job), blob: b}, r, nil)
 }
 
-func send(ctx context.Context, to Peer, h header, r io.Reader) (record.Envelope, error) {
+func send(ctx context.Context, to Peer, h header, r io.Reader, t *Throttle) (record.Envelope, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	reply, err := put(ctx, to.Conn, h, r)
+	reply, err := put(ctx, to.Conn, h, r, t)
 	if err != nil {
 		return record.Envelope{}, fmt.Errorf("send blob %s: %w", short(h.blob.Digest), err)
 	}
@@ -275,8 +278,8 @@ func send(ctx context.Context, to Peer, h header, r io.Reader) (record.Envelope,
 }
 
 // put runs a Put. The stream ends with ctx.
-func put(ctx context.Context, conn grpc.ClientConnInterface, h header, r io.Reader) (*gridv1.PutReply, error) {
-	p := newPace()
+func put(ctx context.Context, conn grpc.ClientConnInterface, h header, r io.Reader, t *Throttle) (*gridv1.PutReply, error) {
+	p := newPace(ctx, t)
 	var stream gridv1.Blobs_PutClient
 	err := p.do(func() (err error) {
 		stream, err = gridv1.NewBlobsClient(conn).Put(ctx)

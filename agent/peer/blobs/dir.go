@@ -35,6 +35,8 @@ const (
 type Dir struct {
 	Disk   *durable.Disk // written through; set before the first Put, or nil
 	Shares Shares        // of others' checkpoints; set before the first Put
+	// Throttle bounds how fast blobs are written; set before the first Put, or nil.
+	Throttle *Throttle
 	// MakeRoom lets others go for a blob of so many bytes that does not fit; set before the first Put, or nil.
 	MakeRoom func(size int64)
 
@@ -179,7 +181,7 @@ func (s *Dir) write(temp string, b jobs.Blob, r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("store blob %s: %w", short(b.Digest), err)
 	}
-	err = copyVerified(&steadyFile{File: f, disk: s.Disk}, b, r)
+	err = copyVerified(&steadyFile{File: f, disk: s.Disk}, b, paced{r, s.Throttle})
 	if err == nil {
 		failpoint.Hit("blob.written")
 		err = s.Disk.Do(f.Sync)

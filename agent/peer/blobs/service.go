@@ -37,9 +37,10 @@ type Policy interface {
 
 // ServiceOptions are what a Service needs; every field.
 type ServiceOptions struct {
-	Store  Store
-	Policy Policy
-	Key    ed25519.PrivateKey // signs receipts
+	Store    Store
+	Policy   Policy
+	Key      ed25519.PrivateKey // signs receipts
+	Throttle *Throttle          // of what travels; nil: no bound
 	// Allow returns who calls, or refuses a caller whose role may not use the method (rpc.Allow).
 	Allow func(ctx context.Context, method string) (identity.Caller, error)
 }
@@ -94,7 +95,7 @@ func (s *Service) send(d jobs.Digest, stream gridv1.Blobs_GetServer) error {
 	}
 	defer leave()
 	h := sha256.New()
-	err = sendChunks(newPace(), io.TeeReader(r, h), size, func(data []byte) error {
+	err = sendChunks(newPace(stream.Context(), s.o.Throttle), io.TeeReader(r, h), size, func(data []byte) error {
 		return stream.Send(&gridv1.GetReply{Data: data})
 	})
 	if cerr := r.Close(); err == nil {
@@ -145,7 +146,7 @@ func (s *Service) Put(stream gridv1.Blobs_PutServer) error {
 		return err
 	}
 	defer leave()
-	in := &incoming{pace: newPace(), next: func() ([]byte, error) { return nextData(stream) }}
+	in := &incoming{pace: newPace(stream.Context(), s.o.Throttle), next: func() ([]byte, error) { return nextData(stream) }}
 	h, err := readHeader(in.pace, stream, caller.ID)
 	if err != nil {
 		return err

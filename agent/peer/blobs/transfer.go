@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -23,11 +24,22 @@ const (
 // message, so each step that blocks on the stream runs in a goroutine of its own. A step that is given up
 // ends when its stream does: the caller must then return from the handler, or cancel the stream's context.
 type pace struct {
-	start time.Time
-	moved int64 // bytes so far
+	start    time.Time
+	moved    int64           // bytes so far
+	ctx      context.Context // of the stream
+	throttle *Throttle       // of this end
 }
 
-func newPace() *pace { return &pace{start: time.Now()} }
+func newPace(ctx context.Context, t *Throttle) *pace {
+	return &pace{start: time.Now(), ctx: ctx, throttle: t}
+}
+
+// hold waits until n bytes may move. That is no fault of the peer's.
+func (p *pace) hold(n int) error {
+	took, err := wait(p.ctx, p.throttle.networkLimit(), n)
+	p.start = p.start.Add(took)
+	return err
+}
 
 // do runs a step and returns its error, or one of kind Unavailable when it takes too long. Then the step goes
 // on alone, and what it writes must not be read.
@@ -85,7 +97,7 @@ func (r *incoming) fill() error {
 	}
 	r.pace.moved += int64(len(data))
 	r.rest = data
-	return nil
+	return r.pace.hold(len(data))
 }
 
 // failed returns the error that the stream ended with, if it was one: the fault is then not in the bytes.
@@ -106,6 +118,9 @@ func sendChunks(p *pace, r io.Reader, size int64, send func(data []byte) error) 
 			return jobs.Errorf(jobs.Corrupt, "the blob ends before its %d bytes", size)
 		}
 		if err != nil {
+			return err
+		}
+		if err := p.hold(len(buf)); err != nil {
 			return err
 		}
 		if err := p.do(func() error { return send(buf) }); err != nil {

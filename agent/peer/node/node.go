@@ -110,6 +110,8 @@ type Node struct {
 	Store  *records.Store
 	Blobs  *blobs.Dir
 	Client *blobs.Client
+	// Throttle bounds how fast blobs move here.
+	Throttle blobs.Throttle
 
 	life    context.Context // ends with Close
 	endLife context.CancelFunc
@@ -169,13 +171,14 @@ func (n *Node) open() error {
 	if n.Blobs, err = blobs.OpenDir(filepath.Join(n.o.State, blobsFolder), n.o.Quota); err != nil {
 		return err
 	}
-	n.Blobs.Disk = n.disk
+	n.Blobs.Disk, n.Blobs.Throttle = n.disk, &n.Throttle
 	n.Blobs.MakeRoom = n.roomFor
 	n.Blobs.Shares = blobs.Shares{Self: id.ID(), Submitter: n.submitter}
 	if err := n.forgetOrphans(); err != nil {
 		return err
 	}
 	n.Client = blobs.NewClient(n.Blobs, n.Dialer, id.Key)
+	n.Client.Throttle = &n.Throttle
 	return n.listen(id)
 }
 
@@ -246,7 +249,7 @@ func (n *Node) listen(id *identity.Identity) error {
 	gridv1.RegisterRecordsServer(n.Server, records.NewService(n.Store))
 	gridv1.RegisterMembersServer(n.Server, newMembers(n))
 	gridv1.RegisterBlobsServer(n.Server, blobs.NewService(blobs.ServiceOptions{
-		Store: n.Blobs, Policy: policy, Key: id.Key, Allow: rpc.Allow,
+		Store: n.Blobs, Policy: policy, Key: id.Key, Throttle: &n.Throttle, Allow: rpc.Allow,
 	}))
 	return nil
 }
@@ -303,6 +306,11 @@ func (n *Node) Member(id jobs.AgentID) (peer.Member, bool) {
 		}
 	}
 	return peer.Member{}, false
+}
+
+// Offer tells others how many cores this peer offers, the newest number before long.
+func (n *Node) Offer(cores int) error {
+	return n.gossip.Update(func(s *gossip.State) { s.Cores = cores })
 }
 
 // Wake tells members of a job with open units. This peer's own hook is called directly.
