@@ -71,6 +71,11 @@ func (b *notebook) knows(shard jobs.ShardID, n *records.Note) bool {
 	return slices.ContainsFunc(b.units[shard][n.Unit], func(have *note) bool { return have.Same(n) })
 }
 
+// believes reports whether an agent brought notes of a unit as its lessee: with another steward it may be that still.
+func (b *notebook) believes(shard jobs.ShardID, unit uint64, who jobs.AgentID) bool {
+	return slices.ContainsFunc(b.units[shard][unit], func(have *note) bool { return have.lessee && have.by == who })
+}
+
 // confirm notes that a note which is here was brought by a lessee.
 func (b *notebook) confirm(shard jobs.ShardID, n *records.Note) {
 	list := b.units[shard][n.Unit]
@@ -236,7 +241,7 @@ func (s *Steward) takeNotes(l *lender, m *manifest.Manifest, led *ledger.Ledger,
 		bundle := m.BundleOf(n.Unit)
 		lessee := b.had(l, bundle, who)
 		if open[n.Unit] && n.Attempt == led.Attempt(bundle) && (lessee || n.Attempt == 0 && l.mayBeElsewhere(bundle, aside)) {
-			n.lessee = lessee || b.elsewhere
+			n.lessee = lessee || b.elsewhere || s.notes.believes(b.shard, n.Unit, who)
 			s.notes.add(n)
 		}
 	}

@@ -254,6 +254,31 @@ func TestNotesToldAsideReplaceWhatWasLentHere(t *testing.T) {
 	})
 }
 
+// TestNotesOfWhoTurnsHere: an agent that cannot reach the first steward any more and tells this one, which it told aside
+// before, stands behind nothing that it said then, whatever this one lends it.
+func TestNotesOfWhoTurnsHere(t *testing.T) {
+	for name, held := range map[string][]*gridv1.Run{"it says what it has": holds(0), "it gives the unit back": nil} {
+		t.Run(name, func(t *testing.T) {
+			inBench(t, func(t *testing.T, b *bench) {
+				b.only(0, 2)
+				j := b.job(false, 10, 1)
+				for peer.Stewards(shardOf(j, 0), b.members())[0].ID != b.agents[2].ID() {
+					j = b.job(false, 10, 1)
+				}
+				shard := shardOf(j, 0)
+				note := func(sequence uint64) *gridv1.Record { return b.note(b.agents[1], j, 0, sequence) }
+				b.bring(1, shard, &gridv1.ExchangeRequest{Aside: true}, note(2), note(1))
+				b.bring(1, shard, &gridv1.ExchangeRequest{Held: held}, note(4), note(3))
+				b.Lost(b.agents[1].ID())
+				time.Sleep(2 * DefaultPeriod)
+				if reply := b.ask(3, shard, 1); !slices.Equal(given(t, reply), []uint64{4, 3}) {
+					t.Errorf("lent %v with %v", reply.GetLend(), given(t, reply))
+				}
+			})
+		})
+	}
+}
+
 // With more than one owner to report an outcome nobody goes on from what another reached: one poisoned checkpoint would
 // be the outcome of all.
 func TestQuorumSharesNoCheckpoints(t *testing.T) {
