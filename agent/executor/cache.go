@@ -28,7 +28,8 @@ const (
 // is renamed into its place when it is complete, and it does not matter whose wins.
 type cache struct {
 	dir   string
-	start func() (*process, error)
+	start func(context.Context) (*process, error)
+	end   func(*process)
 	turn  chan struct{} // one compilation at a time
 }
 
@@ -75,11 +76,11 @@ func (c *cache) compile(ctx context.Context, prog *Program, dir string) (err err
 		return fmt.Errorf("compile a program: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	p, err := c.start()
+	p, err := c.start(ctx)
 	if err != nil {
 		return err
 	}
-	defer p.end()
+	defer c.end(p)
 	if err := p.load(ctx, prog, loadOptions{cache: tmp, compileOnly: true}); err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"idlegrid/agent/executor/internal/child"
 	"idlegrid/agent/executor/internal/snapshot"
-	"idlegrid/agent/executor/internal/wire"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -80,25 +79,30 @@ func newSaver(u *Unit, prog *Program, log *slog.Logger) *saver {
 	return s
 }
 
-// ask asks the child for checkpoints, one at a time, until the returned function is called.
-func (s *saver) ask(out *wire.Writer) (end func()) {
+// ask asks the child for checkpoints, one at a time, until the returned function is called. One that is frozen gives
+// none before it goes on.
+func (s *saver) ask(p *process) (end func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	whole := s.base == nil
 	go func() {
 		defer close(ended)
-		var timer <-chan time.Time
+		var timer chan struct{}
+		stop := func() bool { return true }
+		defer func() { stop() }()
 		now, again, waiting := s.unit.Now, false, false
 		for {
 			if again && !waiting {
+				stop()
 				again, waiting, timer = false, true, nil
 				s.asked.Store(true)
 				save := &gridv1.ExecutorRequest_Save{Save: &gridv1.ExecutorSave{Whole: whole}}
-				if out.Send(&gridv1.ExecutorRequest{Request: save}) != nil {
+				if p.out.Send(&gridv1.ExecutorRequest{Request: save}) != nil {
 					return // the child is gone, as the reader of its replies will see
 				}
 			}
 			if timer == nil && !waiting && s.unit.Interval > 0 {
-				timer = time.After(s.unit.Interval)
+				due := make(chan struct{})
+				timer, stop = due, p.after(s.unit.Interval, func() { close(due) })
 			}
 			select {
 			case <-timer:

@@ -6,6 +6,7 @@
 //     standard output and standard error before is kept, and the next unit gets a new child if need be.
 //   - A unit past its timeout, or whose context ends, is gone within milliseconds, child and all.
 //   - No child outlives this process, even if this process is killed.
+//   - No more children go on than Pool.Allow lets, from its return on.
 //   - The same program, arguments, environment, seed and inputs give the same outcome on every machine, as
 //     far as wazero does: the bits of a NaN may differ between processors. The clock starts at a fixed time
 //     and goes on a millisecond with each reading and by what the guest sleeps.
@@ -43,6 +44,12 @@
 //
 // To set globals, and to keep a start function from running once more, the child rewrites the module's list of
 // exports in memory, after its digest was verified.
+//
+// # Frozen
+//
+// Pool.Allow freezes children, whatever they do, and lets them go on: on Linux by a cgroup v2 that was delegated, else
+// by signals. What is frozen takes no CPU time and keeps its memory, of which FrozenMemory and DropFrozen know. The
+// time in which a unit is frozen counts nowhere.
 //
 // It does not fetch, verify or store anything, it does not retry, and it does not know what a job is.
 //

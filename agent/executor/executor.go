@@ -93,7 +93,7 @@ type Unit struct {
 	Args    []string          // without the program's name, which is "program"
 	Env     []manifest.EnvVar // all of it: nothing of this process's environment is seen
 	Seed    [32]byte          // of the random numbers
-	Timeout time.Duration     // 0: none. Starting a child is no part of it.
+	Timeout time.Duration     // 0: none. Starting a child is no part of it, nor is the time in which it is frozen.
 	// Succeeded says which exit codes are a success; nil: 0 is.
 	Succeeded func(code uint32) bool
 
@@ -111,6 +111,9 @@ type Unit struct {
 	// Used is told every now and then how much CPU time the unit's child has had, all its life, where the system says
 	// so; nil: nobody listens.
 	Used func(time.Duration)
+	// Frozen is told that the unit does not go on, or does: when it starts, and whenever Pool.Allow changes that. It
+	// must return at once and not call the Pool. nil: nobody listens.
+	Frozen func(frozen bool)
 }
 
 // Result is what became of a unit. A unit that failed has an outcome too: what it wrote until then.

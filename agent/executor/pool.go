@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"idlegrid/agent/executor/internal/host"
 	"idlegrid/jobs"
 )
 
@@ -17,7 +18,10 @@ type Options struct {
 	// Background keeps the children at idle priority, CPU and disk, for work that must not be noticed.
 	// Otherwise they step back behind normal work only.
 	Background bool
-	Log        *slog.Logger // nil: none
+	// Cgroup is the folder of a cgroup v2 that is ours alone, for children to be frozen in. Empty: the one that this
+	// process was given, if it was and with Background. On Linux; without one signals freeze them.
+	Cgroup string
+	Log    *slog.Logger // nil: none
 }
 
 // errClosed is the cause of what ends because the pool was closed.
@@ -27,15 +31,21 @@ var errClosed = jobs.Errorf(jobs.Unavailable, "the executors are shut down")
 type Pool struct {
 	options Options
 	cache   *cache
+	group   *host.Group
 	slots   chan struct{} // a token for each slot in use
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	warned  sync.Once
+	starts  sync.Mutex // held while a child starts, by who does not hold mu
 
-	mu     sync.Mutex // guards everything below
-	closed bool
-	active sync.WaitGroup // calls of Prepare and Run; none is added once closed
-	idle   []*process     // loaded children that run nothing, the newest last; at most one for each free slot
+	mu       sync.Mutex // guards everything below
+	closed   bool
+	active   sync.WaitGroup        // calls of Prepare and Run; none is added once closed
+	children map[*process]struct{} // all of them
+	busy     []*process            // those that load, compile or run, in the order in which they began
+	idle     []*process            // loaded children that run nothing, the newest last; at most one for each free slot
+	allowed  int                   // how many of them may go on; as many as there are slots, or more: all
+	changed  chan struct{}         // closed when one more may go on; nil: nobody waits for that
 }
 
 // NewPool returns a Pool. It starts no process yet.
@@ -45,12 +55,21 @@ func NewPool(o Options) *Pool {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p := &Pool{options: o, slots: make(chan struct{}, o.Slots), ctx: ctx, cancel: cancel}
-	p.cache = &cache{dir: o.Cache, start: p.start, turn: make(chan struct{}, 1)}
+	p := &Pool{
+		options: o, slots: make(chan struct{}, o.Slots), ctx: ctx, cancel: cancel, children: map[*process]struct{}{}, allowed: o.Slots,
+	}
+	p.group = host.OpenGroup(o.Cgroup, p.priority())
+	start := func(ctx context.Context) (*process, error) { return p.begin(ctx, nil, nil) }
+	p.cache = &cache{dir: o.Cache, start: start, end: p.end, turn: make(chan struct{}, 1)}
 	return p
 }
 
-func (p *Pool) start() (*process, error) { return startProcess(p.options.Background) }
+func (p *Pool) priority() host.Priority {
+	if p.options.Background {
+		return host.Idle
+	}
+	return host.Low
+}
 
 // Prepare compiles the program unless that was done before on this machine. Without it the first Run does.
 // The error is an *UnusableError if the program is at fault.
@@ -78,7 +97,7 @@ func (p *Pool) Run(ctx context.Context, prog *Program, u *Unit) (Result, error) 
 	case <-ctx.Done():
 		return Result{}, context.Cause(ctx)
 	}
-	c, err := p.loaded(ctx, prog)
+	c, err := p.loaded(ctx, prog, u.Frozen)
 	if unusable := (*UnusableError)(nil); errors.As(err, &unusable) {
 		return Result{Failure: unusable.Failure}, nil
 	} else if err != nil {
@@ -101,7 +120,10 @@ func (p *Pool) Close() {
 	p.cancel(errClosed)
 	p.active.Wait()
 	for c := p.take(nil); c != nil; c = p.take(nil) {
-		c.end()
+		p.end(c)
+	}
+	if err := p.group.Close(); err != nil {
+		p.options.Log.Info("cannot remove the executors' cgroup", slog.Any("error", err))
 	}
 }
 
@@ -122,24 +144,25 @@ func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// loaded returns a child that can run units of the program. The caller holds a slot.
-func (p *Pool) loaded(ctx context.Context, prog *Program) (*process, error) {
+// loaded returns a busy child that can run units of the program. The caller holds a slot. What tell is told is in
+// begin.
+func (p *Pool) loaded(ctx context.Context, prog *Program, tell func(bool)) (*process, error) {
 	if c := p.take(prog); c != nil {
 		if c.program.same(prog) && c.usable() {
-			return c, nil
+			return p.begin(ctx, c, tell)
 		}
-		c.end()
+		p.end(c)
 	}
 	dir, err := p.cache.compiled(ctx, prog)
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.start()
+	c, err := p.begin(ctx, nil, tell)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.load(ctx, prog, loadOptions{cache: dir}); err != nil {
-		c.end()
+		p.end(c)
 		return nil, err
 	}
 	if c.warning != "" {
@@ -168,10 +191,11 @@ func (p *Pool) take(prog *Program) *process {
 // put keeps a child for the next unit, if it lives.
 func (p *Pool) put(c *process) {
 	if !c.usable() {
-		c.end()
+		p.end(c)
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.rest(c)
 	p.idle = append(p.idle, c)
 }

@@ -22,21 +22,29 @@ const endWait = 2 * time.Second
 // from anywhere.
 type process struct {
 	cmd     *exec.Cmd
+	group   *host.Group
+	seat    *host.Seat // in the group
 	out     *wire.Writer
 	in      *wire.Reader
 	pipes   []*os.File // our ends
 	said    *head      // standard error of the child itself
 	ended   chan struct{}
+	born    time.Time
 	program *Program
 	warning string        // what it could not do to step back
 	cpu     time.Duration // that was reported so far
 
-	mu   sync.Mutex
-	dead error // why it was killed; nil: it was not
+	mu     sync.Mutex          // guards everything below
+	dead   error               // why it was killed; nil: it was not
+	left   bool                // it has ended, and its seat is not to be used any more
+	froze  time.Time           // when it was frozen; zero: it is not
+	stood  time.Duration       // how long it was frozen before
+	timers map[*timer]struct{} // that stand still while it is frozen
+	tell   func(frozen bool)   // nil: nobody is told
 }
 
 // startProcess starts this program as an executor child. No guest runs in it yet.
-func startProcess(background bool) (*process, error) {
+func startProcess(group *host.Group, priority host.Priority) (*process, error) {
 	if os.Getenv(marker) != "" {
 		// Without this a program that forgot Main would start itself without end.
 		return nil, errors.New("start an executor: this process is one, and did not call executor.Main first")
@@ -45,13 +53,16 @@ func startProcess(background bool) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program to start an executor: %w", err)
 	}
-	priority := markerLow
-	if background {
-		priority = markerIdle
+	mark := markerLow
+	if priority == host.Idle {
+		mark = markerIdle
 	}
-	p := &process{cmd: exec.Command(self), said: new(head), ended: make(chan struct{})}
+	p := &process{
+		cmd: exec.Command(self), group: group, said: new(head), born: time.Now(), ended: make(chan struct{}),
+		timers: map[*timer]struct{}{},
+	}
 	p.cmd.Args = []string{"idlegrid-executor"}
-	p.cmd.Env = []string{marker + "=" + priority} // and nothing that this process knows
+	p.cmd.Env = []string{marker + "=" + mark} // and nothing that this process knows
 	p.cmd.Stderr = p.said
 	p.cmd.SysProcAttr = host.Attributes()
 	p.cmd.WaitDelay = endWait
@@ -95,19 +106,33 @@ func (p *process) live(started chan<- error) {
 		started <- err
 		return
 	}
-	release, err := host.Tie(p.cmd.Process)
+	var err error
+	p.seat, err = p.group.Join(p.cmd.Process)
 	started <- err
 	// How it ended stands in ProcessState, whatever Wait says of it.
 	_ = p.cmd.Wait()
 	if err == nil {
-		release()
+		p.leave()
 	}
+}
+
+// leave gives up the place of a child that has ended.
+func (p *process) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.seat.Leave() // what is left of it is in nobody's way, and the next pool removes it
+	p.left = true
 }
 
 // kill kills the child, for a reason. Only the first reason counts.
 func (p *process) kill(why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.killNow(why)
+}
+
+// killNow is kill for who holds p.mu. A frozen child dies as any other.
+func (p *process) killNow(why error) {
 	if p.dead == nil {
 		p.dead = why
 	}
@@ -144,13 +169,13 @@ func (p *process) end() {
 	}
 }
 
-// limited kills the child when ctx ends or the timeout, if there is one, is over. The returned function
+// limited kills the child when ctx ends or it has gone on for the timeout, if there is one. The returned function
 // ends that. A kill that is just under way then is certain afterwards, so that nobody uses the child again.
 func (p *process) limited(ctx context.Context, timeout time.Duration) (release func()) {
 	stop := context.AfterFunc(ctx, func() { p.kill(context.Cause(ctx)) })
 	stopTimer := func() bool { return true }
 	if timeout > 0 {
-		stopTimer = time.AfterFunc(timeout, func() { p.kill(errTimeout) }).Stop
+		stopTimer = p.after(timeout, func() { p.kill(errTimeout) })
 	}
 	return func() {
 		if stopped := stop(); !stopTimer() || !stopped {

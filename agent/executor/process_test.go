@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"idlegrid/agent/executor/internal/child"
+	"idlegrid/agent/executor/internal/host"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -26,7 +27,7 @@ func loadedProcess(t *testing.T) *process {
 	if err := os.WriteFile(path, []byte(spinning), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := startProcess(false)
+	p, err := startProcess(host.OpenGroup("", host.Low), host.Low)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestNonsense(t *testing.T) {
 
 func TestMainNotCalled(t *testing.T) {
 	t.Setenv(marker, markerLow)
-	if p, err := startProcess(false); err == nil {
+	if p, err := startProcess(host.OpenGroup("", host.Low), host.Low); err == nil {
 		p.end()
 		t.Error("a process that is a child started a child")
 	}

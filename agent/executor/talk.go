@@ -14,7 +14,10 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
-// errTimeout is why a child is killed whose unit ran too long.
+// loadTimeout bounds the time until a child has its program, compiled if need be.
+const loadTimeout = 10 * time.Minute
+
+// errTimeout is why a child is killed whose unit ran too long, or whose program took too long.
 var errTimeout = errors.New("timeout")
 
 // loadOptions say what a child does with a program.
@@ -25,9 +28,13 @@ type loadOptions struct {
 
 // load gives the child its program. The error is an *UnusableError if the program is at fault.
 func (p *process) load(ctx context.Context, prog *Program, o loadOptions) error {
-	release := p.limited(ctx, 0)
+	release := p.limited(ctx, loadTimeout)
 	defer release()
-	err := p.out.Send(&gridv1.ExecutorRequest{Request: &gridv1.ExecutorRequest_Load{Load: loadRequest(prog, o)}})
+	err := p.limit(prog, o)
+	if err != nil {
+		return err
+	}
+	err = p.out.Send(&gridv1.ExecutorRequest{Request: &gridv1.ExecutorRequest_Load{Load: loadRequest(prog, o)}})
 	var reply gridv1.ExecutorReply
 	if err == nil {
 		err = p.in.Receive(&reply)
@@ -41,6 +48,9 @@ func (p *process) load(ctx context.Context, prog *Program, o loadOptions) error 
 			return cause
 		}
 		p.kill(err)
+		if why := p.reason(); ownFault(why) || errors.Is(why, errTimeout) {
+			return fmt.Errorf("load a program: %w", why)
+		}
 		return &UnusableError{Failure: jobs.Failure{Kind: jobs.FailureCrash, Text: child.Text("while compiling, " + p.obituary())}}
 	}
 	p.program, p.warning = prog, loaded.GetWarning()
@@ -50,6 +60,29 @@ func (p *process) load(ctx context.Context, prog *Program, o loadOptions) error 
 	}
 	return nil
 }
+
+// spareMemory is what a child may take beside what its unit has and has written: compiled code and Go's heap.
+const spareMemory = 512 << 20
+
+// limit bounds the memory of a child that is to run units, where the system can.
+func (p *process) limit(prog *Program, o loadOptions) error {
+	if o.compileOnly {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left {
+		return nil // as the reader of its replies will see
+	}
+	l := prog.Limits.withDefaults()
+	if err := p.seat.Limit(prog.Memory + uint64(l.Stdout+l.Stderr+2*l.OutBytes) + spareMemory); err != nil {
+		return fmt.Errorf("limit the memory of an executor: %w", err)
+	}
+	return nil
+}
+
+// ownFault reports whether this side killed a child for a reason that is no fault of what ran in it.
+func ownFault(why error) bool { return errors.Is(why, errFreeze) || errors.Is(why, ErrDropped) }
 
 func loadRequest(prog *Program, o loadOptions) *gridv1.ExecutorLoad {
 	limits := prog.Limits.withDefaults()
@@ -75,7 +108,7 @@ func loadRequest(prog *Program, o loadOptions) *gridv1.ExecutorLoad {
 // run runs a unit on a loaded child. After an error, or a failure by the child's death,
 // the child is not usable.
 func (p *process) run(ctx context.Context, u *Unit, log *slog.Logger) (Result, error) {
-	start := time.Now()
+	start := p.clock()
 	release := p.limited(ctx, u.Timeout)
 	defer release()
 	r := receiver{limits: p.program.Limits.withDefaults(), progress: u.Progress}
@@ -99,7 +132,7 @@ func (p *process) run(ctx context.Context, u *Unit, log *slog.Logger) (Result, e
 	return Result{
 		Outcome: r.outcome,
 		Failure: verdict(done, u.Succeeded),
-		Times:   jobs.Times{CPU: micros(done.GetCpuUs()), Wall: micros(done.GetWallUs())},
+		Times:   jobs.Times{CPU: micros(done.GetCpuUs()), Wall: min(micros(done.GetWallUs()), p.clock()-start)},
 	}, nil
 }
 
@@ -118,7 +151,7 @@ func (p *process) exchange(u *Unit, r *receiver) (*gridv1.ExecutorDone, error) {
 		return nil, err
 	}
 	if r.saver != nil {
-		defer r.saver.ask(p.out)()
+		defer r.saver.ask(p)()
 	}
 	for {
 		var reply gridv1.ExecutorReply
@@ -136,7 +169,7 @@ func (p *process) exchange(u *Unit, r *receiver) (*gridv1.ExecutorDone, error) {
 
 // lostBy is how a child was lost in the middle of a unit.
 type lostBy struct {
-	start time.Time
+	start time.Duration // by the child's clock
 	err   error
 }
 
@@ -144,12 +177,14 @@ type lostBy struct {
 func (p *process) lost(ctx context.Context, u *Unit, r *receiver, by lostBy) (Result, error) {
 	p.kill(by.err)
 	why := p.reason()
-	result := Result{Outcome: r.outcome, Times: jobs.Times{CPU: p.restCPU(), Wall: time.Since(by.start)}}
+	result := Result{Outcome: r.outcome, Times: jobs.Times{CPU: p.restCPU(), Wall: p.clock() - by.start}}
 	switch {
 	case errors.Is(why, errTimeout):
 		result.Failure = jobs.Failure{Kind: jobs.FailureTimeout, Text: fmt.Sprintf("ran longer than %v", u.Timeout)}
 	case ctx.Err() != nil:
 		return Result{}, context.Cause(ctx)
+	case ownFault(why):
+		return Result{}, why
 	default:
 		text := p.obituary()
 		if errors.Is(why, errProtocol) {

@@ -33,3 +33,17 @@ func CPUOf(pid int) (time.Duration, bool) {
 	system, err := strconv.ParseInt(string(fields[fieldSystem]), 10, 64)
 	return time.Duration(user+system) * clockTick, err == nil
 }
+
+// MemoryOf returns the bytes of memory that a process has for itself and that are not swapped out, and whether the
+// system says so.
+func MemoryOf(pid int) (uint64, bool) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, false // it has ended
+	}
+	var size, resident, shared uint64 // in pages: see proc(5)
+	if _, err := fmt.Sscan(string(statm), &size, &resident, &shared); err != nil || shared > resident {
+		return 0, false
+	}
+	return (resident - shared) * uint64(os.Getpagesize()), true
+}

@@ -1,9 +1,6 @@
 package host
 
-import (
-	"os"
-	"syscall"
-)
+import "syscall"
 
 // Attributes returns how a child is started: in a process group of its own, so that a Ctrl-C in a terminal
 // is for its parent alone, and killed when the thread that started it ends. The caller locks its goroutine
@@ -11,6 +8,3 @@ import (
 func Attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
-
-// Tie makes a started child end with this process. The returned function is called when the child has ended.
-func Tie(*os.Process) (func(), error) { return func() {}, nil }
