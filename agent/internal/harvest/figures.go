@@ -1,0 +1,110 @@
+package harvest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"time"
+
+	"idlegrid/agent/peer/durable"
+	"idlegrid/jobs"
+)
+
+const (
+	figuresFile = "harvest.json"
+	pauseFile   = "pause.json"
+	// saveEvery is how often figures are written at most.
+	saveEvery = time.Hour
+	// keepDays is how many days have a figure of their own: this month's and the last one's.
+	keepDays = 62
+	// maxKept bounds the files, in bytes.
+	maxKept = 1 << 20
+)
+
+// Disturbance is a way in which the owner may have noticed us.
+type Disturbance string
+
+// The kinds of disturbances.
+const (
+	Late    Disturbance = "late"    // from input to everything stopped over 250 ms
+	Swapped Disturbance = "swapped" // memory of others was pushed out
+	Stalled Disturbance = "stalled" // others waited for the disk while we wrote
+)
+
+// tooLate is what a person notices as a delay, and the bound of Late.
+const tooLate = 250 * time.Millisecond
+
+// Figures are what is kept of how this agent behaved.
+type Figures struct {
+	Detect    Histogram                `json:"detect"` // from the owner's input to the decision
+	Stop      Histogram                `json:"stop"`   // from a decision for fewer cores until that was so
+	Sum       Histogram                `json:"sum"`    // both, where an input was the reason
+	Disturbed map[Disturbance]uint64   `json:"disturbed,omitempty"`
+	Days      map[string]time.Duration `json:"days_cpu_ns,omitempty"` // CPU time of useful work, by the PC's days such as 2026-11-26
+}
+
+// Harvest returns the CPU time of a time's day and month.
+func (f *Figures) Harvest(at time.Time) (today, month time.Duration) {
+	for name, cpu := range f.Days {
+		if len(name) >= 7 && name[:7] == at.Format("2006-01") {
+			month += cpu
+		}
+	}
+	return f.Days[at.Format(time.DateOnly)], month
+}
+
+func (f *Figures) harvested(cpu time.Duration, at time.Time) {
+	if f.Days == nil {
+		f.Days = map[string]time.Duration{}
+	}
+	f.Days[at.Format(time.DateOnly)] += cpu
+	oldest := at.AddDate(0, 0, -keepDays).Format(time.DateOnly)
+	maps.DeleteFunc(f.Days, func(name string, _ time.Duration) bool { return name < oldest })
+}
+
+func (f *Figures) disturbed(kind Disturbance) {
+	if f.Disturbed == nil {
+		f.Disturbed = map[Disturbance]uint64{}
+	}
+	f.Disturbed[kind]++
+}
+
+// clone returns a copy that shares nothing.
+func (f *Figures) clone() Figures {
+	out := *f
+	out.Disturbed, out.Days = maps.Clone(f.Disturbed), maps.Clone(f.Days)
+	return out
+}
+
+// load reads a small JSON file; nothing there leaves to as it is.
+func load(dir *os.Root, name string, to any) error {
+	info, err := dir.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Size() > maxKept {
+		return jobs.Errorf(jobs.Corrupt, "%s in %s has %d bytes, expected at most %d", name, dir.Name(), info.Size(), maxKept)
+	}
+	text, err := dir.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, to); err != nil {
+		return jobs.Errorf(jobs.Corrupt, "%s in %s: %w", name, dir.Name(), err)
+	}
+	return nil
+}
+
+func save(dir *os.Root, name string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return durable.WriteFile(dir, name, append(text, '\n'), 0o600)
+}

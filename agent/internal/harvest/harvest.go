@@ -1,0 +1,335 @@
+package harvest
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"idlegrid/agent/internal/harvest/policy"
+	"idlegrid/agent/internal/harvest/signals"
+	"idlegrid/jobs"
+)
+
+const (
+	// fast is how often signals are looked at while something runs, beside the events that tell of a change; slow
+	// otherwise, since starting late costs nobody anything.
+	fast = 50 * time.Millisecond
+	slow = time.Second
+	// lone is how often an agent without an owner looks at its pause and saves its figures.
+	lone = time.Minute
+	// policyEvery is how often the policy's files are looked at.
+	policyEvery = 5 * time.Second
+	// maxPause bounds a pause with an end.
+	maxPause = 31 * 24 * time.Hour
+)
+
+// Signals is what sees the owner.
+type Signals interface {
+	Observe(now time.Time) signals.Observation
+	Changed() <-chan struct{} // something that cannot wait for the next look
+}
+
+// Options say how a Harvest is made.
+type Options struct {
+	Signals Signals       // nil: the machine has no owner
+	Policy  *policy.Store // nil: likewise
+	State   *os.Root      // the state folder
+	Cores   int           // at most
+	// Apply makes a decision true and returns when it is: the last executor that has to stop has stopped. What it could
+	// not do is tried again at the next look. It is called by one goroutine, and need not be quick to start things.
+	Apply func(Decision) error
+	// Offered is told how many cores others may know of, when that changes; nil: nobody is.
+	Offered func(cores int)
+	// OfferEvery is how often that is at most; 0: OfferEvery where there is an owner.
+	OfferEvery time.Duration
+	Log        *slog.Logger
+}
+
+// Harvest watches, decides, applies, measures and remembers.
+type Harvest struct {
+	o     Options
+	shift time.Duration // of the periods in which the offer stays
+	woken chan struct{} // holds a token when a look cannot wait
+
+	// Of the goroutine of Run.
+	state   State
+	applied *Decision // nil: the last one could not be
+	offer   Offer
+	offered int // told last
+	looked  time.Time
+	failing bool // Apply failed last
+
+	mu      sync.Mutex // guards everything below
+	working bool
+	command Command
+	last    Decision
+	since   time.Time // of its reason
+	history history
+	figures Figures
+	changed bool // figures, since they were saved
+	saved   time.Time
+	wrong   error // with the policy
+}
+
+// New reads what was kept in the state folder. A pause that cannot be read counts as one until the owner resumes.
+func New(o Options) (*Harvest, error) {
+	h := &Harvest{o: o, woken: make(chan struct{}, 1), saved: time.Now(), shift: time.Duration(rand.Int64N(int64(OfferEvery)))}
+	if o.OfferEvery == 0 && o.Signals != nil {
+		h.o.OfferEvery = OfferEvery
+	}
+	if err := load(o.State, pauseFile, &h.command); err != nil {
+		o.Log.Warn("paused, because the last pause cannot be read", "err", err, "hint", "resume, and it is written anew")
+		h.command = Command{Paused: true}
+	}
+	if err := load(o.State, figuresFile, &h.figures); jobs.KindOf(err) == jobs.Corrupt {
+		o.Log.Warn("figures begin anew", "err", err)
+		h.figures = Figures{}
+	} else if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Run decides until ctx ends, then saves the figures. It returns an error only if that fails. What was applied last
+// stays: whoever ends Run ends the work, too.
+func (h *Harvest) Run(ctx context.Context) error {
+	var changed <-chan struct{}
+	if h.o.Signals != nil {
+		changed = h.o.Signals.Changed()
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return h.save(time.Now())
+		case <-changed:
+		case <-h.woken:
+		case <-timer.C:
+		}
+		timer.Reset(h.step(time.Now()))
+	}
+}
+
+// step looks once and returns when to look again.
+func (h *Harvest) step(now time.Time) time.Duration {
+	h.mu.Lock()
+	command, working, due := h.command, h.working, h.changed && now.Sub(h.saved) >= saveEvery
+	h.mu.Unlock()
+	in := Input{Now: now, Cores: h.o.Cores, Command: command, NoOwner: h.o.Signals == nil}
+	if !in.NoOwner {
+		in.Policy = h.policy(now)
+		in.Seen = h.o.Signals.Observe(now)
+	}
+	d, state := Decide(in, h.state)
+	h.state = state
+	h.apply(d)
+	h.tell(d, now)
+	if due {
+		if err := h.save(now); err != nil {
+			h.o.Log.Warn("cannot save the figures of the owner's side", "err", err)
+		}
+	}
+	switch {
+	case in.NoOwner:
+		return lone
+	case working && d.Cores > 0, h.failing:
+		return fast
+	}
+	return slow
+}
+
+// policy returns what the policy says, nil where none ever was good.
+func (h *Harvest) policy(now time.Time) *policy.Values {
+	if now.Sub(h.looked) >= policyEvery || now.Before(h.looked) {
+		h.looked = now
+		h.o.Policy.Refresh()
+	}
+	p, err := h.o.Policy.Policy()
+	h.mu.Lock()
+	news := err != nil && (h.wrong == nil || h.wrong.Error() != err.Error())
+	h.wrong = err
+	h.mu.Unlock()
+	if news {
+		h.o.Log.Warn("the policy has errors, the last good one stands", "err", err)
+	}
+	if p == nil {
+		return nil
+	}
+	return &p.Values
+}
+
+// apply makes a decision true, if it is another one than before, and measures how long the owner had to wait.
+func (h *Harvest) apply(d Decision) {
+	if a := h.applied; a != nil && a.Cores == d.Cores && a.GiveBack == d.GiveBack && a.Memory == d.Memory && a.Disk == d.Disk && a.Network == d.Network {
+		return
+	}
+	fewer := h.applied != nil && d.Cores < h.applied.Cores
+	before := time.Now()
+	err := h.o.Apply(d)
+	stop := time.Since(before)
+	if err != nil {
+		h.applied = nil
+		if !h.failing {
+			h.o.Log.Error("cannot do what was decided", "cores", d.Cores, "why", d.Reason, "err", err)
+		}
+		h.failing = true
+		return
+	}
+	h.applied, h.failing = &d, false
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !fewer || !h.working {
+		return
+	}
+	h.changed = true
+	h.figures.Stop.Observe(stop)
+	if d.Input.IsZero() {
+		return
+	}
+	detect := before.Sub(d.Input)
+	h.figures.Detect.Observe(detect)
+	h.figures.Sum.Observe(detect + stop)
+	if detect+stop > tooLate {
+		h.figures.disturbed(Late)
+	}
+}
+
+// tell remembers a decision, and says what others may know of it.
+func (h *Harvest) tell(d Decision, now time.Time) {
+	h.mu.Lock()
+	if h.history = h.history.add(d, now); h.last.Reason != d.Reason || h.since.IsZero() {
+		h.since = now
+	}
+	h.last = d
+	h.mu.Unlock()
+	h.offer = h.offer.Next(d.Cores, now, h.o.OfferEvery, h.shift)
+	if h.offer.Cores != h.offered && h.o.Offered != nil {
+		h.offered = h.offer.Cores
+		h.o.Offered(h.offered)
+	}
+}
+
+// save writes the figures if they changed.
+func (h *Harvest) save(now time.Time) error {
+	h.mu.Lock()
+	if !h.changed {
+		h.mu.Unlock()
+		return nil
+	}
+	figures := h.figures.clone()
+	h.changed, h.saved = false, now
+	h.mu.Unlock()
+	err := save(h.o.State, figuresFile, figures)
+	if err != nil {
+		h.mu.Lock()
+		h.changed = true
+		h.mu.Unlock()
+	}
+	return err
+}
+
+func (h *Harvest) wake() {
+	select {
+	case h.woken <- struct{}{}:
+	default: // a look is due anyway
+	}
+}
+
+// Working says whether units run. While they do, signals are looked at often.
+func (h *Harvest) Working(yes bool) {
+	h.mu.Lock()
+	news := yes != h.working
+	h.working = yes
+	h.mu.Unlock()
+	if news {
+		h.wake()
+	}
+}
+
+// Pause freezes all work until a time, or for zero until the owner resumes. It holds at once, and after a restart if no
+// error is returned.
+func (h *Harvest) Pause(until time.Time) error { return h.pause(Command{Paused: true, Until: until}) }
+
+// StopJobs gives all work back at once and pauses like Pause.
+func (h *Harvest) StopJobs(until time.Time) error {
+	return h.pause(Command{Paused: true, Until: until, Drop: true})
+}
+
+func (h *Harvest) pause(c Command) error {
+	if wait := time.Until(c.Until); !c.Until.IsZero() && (wait <= 0 || wait > maxPause) {
+		return jobs.WithHint(jobs.Errorf(jobs.Invalid, "a pause until %s: expected a time within the next 31 days", c.Until.Format(time.DateTime)),
+			"pause without a time holds until you resume")
+	}
+	return h.say(c)
+}
+
+// Resume ends the owner's pause, and nothing else that keeps work from running: Status tells what does.
+func (h *Harvest) Resume() error { return h.say(Command{}) }
+
+func (h *Harvest) say(c Command) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.command = c
+	h.wake()
+	// Written under the lock, so that of two callers at a time the later one is kept, too.
+	return save(h.o.State, pauseFile, c)
+}
+
+// Harvested adds CPU time of useful work.
+func (h *Harvest) Harvested(cpu time.Duration) {
+	if cpu <= 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.figures.harvested(cpu, time.Now())
+	h.changed = true
+}
+
+// Disturbed counts a time at which the owner may have noticed us.
+func (h *Harvest) Disturbed(kind Disturbance) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.figures.disturbed(kind)
+	h.changed = true
+}
+
+// Status is what is so now.
+type Status struct {
+	Decision Decision
+	Since    time.Time // of the decision's reason
+	Command  Command   // the owner's; see Paused
+	Paused   bool
+	Figures  Figures
+	Today    time.Duration // CPU time of useful work
+	Month    time.Duration
+	Policy   *policy.Policy // the last good one; nil: none, or no owner
+	Wrong    error          // with the policy's files; nil: nothing
+}
+
+// Status says what is so now. Before the first look its decision is none.
+func (h *Harvest) Status() Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	s := Status{
+		Decision: h.last, Since: h.since, Command: h.command, Paused: h.command.holds(now), Figures: h.figures.clone(),
+	}
+	s.Today, s.Month = h.figures.Harvest(now)
+	if h.o.Policy != nil {
+		s.Policy, s.Wrong = h.o.Policy.Policy()
+	}
+	return s
+}
+
+// History returns the last day's decisions, the oldest first.
+func (h *Harvest) History() []Entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.history)
+}

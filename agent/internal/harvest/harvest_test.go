@@ -1,0 +1,453 @@
+package harvest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"idlegrid/agent/internal/harvest/policy"
+	"idlegrid/agent/internal/harvest/signals"
+	"idlegrid/jobs"
+)
+
+// fakeSignals is a PC whose owner the test plays.
+type fakeSignals struct {
+	changed chan struct{}
+
+	mu       sync.Mutex // guards everything below
+	input    time.Time
+	observed int
+}
+
+func (f *fakeSignals) Observe(now time.Time) signals.Observation {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.observed++
+	return quiet(now, f.input)
+}
+
+func (f *fakeSignals) Changed() <-chan struct{} { return f.changed }
+
+// key presses a key; told says whether an event tells of it.
+func (f *fakeSignals) key(told bool) {
+	f.mu.Lock()
+	f.input = time.Now()
+	f.mu.Unlock()
+	if told {
+		f.changed <- struct{}{}
+	}
+}
+
+func (f *fakeSignals) looks() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.observed
+}
+
+// bench is a Harvest that runs in virtual time.
+type bench struct {
+	*Harvest
+	signals *fakeSignals
+	dir     string
+	log     bytes.Buffer
+	stopped time.Duration // what Apply takes where cores become fewer
+	stop    func()
+
+	mu      sync.Mutex // guards everything below
+	fail    error      // of Apply
+	applied []Decision
+	offers  []int
+}
+
+// start makes a Harvest in a folder and runs it. It is to be called in a bubble.
+func start(t *testing.T, dir string, owner bool) *bench {
+	t.Helper()
+	state, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{signals: &fakeSignals{changed: make(chan struct{}), input: time.Now()}, dir: dir}
+	o := Options{
+		State: state, Cores: 8, Apply: b.apply, Offered: func(n int) { b.offers = append(b.offers, n) },
+		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+	}
+	if owner {
+		o.Signals, o.Policy = b.signals, policy.Open(policy.Paths{Owner: filepath.Join(dir, policy.OwnerFile)})
+	}
+	if b.Harvest, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	b.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		state.Close()
+	}
+	return b
+}
+
+func (b *bench) apply(d Decision) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail != nil {
+		return b.fail
+	}
+	if n := len(b.applied); n > 0 && d.Cores < b.applied[n-1].Cores {
+		time.Sleep(b.stopped)
+	}
+	b.applied = append(b.applied, d)
+	return nil
+}
+
+func (b *bench) cores() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.applied) == 0 {
+		return -1
+	}
+	return b.applied[len(b.applied)-1].Cores
+}
+
+func (b *bench) expect(t *testing.T, what string, cores int) {
+	t.Helper()
+	synctest.Wait()
+	if got := b.cores(); got != cores {
+		t.Errorf("%s: %d cores, expected %d: %s", what, got, cores, b.Status().Decision.Why)
+	}
+}
+
+// TestP9Measured: what the owner waits for is seen in two histograms, kept over a restart.
+func TestP9Measured(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		b.stopped = 30 * time.Millisecond
+		b.Working(true)
+		b.expect(t, "at first", 0)
+		time.Sleep(5*time.Minute + time.Second)
+		b.expect(t, "away", 8)
+		b.signals.key(true)
+		time.Sleep(30 * time.Millisecond)
+		b.expect(t, "an event tells of a key", 0)
+		if f := b.Status().Figures; f.Detect.Max != 0 || f.Stop.Max != 30*time.Millisecond || f.Sum.Max != 30*time.Millisecond || f.Sum.Count() != 1 {
+			t.Errorf("%+v", f)
+		}
+		time.Sleep(5*time.Minute + time.Second)
+		b.expect(t, "away again", 8)
+		b.stopped = 240 * time.Millisecond
+		time.Sleep(37 * time.Millisecond)
+		b.signals.key(false)
+		time.Sleep(fast + b.stopped)
+		b.expect(t, "nothing tells of a key", 0)
+		f := b.Status().Figures
+		if f.Detect.Max == 0 || f.Detect.Max > fast || f.Stop.Max != 240*time.Millisecond || f.Sum.Max != f.Detect.Max+f.Stop.Max || f.Disturbed[Late] != 1 {
+			t.Errorf("%+v", f)
+		}
+		b.Disturbed(Swapped)
+		b.stop()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		if f := b.Status().Figures; f.Detect.Count() != 2 || f.Stop.Count() != 2 || f.Sum.Quantile(0.5) != 50*time.Millisecond || f.Disturbed[Late] != 1 || f.Disturbed[Swapped] != 1 {
+			t.Errorf("after a restart %+v", f)
+		}
+		b.stop()
+	})
+}
+
+// TestLooksSeldom: an agent with nothing to do looks once a second, and writes nothing.
+func TestLooksSeldom(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		time.Sleep(time.Hour + time.Second)
+		b.expect(t, "an hour idle", 8)
+		if n := b.signals.looks(); n < 3500 || n > 3700 {
+			t.Errorf("looked %d times in an hour", n)
+		}
+		before := b.signals.looks()
+		b.Working(true)
+		time.Sleep(10 * time.Second)
+		if n := b.signals.looks() - before; n < 190 || n > 210 {
+			t.Errorf("looked %d times in 10 s of work", n)
+		}
+		expectFiles(t, dir)
+		b.Harvested(3 * time.Second)
+		time.Sleep(time.Minute)
+		expectFiles(t, dir, figuresFile)
+		b.Harvested(4 * time.Second)
+		time.Sleep(50 * time.Minute)
+		if kept := keptOf(t, dir); kept != 3*time.Second {
+			t.Errorf("%s are kept within the hour", kept)
+		}
+		time.Sleep(15 * time.Minute)
+		if kept := keptOf(t, dir); kept != 7*time.Second {
+			t.Errorf("%s are kept after an hour", kept)
+		}
+		b.Harvested(time.Second)
+		b.stop()
+		if kept := keptOf(t, dir); kept != 8*time.Second {
+			t.Errorf("%s are kept at the end", kept)
+		}
+	})
+}
+
+func keptOf(t *testing.T, dir string) time.Duration {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var f Figures
+	if err := load(root, figuresFile, &f); err != nil {
+		t.Fatal(err)
+	}
+	_, month := f.Harvest(time.Now())
+	return month
+}
+
+func expectFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if strings.Join(names, " ") != strings.Join(want, " ") {
+		t.Errorf("the folder has %q, expected %q", names, want)
+	}
+}
+
+// TestPauseIsKept: a restart stays paused, and resuming lifts the owner's own pause and nothing else.
+func TestPauseIsKept(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		time.Sleep(6 * time.Minute)
+		b.expect(t, "away", 8)
+		if err := b.Pause(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		b.expect(t, "paused", 0)
+		b.stop()
+		b = start(t, dir, true)
+		time.Sleep(time.Hour)
+		b.expect(t, "after a restart", 0)
+		if s := b.Status(); !s.Paused || s.Decision.Why != "Paused by the owner" {
+			t.Errorf("%+v", s)
+		}
+		b.signals.key(true)
+		if err := b.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		b.expect(t, "resumed by who sits there", 0)
+		if s := b.Status(); s.Paused || s.Decision.Why != "Paused: keyboard or mouse used 0 s ago, less than 5 min" {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(5*time.Minute + time.Second)
+		b.expect(t, "later", 8)
+		if err := b.StopJobs(time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		b.expect(t, "stop-jobs", 0)
+		if d := b.Status().Decision; !d.GiveBack {
+			t.Errorf("%+v", d)
+		}
+		time.Sleep(time.Hour + time.Second)
+		b.expect(t, "an hour later", 8)
+		for _, until := range []time.Time{time.Now(), time.Now().Add(32 * 24 * time.Hour)} {
+			if err := b.Pause(until); jobs.KindOf(err) != jobs.Invalid {
+				t.Errorf("paused until %s: %v", until, err)
+			}
+		}
+		b.stop()
+		if err := os.WriteFile(filepath.Join(dir, pauseFile), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b = start(t, dir, true)
+		time.Sleep(time.Hour)
+		b.expect(t, "a pause that cannot be read", 0)
+		b.stop()
+	})
+}
+
+// TestApplyFails: what could not be stopped is tried again, often.
+func TestApplyFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), true)
+		time.Sleep(6 * time.Minute)
+		b.expect(t, "away", 8)
+		b.mu.Lock()
+		b.fail = errors.New("no such process")
+		b.mu.Unlock()
+		b.signals.key(true)
+		b.expect(t, "cannot stop", 8)
+		time.Sleep(time.Second)
+		b.mu.Lock()
+		b.fail = nil
+		b.mu.Unlock()
+		time.Sleep(fast)
+		b.expect(t, "can again", 0)
+		b.stop()
+		if n := strings.Count(b.log.String(), "no such process"); n != 1 {
+			t.Errorf("%d lines in the log, expected 1", n)
+		}
+	})
+}
+
+func TestNoOwnerRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), false)
+		b.expect(t, "at once", 8)
+		if b.signals.looks() > 0 {
+			t.Error("looked for an owner")
+		}
+		if err := b.Pause(time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		b.expect(t, "paused", 0)
+		time.Sleep(time.Hour + lone)
+		b.expect(t, "after the pause", 8)
+		b.stop()
+		if len(b.offers) != 3 || b.offers[0] != 8 || b.offers[1] != 0 || b.offers[2] != 8 {
+			t.Errorf("offered %v", b.offers)
+		}
+	})
+}
+
+// TestPolicyChanges: a file that changes counts within seconds, a bad one keeps the last good one and is shown.
+func TestPolicyChanges(t *testing.T) {
+	dir := t.TempDir()
+	set := func(text string) {
+		if err := os.WriteFile(filepath.Join(dir, policy.OwnerFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		time.Sleep(6 * time.Minute)
+		b.expect(t, "away", 8)
+		set("away: {cores: 3}")
+		time.Sleep(policyEvery + slow)
+		b.expect(t, "a new policy", 3)
+		set("away: {cores: three}")
+		time.Sleep(policyEvery + slow)
+		b.expect(t, "a bad policy", 3)
+		if s := b.Status(); s.Wrong == nil || !strings.Contains(s.Wrong.Error(), "owner.yaml:1:15: away.cores") || s.Policy == nil {
+			t.Errorf("%+v", s)
+		}
+		b.stop()
+		b = start(t, dir, true)
+		time.Sleep(time.Hour)
+		b.expect(t, "a bad policy at the start", 0)
+		set("{}")
+		time.Sleep(policyEvery + slow)
+		b.expect(t, "mended", 8)
+		b.stop()
+	})
+}
+
+func TestHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), true)
+		began := time.Now()
+		time.Sleep(6 * time.Minute)
+		b.signals.key(true)
+		time.Sleep(time.Minute)
+		h := b.History()
+		want := []Entry{
+			{began, Freeze, 0, "in use"},
+			{began.Add(5 * time.Minute), Run, 8, "nobody uses this PC"},
+			{began.Add(6 * time.Minute), Freeze, 0, "in use"},
+		}
+		if len(h) != len(want) || h[0] != want[0] || h[1] != want[1] || h[2] != want[2] {
+			t.Errorf("got %+v\nexpected %+v", h, want)
+		}
+		if s := b.Status(); !s.Since.Equal(want[2].From) {
+			t.Errorf("in use since %s", s.Since)
+		}
+		b.stop()
+	})
+	var h history
+	for i := range 10_000 {
+		h = h.add(Decision{Cores: i % 2, Reason: "x"}, morning.Add(time.Duration(i)*time.Second))
+	}
+	if len(h) != maxHistory || h[len(h)-1].From != morning.Add(9999*time.Second) {
+		t.Errorf("%d entries", len(h))
+	}
+	h = h.add(Decision{Cores: 7}, morning.Add(72*time.Hour))
+	if len(h) != 2 {
+		t.Errorf("%d entries after three days, expected the one that held and the new one", len(h))
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	var h Histogram
+	if h.Quantile(0.99) != 0 {
+		t.Error("a quantile of nothing")
+	}
+	for _, ms := range []int{-5, 0, 1, 2, 3, 99, 100, 101, 250, 6000} {
+		h.Observe(time.Duration(ms) * time.Millisecond)
+	}
+	if want := [12]uint64{3, 1, 1, 0, 0, 0, 2, 2, 0, 0, 0, 1}; h.Counts != want {
+		t.Errorf("got %v, expected %v", h.Counts, want)
+	}
+	for q, want := range map[float64]time.Duration{0.3: time.Millisecond, 0.7: 100 * time.Millisecond, 0.9: 250 * time.Millisecond, 0.99: 6 * time.Second} {
+		if got := h.Quantile(q); got != want {
+			t.Errorf("quantile %v is %s, expected %s", q, got, want)
+		}
+	}
+}
+
+func TestFiguresForgetOldDays(t *testing.T) {
+	var f Figures
+	for i := range 200 {
+		f.harvested(time.Second, morning.AddDate(0, 0, i-199))
+	}
+	today, month := f.Harvest(morning)
+	if len(f.Days) != keepDays+1 || today != time.Second || month != 26*time.Second {
+		t.Errorf("%d days, %s today, %s this month", len(f.Days), today, month)
+	}
+}
+
+// TestOfferTellsNothing: the offer changes at most every ten minutes, at times that the owner has nothing to do with.
+func TestOfferTellsNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		shift := time.Duration(rapid.Int64Range(0, int64(OfferEvery)-1).Draw(t, "shift"))
+		now, o := morning, Offer{}
+		var changed time.Time
+		for range rapid.IntRange(1, 60).Draw(t, "looks") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "passes")) * time.Second)
+			next := o.Next(rapid.IntRange(0, 8).Draw(t, "cores"), now, OfferEvery, shift)
+			if next.Cores != o.Cores {
+				slot := now.Add(shift).Truncate(OfferEvery)
+				if !changed.IsZero() && !slot.After(changed) {
+					t.Fatalf("two changes in the period that begins %s", slot)
+				}
+				changed = slot
+			}
+			o = next
+		}
+	})
+	if got := (Offer{}).Next(4, morning, 0, 0); got.Cores != 4 {
+		t.Error("an agent without an owner does not offer its cores at once")
+	}
+}
