@@ -132,6 +132,6 @@ func (d *day) decide() (out Decision) {
 	}
 	o.Power = read(d.now, signals.Power{Battery: d.battery, Charge: d.charge})
 	o.Presenting.Value, o.Others.Value, o.Memory.Value.Available = d.call, d.others, int64(d.free*(1<<30))
-	out, d.state = Decide(Input{Now: d.now, Seen: o, Policy: &d.policy, Command: d.command, Cores: 8}, d.state)
+	out, d.state = Decide(Input{Now: d.now, Seen: o, Policy: &d.policy, Command: d.command, Cores: 8, Most: 8}, d.state)
 	return out
 }

@@ -40,7 +40,8 @@ type Input struct {
 	Seen    signals.Observation
 	Policy  *policy.Values // nil: no policy was ever good
 	Command Command
-	Cores   int  // of the machine, or what the agent was given of them
+	Cores   int  // of the machine
+	Most    int  // of them for the agent, whatever the policy says
 	NoOwner bool // class always-on: neither signals nor policy count
 }
 
@@ -105,6 +106,7 @@ type State struct {
 	given bool      // that has gone back
 
 	seen  time.Time // the owner's last sign of life; zero: nobody has looked yet
+	how   string    // what that was
 	open  []string  // sessions that were not locked
 	after time.Time // nothing runs before, because of what was so
 	cause string    // and that is this
@@ -130,15 +132,16 @@ func Decide(in Input, s State) (Decision, State) {
 	if who.here {
 		use = p.InUse.Least(p.Away, in.Cores)
 	}
-	cores := min(use.Cores.Of(in.Cores), s.yield(in, use))
-	rules := s.rules(in, p, known, who, use)
+	most := min(in.Most, use.Cores.Of(in.Cores))
+	cores := min(most, s.yield(in, use))
+	rules := s.rules(in, p, known, who, most)
 	s.remember(rules, in.Now)
 	d := Decision{Cores: cores, Disk: use.DiskWrite, Network: use.Network, Rules: rules, Input: who.input}
 	if first := slices.IndexFunc(rules, func(r Rule) bool { return !r.Holds }); first >= 0 {
 		d.Cores = 0
 		d.Why, d.Reason = sentence(rules[first]), rules[first].short()
 	} else {
-		d.Why, d.Reason = s.working(in, use, who, cores)
+		d.Why, d.Reason = s.working(in, who, cores, most)
 	}
 	d.Until = s.until(in, p, who, rules)
 	if m := in.Seen.Memory; m.Known(in.Now) && !m.None {
@@ -158,10 +161,10 @@ func Decide(in Input, s State) (Decision, State) {
 
 // decideAlone decides for a machine without an owner.
 func decideAlone(in Input, s State) (Decision, State) {
-	d := Decision{Cores: in.Cores, Memory: math.MaxInt64, Disk: policy.Unlimited, Network: policy.Unlimited}
+	d := Decision{Cores: in.Most, Memory: math.MaxInt64, Disk: policy.Unlimited, Network: policy.Unlimited}
 	pause := pauseRule(in)
 	d.Rules = []Rule{pause}
-	d.Why, d.Reason = fmt.Sprintf("%d of %d cores: this machine has no owner", in.Cores, in.Cores), "no owner"
+	d.Why, d.Reason = fmt.Sprintf("%d cores: this machine has no owner", in.Most), "no owner"
 	if !pause.Holds {
 		d.Cores, d.Why, d.Reason, d.Until = 0, sentence(pause), pause.Text, in.Command.Until
 	}
@@ -183,7 +186,6 @@ type presence struct {
 	here   bool
 	since  time.Duration // since the last sign of life
 	need   time.Duration // how long that must be
-	how    string        // what the last sign was
 	locked bool          // every session is, or there is none
 	nobody bool          // is logged in
 	input  time.Time     // of the last sign, where it is an input that is news
@@ -194,21 +196,22 @@ func (s *State) look(in Input, p policy.Values) presence {
 	sessions := in.Seen.Sessions
 	who := presence{locked: true, nobody: len(sessions.Value) == 0}
 	if s.seen.IsZero() {
-		s.seen = in.Now // nobody has looked before: the owner may have been here just now
+		s.seen, s.how = in.Now, "this agent began to look" // the owner may have been here just before
 	}
-	sign, input := time.Time{}, time.Time{}
+	sign, input, how := time.Time{}, time.Time{}, ""
 	var open []string
 	for _, v := range sessions.Value {
 		last, isInput := lastSign(v, in.Now)
+		words := signWords(v.Kind)
 		if !v.Locked {
 			who.locked = false
 			open = append(open, v.ID)
 			if !slices.Contains(s.open, v.ID) { // logged in or unlocked
-				last, isInput = in.Now, false
+				last, isInput, words = in.Now, false, "somebody logged in or unlocked"
 			}
 		}
 		if last.After(sign) {
-			sign, input, who.how = last, time.Time{}, signWords(v.Kind)
+			sign, input, how = last, time.Time{}, words
 			if isInput {
 				input = last
 			}
@@ -219,7 +222,7 @@ func (s *State) look(in Input, p policy.Values) presence {
 		s.open = open
 	}
 	if sign.After(s.seen) {
-		s.seen, who.input = sign, input
+		s.seen, s.how, who.input = sign, how, input
 	}
 	who.since = in.Now.Sub(s.seen)
 	switch {
@@ -340,14 +343,14 @@ func (s *State) until(in Input, p policy.Values, who presence, rules []Rule) tim
 }
 
 // working says what runs and why so much.
-func (s *State) working(in Input, use policy.Use, who presence, cores int) (why, reason string) {
+func (s *State) working(in Input, who presence, cores, most int) (why, reason string) {
 	reason = "nobody uses this PC"
 	text := "nobody has used this PC for " + span(who.since)
 	switch {
-	case s.limit == cores && cores < use.Cores.Of(in.Cores):
+	case cores < most:
 		text, reason = s.others(in), "others use the processor"
 	case who.here:
-		text, reason = who.how+" "+span(who.since)+" ago", "in use"
+		text, reason = s.how+" "+span(who.since)+" ago", "in use"
 	case who.nobody:
 		text = "nobody is logged in"
 	}

@@ -41,7 +41,7 @@ type world struct {
 
 func newWorld() *world {
 	p := policy.Defaults()
-	w := &world{in: Input{Now: morning, Policy: &p, Cores: 8}, input: morning}
+	w := &world{in: Input{Now: morning, Policy: &p, Cores: 8, Most: 8}, input: morning}
 	w.look()
 	return w
 }
@@ -72,9 +72,9 @@ func (w *world) expect(t *testing.T, what string, cores int, giveBack bool, why 
 
 func TestOwnerComesAndGoes(t *testing.T) {
 	w := newWorld()
-	w.expect(t, "at the start", 0, false, "Paused: keyboard or mouse used 0 s ago, less than 5 min")
+	w.expect(t, "at the start", 0, false, "Paused: this agent began to look 0 s ago, less than 5 min")
 	w.pass(40 * time.Second)
-	w.expect(t, "soon after", 0, false, "Paused: keyboard or mouse used 40 s ago, less than 5 min")
+	w.expect(t, "soon after", 0, false, "Paused: this agent began to look 40 s ago, less than 5 min")
 	if want := morning.Add(5 * time.Minute); !w.d.Until.Equal(want) {
 		t.Errorf("until %s, expected %s", w.d.Until, want)
 	}
@@ -133,13 +133,13 @@ func TestLock(t *testing.T) {
 		o.Sessions.Value[0].Locked, o.Sessions.Value[0].Input = true, time.Time{}
 	}
 	w.pass(59 * time.Second)
-	w.expect(t, "locked just now", 0, false, "Paused: used 59 s ago, less than 1 min")
+	w.expect(t, "locked just now", 0, false, "Paused: this agent began to look 59 s ago, less than 1 min")
 	w.pass(time.Second)
 	w.expect(t, "locked for a minute", 8, false, "8 of 8 cores: nobody has used this PC for 1 min")
 	w.input = w.in.Now.Add(-time.Hour)
 	w.see = nil
 	w.look()
-	w.expect(t, "unlocked by whatever is no input", 0, false, "Paused: keyboard or mouse used 0 s ago, less than 5 min")
+	w.expect(t, "unlocked by whatever is no input", 0, false, "Paused: somebody logged in or unlocked 0 s ago, less than 5 min")
 	if !w.d.Input.IsZero() {
 		t.Error("unlocking is taken for an input of an hour ago")
 	}
@@ -150,7 +150,7 @@ func TestLock(t *testing.T) {
 		o.Sessions.Value = []signals.Session{{ID: "9", Kind: signals.Remote, Reported: w.in.Now, Input: w.in.Now}}
 	}
 	w.look()
-	w.expect(t, "ssh", 0, false, "Paused: a remote session was used 0 s ago, less than 5 min")
+	w.expect(t, "ssh", 0, false, "Paused: somebody logged in or unlocked 0 s ago, less than 5 min")
 }
 
 // TestRules: each thing that keeps work from running does, at once, says so, and work goes on after the delay.
@@ -274,9 +274,26 @@ func TestCoreByCore(t *testing.T) {
 	}
 }
 
+// TestGivenCores: others have what the agent was not given, before they take anything of it.
+func TestGivenCores(t *testing.T) {
+	w := newWorld()
+	w.in.Most = 4
+	w.pass(6 * time.Minute)
+	others := 3.5
+	w.see = func(o *signals.Observation) { o.Others.Value = others }
+	w.look()
+	w.expect(t, "half of the cores are given", 4, false, "4 of 8 cores: nobody has used this PC for 6 min")
+	others = 5.5
+	w.look()
+	w.expect(t, "others use more than the rest", 2, false, "2 of 8 cores: others use 5.5")
+}
+
 func TestInUseCores(t *testing.T) {
 	w := newWorld()
 	w.in.Policy.InUse.Cores, w.in.Policy.Away.Cores = policy.Amount{N: 25, Percent: true}, policy.Amount{N: 6}
+	w.input = w.in.Now
+	w.pass(time.Second)
+	w.input = w.in.Now
 	w.look()
 	w.expect(t, "in use", 2, false, "2 of 8 cores: keyboard or mouse used 0 s ago")
 	w.pass(5 * time.Minute)
@@ -312,7 +329,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-func TestHoursAndPolicy(t *testing.T) {
+func TestNoPolicyNoCores(t *testing.T) {
 	w := newWorld()
 	w.pass(6 * time.Minute)
 	good := w.in.Policy
@@ -323,12 +340,15 @@ func TestHoursAndPolicy(t *testing.T) {
 	if w.look().Cores != 8 {
 		t.Error(w.d.Why)
 	}
+	w.in.Policy.Away.Cores = policy.Amount{}
+	w.look()
+	w.expect(t, "no cores", 0, false, "Paused: the policy allows no cores")
 }
 
 func TestNoOwner(t *testing.T) {
-	in := Input{Now: morning, Cores: 4, NoOwner: true}
+	in := Input{Now: morning, Cores: 2, Most: 4, NoOwner: true}
 	d, s := Decide(in, State{})
-	if d.Cores != 4 || d.GiveBack || d.Why != "4 of 4 cores: this machine has no owner" || d.Memory == 0 || d.Network == 0 {
+	if d.Cores != 4 || d.GiveBack || d.Why != "4 cores: this machine has no owner" || d.Memory == 0 || d.Network == 0 {
 		t.Errorf("%+v", d)
 	}
 	in.Command = Command{Paused: true}
@@ -369,7 +389,7 @@ func drawState(t *rapid.T) (Input, State) {
 	p.Away.Cores = policy.Amount{N: rapid.IntRange(0, 12).Draw(t, "away")}
 	p.IdleLocked = time.Duration(rapid.IntRange(0, 600).Draw(t, "idle locked")) * time.Second
 	p.Resume = time.Duration(rapid.IntRange(10, 600).Draw(t, "resume")) * time.Second
-	in := Input{Now: morning, Policy: &p, Cores: 8}
+	in := Input{Now: morning, Policy: &p, Cores: 8, Most: 8}
 	var s State
 	for range rapid.IntRange(0, 20).Draw(t, "steps") {
 		in.Seen = drawSeen(t, in.Now)
@@ -519,5 +539,13 @@ func TestSpans(t *testing.T) {
 		if got := span(d); got != want {
 			t.Errorf("%s is %q, expected %q", fmt.Sprint(d), got, want)
 		}
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	w := newWorld()
+	w.pass(6 * time.Minute)
+	for b.Loop() {
+		w.look()
 	}
 }

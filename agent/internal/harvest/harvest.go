@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type Options struct {
 	Policy  *policy.Store // nil: likewise
 	State   *os.Root      // the state folder
 	Cores   int           // at most
+	Machine int           // cores of the machine; 0: as the system says
 	// Apply makes a decision true and returns when it is: the last executor that has to stop has stopped. What it could
 	// not do is tried again at the next look. It is called by one goroutine, and need not be quick to start things.
 	Apply func(Decision) error
@@ -46,7 +48,9 @@ type Options struct {
 	Offered func(cores int)
 	// OfferEvery is how often that is at most; 0: OfferEvery where there is an owner.
 	OfferEvery time.Duration
-	Log        *slog.Logger
+	// OwnCPU is the CPU time that the agent and its units have used so far; nil: Samples know of others only.
+	OwnCPU func() time.Duration
+	Log    *slog.Logger
 }
 
 // Harvest watches, decides, applies, measures and remembers.
@@ -59,8 +63,9 @@ type Harvest struct {
 	state   State
 	applied *Decision // nil: the last one could not be
 	offer   Offer
-	offered int // told last
-	looked  time.Time
+	offered int       // told last
+	looked  time.Time // at the policy's files
+	sampled time.Time
 	failing bool // Apply failed last
 
 	mu      sync.Mutex // guards everything below
@@ -69,6 +74,7 @@ type Harvest struct {
 	last    Decision
 	since   time.Time // of its reason
 	history history
+	busy    busy
 	figures Figures
 	changed bool // figures, since they were saved
 	saved   time.Time
@@ -78,6 +84,9 @@ type Harvest struct {
 // New reads what was kept in the state folder. A pause that cannot be read counts as one until the owner resumes.
 func New(o Options) (*Harvest, error) {
 	h := &Harvest{o: o, woken: make(chan struct{}, 1), saved: time.Now(), shift: time.Duration(rand.Int64N(int64(OfferEvery)))}
+	if o.Machine == 0 {
+		h.o.Machine = runtime.NumCPU()
+	}
 	if o.OfferEvery == 0 && o.Signals != nil {
 		h.o.OfferEvery = OfferEvery
 	}
@@ -120,10 +129,11 @@ func (h *Harvest) step(now time.Time) time.Duration {
 	h.mu.Lock()
 	command, working, due := h.command, h.working, h.changed && now.Sub(h.saved) >= saveEvery
 	h.mu.Unlock()
-	in := Input{Now: now, Cores: h.o.Cores, Command: command, NoOwner: h.o.Signals == nil}
+	in := Input{Now: now, Cores: h.o.Machine, Most: h.o.Cores, Command: command, NoOwner: h.o.Signals == nil}
 	if !in.NoOwner {
 		in.Policy = h.policy(now)
 		in.Seen = h.o.Signals.Observe(now)
+		h.sample(in.Seen.Others, now)
 	}
 	d, state := Decide(in, h.state)
 	h.state = state
@@ -141,6 +151,20 @@ func (h *Harvest) step(now time.Time) time.Duration {
 		return fast
 	}
 	return slow
+}
+
+func (h *Harvest) sample(others signals.Reading[float64], now time.Time) {
+	if !others.Known(now) || now.Sub(h.sampled) < slow {
+		return
+	}
+	h.sampled = now
+	var own time.Duration
+	if h.o.OwnCPU != nil {
+		own = h.o.OwnCPU()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.busy.look(now, others.Value, own)
 }
 
 // policy returns what the policy says, nil where none ever was good.
@@ -332,4 +356,12 @@ func (h *Harvest) History() []Entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.history)
+}
+
+// Samples returns what the last day's processor time was used for, the oldest first. Times in which the PC slept, or
+// nobody looked, are missing.
+func (h *Harvest) Samples() []Sample {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.busy.samples)
 }

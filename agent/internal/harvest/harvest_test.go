@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,7 +79,7 @@ func start(t *testing.T, dir string, owner bool) *bench {
 	}
 	b := &bench{signals: &fakeSignals{changed: make(chan struct{}), input: time.Now()}, dir: dir}
 	o := Options{
-		State: state, Cores: 8, Apply: b.apply, Offered: func(n int) { b.offers = append(b.offers, n) },
+		State: state, Cores: 8, Machine: 8, Apply: b.apply, Offered: func(n int) { b.offers = append(b.offers, n) },
 		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
 	}
 	if owner {
@@ -449,5 +450,36 @@ func TestOfferTellsNothing(t *testing.T) {
 	})
 	if got := (Offer{}).Next(4, morning, 0, 0); got.Cores != 4 {
 		t.Error("an agent without an owner does not offer its cores at once")
+	}
+}
+
+func TestSamples(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), true)
+		b.stop()
+		began := time.Now()
+		b.o.OwnCPU = func() time.Duration { return time.Since(began) * 2 }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour+time.Second)
+		defer cancel()
+		if err := b.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		samples := b.Samples()
+		if len(samples) != 6 {
+			t.Fatalf("%d samples in an hour", len(samples))
+		}
+		for i, s := range samples {
+			if !s.From.Equal(began.Add(time.Duration(i)*sampleEvery)) || math.Abs(s.Ours-2) > 0.01 || math.Abs(s.Others-0.1) > 0.01 {
+				t.Errorf("sample %d: %+v", i, s)
+			}
+		}
+	})
+	var b busy
+	for i := range 300 {
+		b.look(morning.Add(time.Duration(i)*sampleEvery), 1, 0)
+		b.look(morning.Add(time.Duration(i)*sampleEvery+time.Second), 1, 0)
+	}
+	if len(b.samples) != maxSamples || b.samples[0].Others != 1 || b.samples[0].Ours != 0 {
+		t.Errorf("%d samples, the oldest is %+v", len(b.samples), b.samples[0])
 	}
 }

@@ -33,9 +33,9 @@ func ruleHolds(rules []Rule, name string) bool {
 }
 
 // rules asks all rules.
-func (s *State) rules(in Input, p policy.Values, known bool, who presence, use policy.Use) []Rule {
+func (s *State) rules(in Input, p policy.Values, known bool, who presence, most int) []Rule {
 	rules := []Rule{
-		pauseRule(in), policyRule(known), seenRule(in, p), awayRule(who, use.Cores.Of(in.Cores)),
+		pauseRule(in), policyRule(known, who, most), seenRule(in, p), s.awayRule(who, most),
 		presentingRule(in, p), exclusiveRule(in, p), powerRule(in, p), meteredRule(in, p), hoursRule(in, p),
 		heatRule(in, p), memoryRule(in, p), s.othersRule(in),
 	}
@@ -58,11 +58,14 @@ func pauseRule(in Input) Rule {
 	return r
 }
 
-func policyRule(known bool) Rule {
-	if !known {
+func policyRule(known bool, who presence, most int) Rule {
+	switch {
+	case !known:
 		return Rule{Name: rulePolicy, Text: "the policy has errors"}
+	case most == 0 && !who.here:
+		return Rule{Name: rulePolicy, Text: "the policy allows no cores"}
 	}
-	return Rule{Name: rulePolicy, Holds: true, Text: "the policy is good"}
+	return Rule{Name: rulePolicy, Holds: true, Text: "the policy allows work"}
 }
 
 // seenRule asks for every reading that a rule of this policy needs.
@@ -90,15 +93,11 @@ func seenRule(in Input, p policy.Values) Rule {
 	return Rule{Name: ruleSeen, Holds: true, Text: "all signals are seen"}
 }
 
-func awayRule(who presence, cores int) Rule {
+func (s *State) awayRule(who presence, most int) Rule {
 	r := Rule{Name: ruleAway, Holds: true, Text: "nobody has used this PC for " + span(who.since)}
 	if who.here {
-		how := who.how
-		if how == "" {
-			how = "used"
-		}
-		r.Holds, r.brief = cores > 0, "in use"
-		r.Text = fmt.Sprintf("%s %s ago, less than %s", how, span(who.since), span(who.need))
+		r.Holds, r.brief = most > 0, "in use"
+		r.Text = fmt.Sprintf("%s %s ago, less than %s", s.how, span(who.since), span(who.need))
 	}
 	return r
 }

@@ -18,7 +18,7 @@ import (
 type Policy struct {
 	Values
 	Settings []Setting // all keys, in the order of the docs
-	Warnings []string  // values that a lock made void, and suspicious ones
+	Warnings []string  // values that a lock made void
 }
 
 // Setting is the value of one key and who says it.
