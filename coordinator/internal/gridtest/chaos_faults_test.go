@@ -188,9 +188,7 @@ func (c *chaos) stewardsOff() (end func(), lasts time.Duration, ok bool) {
 	if !ok || c.cut || len(c.InHand(stewards...)) == 0 {
 		return nil, 0, false
 	}
-	others := slices.DeleteFunc(c.free(), func(m *gridtest.Machine) bool { return slices.Contains(stewards, m) })
-	scope := records.Scope{Shard: jobs.ShardID{Job: w.ID}, Reports: true}
-	if !slices.ContainsFunc(others, func(m *gridtest.Machine) bool { return len(m.Node().Store.IDs(scope)) > 0 }) {
+	if !c.mustOffer(w, stewards) {
 		return nil, 0, false
 	}
 	c.cut = true // no ways are, or those on the other side could not hear of it
@@ -204,6 +202,26 @@ func (c *chaos) stewardsOff() (end func(), lasts time.Duration, ok bool) {
 		c.cut = false
 		back()
 	}), 3 * time.Minute, true
+}
+
+// mustOffer reports whether the stewards of a job that follow these lack something that another agent has.
+func (c *chaos) mustOffer(w *work, stewards []*gridtest.Machine) bool {
+	scope := records.Scope{Shard: jobs.ShardID{Job: w.ID}, Reports: true}
+	left := slices.DeleteFunc(c.view().Node().Members(), func(m peer.Member) bool { return slices.Contains(stewards, c.Machine(m)) })
+	var next []*gridtest.Machine
+	known := map[jobs.Digest]bool{}
+	for _, m := range peer.Stewards(scope.Shard, left) {
+		next = append(next, c.Machine(m))
+		if o := c.Machine(m); o != nil && o.On() {
+			for _, id := range o.Node().Store.IDs(scope) {
+				known[id] = true
+			}
+		}
+	}
+	return slices.ContainsFunc(c.free(), func(m *gridtest.Machine) bool {
+		return !slices.Contains(stewards, m) && !slices.Contains(next, m) &&
+			slices.ContainsFunc(m.Node().Store.IDs(scope), func(id jobs.Digest) bool { return !known[id] })
+	})
 }
 
 // strikeDown cuts the power of machines that run units, which shall be run again.
