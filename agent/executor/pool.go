@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"idlegrid/agent/executor/internal/host"
 	"idlegrid/jobs"
@@ -46,6 +47,7 @@ type Pool struct {
 	idle     []*process            // loaded children that run nothing, the newest last; at most one for each free slot
 	allowed  int                   // how many of them may go on; as many as there are slots, or more: all
 	changed  chan struct{}         // closed when one more may go on; nil: nobody waits for that
+	spent    time.Duration         // CPU time of children that have ended
 }
 
 // NewPool returns a Pool. It starts no process yet.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"idlegrid/agent/executor/internal/host"
 )
@@ -55,6 +56,19 @@ func (p *Pool) FrozenMemory() uint64 {
 	sum := uint64(0)
 	for _, f := range p.frozen() {
 		sum += f.memory
+	}
+	return sum
+}
+
+// Used returns the CPU time that all children have had so far, as far as the system tells of those that live.
+func (p *Pool) Used() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sum := p.spent
+	for c := range p.children {
+		if cpu, ok := host.CPUOf(c.cmd.Process.Pid); ok {
+			sum += cpu
+		}
 	}
 	return sum
 }
@@ -232,6 +246,10 @@ func (p *Pool) end(c *process) {
 	c.end()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, ours := p.children[c]; ours {
+		s := c.cmd.ProcessState
+		p.spent += s.UserTime() + s.SystemTime()
+	}
 	delete(p.children, c)
 	p.rest(c)
 }

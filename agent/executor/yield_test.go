@@ -232,6 +232,29 @@ func TestFrozenTimeDoesNotCount(t *testing.T) {
 	})
 }
 
+// TestUsed: the CPU time of children counts while they live and after.
+func TestUsed(t *testing.T) {
+	p := newPool(t, 1)
+	u := unit("spin")
+	u.Timeout = time.Second
+	if err := p.Prepare(t.Context(), goGuest(t)); err != nil {
+		t.Fatal(err)
+	}
+	before := p.Used() // of compiling
+	res, err := p.Run(t.Context(), goGuest(t), u)
+	if err != nil || res.Failure.Kind != jobs.FailureTimeout {
+		t.Fatal(res.Failure, err)
+	}
+	used := p.Used() - before
+	if used <= 0 || used < res.Times.CPU || used > res.Times.CPU+2*time.Second {
+		t.Errorf("children used %s, the unit %s", used, res.Times.CPU)
+	}
+	p.Close()
+	if after := p.Used() - before; after < used {
+		t.Errorf("%s after their end, %s before", after, used)
+	}
+}
+
 // TestNoCheckpointOfTheFrozen: the interval stands still, and who asks for one at once gets it when the unit goes on.
 func TestNoCheckpointOfTheFrozen(t *testing.T) {
 	yields(t, 1, func(t *testing.T, p *executor.Pool) {
