@@ -15,6 +15,9 @@ const (
 	// settle is how long cores must have been free, or readings known, before they count: BOINC waits 20 s after it
 	// stopped for load, and users still call that restless.
 	settle = 30 * time.Second
+	// burst is how short a use of the processor by others may be that takes no core: work has the lowest priority, so
+	// that they have what they need at once, and a mail that comes in is no reason to freeze anything.
+	burst = 3 * time.Second
 	// diskBusy is the share of time in which others wait for the disk from which on ours are the least writes, and
 	// leastWrite what is written then, in bytes a second.
 	diskBusy   = 0.2
@@ -76,8 +79,8 @@ type Decision struct {
 	Cores    int
 	GiveBack bool  // what does not run goes back with its newest checkpoint
 	Memory   int64 // bytes for all units, frozen ones too
-	Disk     int64 // bytes of blobs written a second; policy.Unlimited: no limit
-	Network  int64 // bytes of blobs a second, both ways together
+	Disk     int64 // bytes of blobs written a second; policy.Unlimited: no limit, 0: as few as can be
+	Network  int64 // bytes of blobs a second, both ways together; likewise
 
 	Why    string // for people
 	Reason string // Why without what changes all the time, for a list of decisions
@@ -111,6 +114,8 @@ type State struct {
 	after time.Time // nothing runs before, because of what was so
 	cause string    // and that is this
 
+	load    float64   // cores that others use, the mean of the last seconds
+	loaded  time.Time // when that was so; zero: nobody has looked
 	limit   int       // cores that others leave
 	limited time.Time // when they left that few last
 	rise    int       // the fewest they left since
@@ -174,7 +179,7 @@ func decideAlone(in Input, s State) (Decision, State) {
 
 // forgetFuture keeps a clock that was set back from stopping work until it has caught up.
 func (s *State) forgetFuture(now time.Time) {
-	for _, at := range []*time.Time{&s.seen, &s.less, &s.limited} {
+	for _, at := range []*time.Time{&s.seen, &s.less, &s.loaded, &s.limited} {
 		if at.After(now) {
 			*at = now
 		}
@@ -269,9 +274,10 @@ func (s *State) yield(in Input, use policy.Use) int {
 	if !o.Known(in.Now) {
 		return 0
 	}
+	s.average(o.Value, in)
 	free := in.Cores
-	if !(o.Value <= use.Others*float64(in.Cores)) { // what is no number counts as all
-		free = max(0, int(float64(in.Cores)-o.Value))
+	if s.load > use.Others*float64(in.Cores) {
+		free = s.free(in)
 	}
 	switch {
 	case s.limited.IsZero() || free <= s.limit:
@@ -282,6 +288,25 @@ func (s *State) yield(in Input, use policy.Use) int {
 		}
 	}
 	return s.limit
+}
+
+// average keeps the mean of what others use, in which the past counts less and less. What is no number counts as all.
+func (s *State) average(others float64, in Input) {
+	if !(others < float64(in.Cores)) {
+		others = float64(in.Cores)
+	}
+	weight := 1.0
+	if !s.loaded.IsZero() {
+		weight = 1 - math.Exp(-in.Now.Sub(s.loaded).Seconds()/burst.Seconds())
+	}
+	s.load += weight * (max(0, others) - s.load)
+	s.loaded = in.Now
+}
+
+// free returns the whole cores that others leave. One of which they use hardly anything is whole.
+func (s *State) free(in Input) int {
+	const hardly = 0.05
+	return max(0, int(float64(in.Cores)-s.load+hardly))
 }
 
 // remember puts off the next start where a rule that needs that does not hold.
@@ -359,10 +384,10 @@ func (s *State) working(in Input, who presence, cores, most int) (why, reason st
 
 // others says what others use that leaves no more cores.
 func (s *State) others(in Input) string {
-	if o := in.Seen.Others.Value; int(float64(in.Cores)-o) > s.limit {
-		return "others used more than " + coresOf(o) + " a moment ago"
+	if s.free(in) > s.limit {
+		return "others used more than " + coresOf(s.load) + " a moment ago"
 	}
-	return "others use " + coresOf(in.Seen.Others.Value)
+	return "others use " + coresOf(s.load)
 }
 
 // sentence is a rule that keeps everything from running, for people.

@@ -191,10 +191,6 @@ func TestRules(t *testing.T) {
 			see: func(o *signals.Observation) { o.Temperature.Value = math.NaN() },
 			why: "the processor has NaN °C, the limit is 90 °C", after: "waits 4 min more, since a while ago: too hot",
 		},
-		"others": {
-			see: func(o *signals.Observation) { o.Others.Value = 7.4 },
-			why: "others use 7.4", after: "others used more than 0.1 a moment ago",
-		},
 		"stale": {
 			see: func(o *signals.Observation) { o.Disk.At = o.Others.At.Add(-6 * time.Second) },
 			why: "cannot see: disk", after: "waits 29 s more, since a while ago: cannot see all signals",
@@ -249,25 +245,34 @@ func TestMemoryGivesBackFirst(t *testing.T) {
 func TestCoreByCore(t *testing.T) {
 	w := newWorld()
 	w.pass(6 * time.Minute)
-	others := 4.2
+	others := 4.0
 	w.see = func(o *signals.Observation) { o.Others.Value = others }
-	w.look()
+	w.pass(time.Second)
+	others = 0.1
+	w.pass(time.Second)
+	w.expect(t, "a burst", 8, false, "8 of 8 cores: nobody has used this PC for 6 min")
+	others = 4.2
+	w.pass(15 * time.Second)
 	w.expect(t, "4.2 cores", 3, false, "3 of 8 cores: others use 4.2")
 	others = 2.5
 	w.pass(29 * time.Second)
 	w.expect(t, "less, not long enough", 3, false, "3 of 8 cores: others used more than 2.5 a moment ago")
-	w.pass(time.Second)
-	w.pass(time.Second)
-	w.expect(t, "less for long enough", 5, false, "5 of 8 cores: others use 2.5")
-	others = 1.9
+	w.pass(3 * time.Second)
+	w.expect(t, "less for long enough", 4, false, "4 of 8 cores: others used more than 2.5 a moment ago")
 	w.pass(31 * time.Second)
-	w.expect(t, "what the policy lets others have", 8, false, "8 of 8 cores: nobody has used this PC for 7 min")
+	w.expect(t, "and longer", 5, false, "5 of 8 cores: others use 2.5")
+	others = 1.9
+	w.pass(70 * time.Second)
+	w.expect(t, "what the policy lets others have", 8, false, "8 of 8 cores: nobody has used this PC for 8 min")
 	others = 5
-	w.pass(10*time.Minute + time.Second)
+	w.pass(10*time.Minute + 20*time.Second)
 	w.expect(t, "frozen for 10 min, in part", 3, true, "3 of 8 cores: others use 5.0")
 	others = 6.5
-	w.look()
+	w.pass(15 * time.Second)
 	w.expect(t, "less after that", 1, false, "1 of 8 cores: others use 6.5")
+	others = math.NaN()
+	w.pass(15 * time.Second)
+	w.expect(t, "no number", 0, false, "Paused: others use 8.0")
 	w.see = func(o *signals.Observation) { o.Disk.Value = 0.5 }
 	if w.look().Disk != 1<<20 {
 		t.Errorf("writes %d bytes a second while others wait for the disk", w.d.Disk)
@@ -281,10 +286,10 @@ func TestGivenCores(t *testing.T) {
 	w.pass(6 * time.Minute)
 	others := 3.5
 	w.see = func(o *signals.Observation) { o.Others.Value = others }
-	w.look()
+	w.pass(15 * time.Second)
 	w.expect(t, "half of the cores are given", 4, false, "4 of 8 cores: nobody has used this PC for 6 min")
 	others = 5.5
-	w.look()
+	w.pass(15 * time.Second)
 	w.expect(t, "others use more than the rest", 2, false, "2 of 8 cores: others use 5.5")
 }
 

@@ -186,7 +186,7 @@ func memoryRule(in Input, p policy.Values) Rule {
 }
 
 func (s *State) othersRule(in Input) Rule {
-	r := Rule{Name: ruleOthers, Holds: s.limit > 0, Text: "others use " + coresOf(in.Seen.Others.Value)}
+	r := Rule{Name: ruleOthers, Holds: s.limit > 0, Text: "others use " + coresOf(s.load)}
 	if !in.Seen.Others.Known(in.Now) {
 		r.Text = "nobody knows what others use"
 	}

@@ -259,8 +259,11 @@ func TestStore(t *testing.T) {
 	}
 	change(paths.Owner, "idle: 77x")
 	expect("a bad file", 7*time.Minute, "owner.yaml:1:7: idle: ")
-	change(paths.Owner, "idle: 8m3s")
+	change(paths.Owner, "idle: 8m3s\nexclusive: [zoom]")
 	expect("mended", 8*time.Minute+3*time.Second, "")
+	if got := s.Exclusive(); len(got) != 1 || got[0] != "zoom" {
+		t.Errorf("exclusive programs %q", got)
+	}
 	if err := os.Mkdir(paths.Local, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -61,3 +61,11 @@ func (p Paths) stamp() string {
 	}
 	return b.String()
 }
+
+// Exclusive returns the programs during which nothing runs: those that somebody has to look for.
+func (s *Store) Exclusive() []string {
+	if p, _ := s.Policy(); p != nil { // What is wrong with a newer policy is told elsewhere.
+		return p.Exclusive
+	}
+	return nil
+}
