@@ -127,9 +127,14 @@ func stateRoot() string {
 	}
 }
 
-// MakeState makes a state folder that only its owner can look into.
+// MakeState makes a state folder that only its owner can look into. The folders above it are for everybody to pass
+// through: services with other users have theirs beside it.
 func MakeState(path string) (*os.Root, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	err := os.MkdirAll(filepath.Dir(path), 0o755) //nolint:gosec // see above
+	if err == nil {
+		err = os.MkdirAll(path, 0o700)
+	}
+	if err != nil {
 		return nil, jobs.WithHint(fmt.Errorf("make state folder: %w", err), "name a folder that you may write to with --state")
 	}
 	return os.OpenRoot(path)

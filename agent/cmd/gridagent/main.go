@@ -15,9 +15,11 @@ import (
 	"idlegrid/agent"
 	"idlegrid/agent/executor"
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/steward"
 	"idlegrid/agent/program"
+	"idlegrid/agent/service"
 	"idlegrid/jobs"
 )
 
@@ -33,6 +35,7 @@ func run() int {
 		Short: "Run work units of the grid on this machine",
 	}
 	root.AddCommand(newJoin(), newRun(), newStatus(), newLeave())
+	root.AddCommand(newService()...)
 	return program.Main(root)
 }
 
@@ -45,16 +48,8 @@ func newJoin() *cobra.Command {
 	}
 	state := program.StateFlag(cmd, "agent")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		_, missing := os.Stat(*state)
-		dir, err := program.MakeState(*state)
+		id, err := join(cmd.Context(), *state, args[0])
 		if err != nil {
-			return err
-		}
-		id, _, err := node.Enrol(cmd.Context(), dir, args[0], peer.Agent)
-		if err := errors.Join(err, dir.Close()); err != nil {
-			if errors.Is(missing, fs.ErrNotExist) {
-				_ = os.Remove(*state) // fails if there is a key to try again with
-			}
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "joined as %s agent %s; start it with: gridagent run --state %s\n",
@@ -62,6 +57,23 @@ func newJoin() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// join enrols this machine. If that fails, a folder made for it goes again, unless it has a key to try again with.
+func join(ctx context.Context, state, token string) (*identity.Identity, error) {
+	_, missing := os.Stat(state)
+	dir, err := program.MakeState(state)
+	if err != nil {
+		return nil, err
+	}
+	id, _, err := node.Enrol(ctx, dir, token, peer.Agent)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		if errors.Is(missing, fs.ErrNotExist) {
+			_ = os.Remove(state) // fails if there is a key
+		}
+		return nil, err
+	}
+	return id, nil
 }
 
 type runFlags struct {
@@ -138,5 +150,5 @@ func newRun() *cobra.Command {
 }
 
 func runAndClose(ctx context.Context, a *agent.Agent) error {
-	return errors.Join(a.Run(ctx), a.Close())
+	return errors.Join(service.Announce(ctx, a.Run), a.Close())
 }

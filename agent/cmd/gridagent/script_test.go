@@ -33,6 +33,12 @@ func TestScripts(t *testing.T) {
 	grid := identitytest.NewGrid(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Setup: func(env *testscript.Env) error {
 			joined := env.WorkDir + "/joined"
 			if err := os.Mkdir(joined, 0o700); err != nil {

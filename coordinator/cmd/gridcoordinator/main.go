@@ -14,6 +14,7 @@ import (
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program"
+	"idlegrid/agent/service"
 	"idlegrid/coordinator"
 	"idlegrid/jobs"
 )
@@ -27,6 +28,7 @@ func run() int {
 		Short: "Enrol machines, admit and seed jobs, report throughput",
 	}
 	root.AddCommand(newInit(), newRun(), newStatus(), newToken(), newReissue())
+	root.AddCommand(newService()...)
 	return program.Main(root)
 }
 
@@ -90,7 +92,7 @@ func newRun() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return errors.Join(c.Run(cmd.Context()), c.Close())
+		return errors.Join(service.Announce(cmd.Context(), c.Run), c.Close())
 	}
 	return cmd
 }

@@ -1,0 +1,158 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	login     = "org.freedesktop.login1"
+	loginPath = dbus.ObjectPath("/org/freedesktop/login1")
+	manager   = login + ".Manager"
+	// watchAgain is how long after the bus or logind went away they are tried again.
+	watchAgain = 5 * time.Second
+	// loginTimeout bounds one call of logind, which answers from memory.
+	loginTimeout = 10 * time.Second
+	// maxEvents bounds the signals that wait while the handler works: they are few a day.
+	maxEvents = 64
+)
+
+// Watch tells handle what is about to happen to the machine until ctx ends, and has the system wait for it: it keeps a
+// delay lock of logind's while nothing is about to happen. Where there is no logind it tries again, for it may come.
+func Watch(ctx context.Context, log *slog.Logger, handle Handler) error {
+	return watchBus(ctx, log, handle, func(ctx context.Context) (*dbus.Conn, error) { return dbus.ConnectSystemBus(dbus.WithContext(ctx)) })
+}
+
+func watchBus(ctx context.Context, log *slog.Logger, handle Handler, connect func(context.Context) (*dbus.Conn, error)) error {
+	for last := ""; ctx.Err() == nil; {
+		w := &watch{log: log, handle: handle}
+		err := w.run(ctx, connect)
+		if text := err.Error(); text != last && ctx.Err() == nil { // once each, not every five seconds
+			log.Warn("cannot see sleep and shutdown of this machine, trying again", "err", err)
+			last = text
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchAgain):
+		}
+	}
+	return nil
+}
+
+// watch is one connection to logind.
+type watch struct {
+	log    *slog.Logger
+	handle Handler
+	bus    *dbus.Conn
+	lock   *os.File // logind waits while it is open; nil: it does not
+	denied bool     // logind gave no lock
+}
+
+// run watches until ctx ends or logind goes away, which is an error.
+func (w *watch) run(ctx context.Context, connect func(context.Context) (*dbus.Conn, error)) error {
+	bus, err := connect(ctx)
+	if err != nil {
+		return fmt.Errorf("system bus: %w", err)
+	}
+	defer bus.Close()
+	w.bus = bus
+	signals := make(chan *dbus.Signal, maxEvents)
+	bus.Signal(signals)
+	for _, member := range []string{"PrepareForSleep", "PrepareForShutdown"} {
+		err := bus.AddMatchSignalContext(ctx, dbus.WithMatchSender(login), dbus.WithMatchInterface(manager), dbus.WithMatchMember(member))
+		if err != nil {
+			return fmt.Errorf("watch logind: %w", err)
+		}
+	}
+	err = bus.AddMatchSignalContext(ctx, dbus.WithMatchSender("org.freedesktop.DBus"),
+		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, login))
+	if err != nil {
+		return fmt.Errorf("watch logind: %w", err)
+	}
+	defer w.release()
+	if err := w.delay(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s, ok := <-signals:
+			if !ok {
+				return errors.New("the system bus went away")
+			}
+			if err := w.take(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take handles one signal.
+func (w *watch) take(ctx context.Context, s *dbus.Signal) error {
+	if s.Name == "org.freedesktop.DBus.NameOwnerChanged" {
+		return errors.New("logind went away or came back")
+	}
+	about := false
+	if err := dbus.Store(s.Body, &about); err != nil {
+		return fmt.Errorf("signal %s: %w", s.Name, err)
+	}
+	switch {
+	case s.Name == manager+".PrepareForSleep" && about:
+		w.handle(Suspend)
+	case s.Name == manager+".PrepareForSleep":
+		defer w.handle(Resume) // the next sleep waits as well
+	case s.Name == manager+".PrepareForShutdown" && about:
+		w.handle(Shutdown)
+	case s.Name == manager+".PrepareForShutdown": // called off
+	default:
+		return nil
+	}
+	if about {
+		w.release()
+		return nil
+	}
+	return w.delay(ctx)
+}
+
+// delay has logind wait before sleep and shutdown. One that is held already stays. Where that is refused, which the
+// system's policy may do, the events come all the same, and are late.
+func (w *watch) delay(ctx context.Context) error {
+	if w.lock != nil || w.denied {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	var fd dbus.UnixFD
+	call := w.bus.Object(login, loginPath).CallWithContext(ctx, manager+".Inhibit", 0,
+		"sleep:shutdown", "idlegrid", "Saves the work of the grid", "delay")
+	err := call.Store(&fd)
+	var refused dbus.Error
+	if errors.As(err, &refused) && refused.Name == "org.freedesktop.DBus.Error.AccessDenied" {
+		w.denied = true
+		w.log.Warn("the system does not wait before sleep: work since the last checkpoint may be lost then", "err", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask logind to wait before sleep: %w", err)
+	}
+	w.lock = os.NewFile(uintptr(fd), "logind's delay lock")
+	return nil
+}
+
+// release lets the system go on.
+func (w *watch) release() {
+	if w.lock == nil {
+		return
+	}
+	if err := w.lock.Close(); err != nil {
+		w.log.Warn("cannot let the system go to sleep at once", "err", err)
+	}
+	w.lock = nil
+}

@@ -1,0 +1,172 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"idlegrid/agent/peer/durable"
+	"idlegrid/jobs"
+)
+
+// unitFolder is where an administrator's units lie; those of packages lie elsewhere, and these go first.
+const unitFolder = "/etc/systemd/system"
+
+func (s Service) definition() (string, error) { return s.unit() }
+
+func (s Service) unitName() string { return s.Name + ".service" }
+
+// Privileged returns an error if the caller may not change services here, or there is no systemd.
+func Privileged() error {
+	if os.Geteuid() != 0 {
+		return notPrivileged("run it as root: sudo …")
+	}
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return jobs.WithHint(jobs.Errorf(jobs.Unsupported, "this machine is not run by systemd"),
+			"have the system's own means start the program's run verb")
+	}
+	return nil
+}
+
+// Install makes the service's user, writes its unit, has it started with the system from now on, and starts it. One
+// that is installed already is replaced and restarted. The state folder becomes the user's.
+func (s Service) Install(ctx context.Context, to io.Writer) error {
+	text, err := s.Definition()
+	if err != nil {
+		return err
+	}
+	if err := s.fit(); err != nil {
+		return err
+	}
+	entry := fmt.Sprintf(`u %s - %q %s`, s.User, s.Display, filepath.Dir(s.State))
+	if _, err := call(ctx, "systemd-sysusers", "--inline", entry); err != nil {
+		return fmt.Errorf("make the service's user: %w", err)
+	}
+	say(to, "user %s", s.User)
+	if err := s.giveState(s.User); err != nil {
+		return err
+	}
+	folder, err := os.OpenRoot(unitFolder)
+	if err != nil {
+		return err
+	}
+	err = durable.WriteFile(folder, s.unitName(), []byte(text), 0o644)
+	if err := errors.Join(err, folder.Close()); err != nil {
+		return err
+	}
+	say(to, "wrote %s", filepath.Join(unitFolder, s.unitName()))
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--quiet", s.unitName()}} {
+		if _, err := call(ctx, "systemctl", args...); err != nil {
+			return err
+		}
+	}
+	if err := s.systemctl(ctx, "restart"); err != nil {
+		return err
+	}
+	say(to, "started; it starts with the system from now on; its log: journalctl -u %s", s.Name)
+	return nil
+}
+
+// fit returns why the service could not run where it is.
+func (s Service) fit() error {
+	for _, check := range []func() error{
+		Privileged,
+		func() error { return visible(filepath.Dir(s.Program)) },
+		func() error { return visible(s.State) },
+		func() error { return trusted(s.Program) },
+		func() error { return passable(filepath.Dir(s.State)) },
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Uninstall stops the service and removes everything that Install made. The state folder stays, root's.
+func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
+	if err := Privileged(); err != nil {
+		return err
+	}
+	path := filepath.Join(unitFolder, s.unitName())
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return s.notInstalled()
+	}
+	state, err := call(ctx, "systemctl", "show", "--value", "--property=WorkingDirectory", s.unitName())
+	if err != nil {
+		return err
+	}
+	if _, err := call(ctx, "systemctl", "disable", "--now", "--quiet", s.unitName()); err != nil {
+		return err
+	}
+	say(to, "stopped")
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	say(to, "removed %s", path)
+	if _, err := call(ctx, "systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	// A unit that did not fail has nothing to reset, which is an error of systemctl.
+	_, _ = call(ctx, "systemctl", "reset-failed", s.unitName())
+	if _, err := user.Lookup(s.User); err == nil {
+		// Whoever gets the user's number next must not get its keys.
+		s.State = state
+		if err := s.giveState("root"); err != nil {
+			return err
+		}
+		if _, err := call(ctx, "userdel", s.User); err != nil {
+			return err
+		}
+		say(to, "removed user %s", s.User)
+	}
+	say(to, "left: %s, which is root's now", state)
+	return nil
+}
+
+// Start starts the service.
+func (s Service) Start(ctx context.Context) error {
+	return s.systemctl(ctx, "start")
+}
+
+// Stop stops the service until the system starts again.
+func (s Service) Stop(ctx context.Context) error {
+	return s.systemctl(ctx, "stop")
+}
+
+// systemctl starts or stops the service.
+func (s Service) systemctl(ctx context.Context, verb string) error {
+	if err := Privileged(); err != nil {
+		return err
+	}
+	_, err := call(ctx, "systemctl", verb, s.unitName())
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() == 5: // no such unit, says systemctl(1)
+		return s.notInstalled()
+	}
+	return jobs.WithHint(err, "its log says why: journalctl -u %s -n 50", s.Name)
+}
+
+// hidden are the folders that the unit hides from the service, by ProtectHome and PrivateTmp.
+var hidden = []string{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"}
+
+// visible returns an error if the unit hides a folder from the service.
+func visible(folder string) error {
+	for _, h := range hidden {
+		if strings.HasPrefix(folder+"/", h) {
+			return jobs.WithHint(jobs.Errorf(jobs.Denied, "the service would not see %s: it has no %s", folder, h),
+				"have the program in /usr/local/bin and its state under /var/lib")
+		}
+	}
+	return nil
+}

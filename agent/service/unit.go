@@ -1,0 +1,53 @@
+package service
+
+import (
+	_ "embed" // the unit's template
+	"path"
+	"regexp"
+	"strings"
+	"text/template"
+
+	"idlegrid/jobs"
+)
+
+//go:embed unit.tmpl
+var unitText string
+
+// varLib is where systemd makes state folders by itself, with the right owner.
+const varLib = "/var/lib/"
+
+// plainPath is a path that needs no quotes anywhere in a unit: some of its keys know none.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+@-]+)+$`)
+
+// unit returns the systemd unit of a service.
+func (s Service) unit() (string, error) {
+	for _, p := range []string{s.Program, s.State} {
+		if !plainPath.MatchString(p) || path.Clean(p) != p {
+			return "", jobs.Errorf(jobs.Invalid, "%q: a systemd unit takes absolute paths of letters, digits and ._+@- only", p)
+		}
+	}
+	var command []string
+	for _, arg := range s.command("run") {
+		command = append(command, quoteUnit(arg))
+	}
+	managed := ""
+	if under, ok := strings.CutPrefix(s.State, varLib); ok {
+		managed = under
+	}
+	var out strings.Builder
+	err := template.Must(template.New("unit").Parse(unitText)).Execute(&out, map[string]any{
+		"Service": s, "Command": strings.Join(command, " "), "StateDirectory": managed, "Runtime": runtimeFolder,
+		"Restart": int(restartAfter.Seconds()), "Stop": int(stopWithin.Seconds()),
+	})
+	return out.String(), err
+}
+
+// quoteUnit writes an argument so that systemd reads it as it is: quoted where it would be cut, with specifiers and
+// variables escaped.
+func quoteUnit(arg string) string {
+	arg = strings.NewReplacer("%", "%%", "$", "$$", `\`, `\\`, `"`, `\"`).Replace(arg)
+	if arg == "" || strings.ContainsAny(arg, ` "'\;`) {
+		return `"` + arg + `"`
+	}
+	return arg
+}
