@@ -26,42 +26,48 @@ const (
 // Watch tells handle what is about to happen to the machine until ctx ends, and has the system wait for it: it keeps a
 // delay lock of logind's while nothing is about to happen. Where there is no logind it tries again, for it may come.
 func Watch(ctx context.Context, log *slog.Logger, handle Handler) error {
-	return watchBus(ctx, log, handle, func(ctx context.Context) (*dbus.Conn, error) { return dbus.ConnectSystemBus(dbus.WithContext(ctx)) })
-}
-
-func watchBus(ctx context.Context, log *slog.Logger, handle Handler, connect func(context.Context) (*dbus.Conn, error)) error {
-	for last := ""; ctx.Err() == nil; {
-		w := &watch{log: log, handle: handle}
-		err := w.run(ctx, connect)
-		if text := err.Error(); text != last && ctx.Err() == nil { // once each, not every five seconds
-			log.Warn("cannot see sleep and shutdown of this machine, trying again", "err", err)
-			last = text
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(watchAgain):
-		}
-	}
+	w := &watch{log: log, handle: handle, again: watchAgain, connect: func(ctx context.Context) (*dbus.Conn, error) {
+		return dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	}}
+	w.keep(ctx)
 	return nil
 }
 
-// watch is one connection to logind.
+// watch is what Watch knows of logind.
 type watch struct {
-	log    *slog.Logger
-	handle Handler
+	log     *slog.Logger
+	handle  Handler
+	connect func(context.Context) (*dbus.Conn, error)
+	again   time.Duration
+
 	bus    *dbus.Conn
 	lock   *os.File // logind waits while it is open; nil: it does not
 	denied bool     // logind gave no lock
 }
 
+// keep watches until ctx ends, again and again.
+func (w *watch) keep(ctx context.Context) {
+	for last := ""; ctx.Err() == nil; {
+		err := w.run(ctx)
+		if text := err.Error(); text != last && ctx.Err() == nil { // once each, not every five seconds
+			w.log.Warn("cannot see sleep and shutdown of this machine, trying again", "err", err)
+			last = text
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(w.again):
+		}
+	}
+}
+
 // run watches until ctx ends or logind goes away, which is an error.
-func (w *watch) run(ctx context.Context, connect func(context.Context) (*dbus.Conn, error)) error {
-	bus, err := connect(ctx)
+func (w *watch) run(ctx context.Context) error {
+	bus, err := w.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("system bus: %w", err)
 	}
 	defer bus.Close()
-	w.bus = bus
+	w.bus, w.denied = bus, false
 	signals := make(chan *dbus.Signal, maxEvents)
 	bus.Signal(signals)
 	for _, member := range []string{"PrepareForSleep", "PrepareForShutdown"} {
@@ -96,23 +102,24 @@ func (w *watch) run(ctx context.Context, connect func(context.Context) (*dbus.Co
 
 // take handles one signal.
 func (w *watch) take(ctx context.Context, s *dbus.Signal) error {
-	if s.Name == "org.freedesktop.DBus.NameOwnerChanged" {
+	sleep := s.Name == manager+".PrepareForSleep"
+	switch {
+	case s.Name == "org.freedesktop.DBus.NameOwnerChanged":
 		return errors.New("logind went away or came back")
+	case !sleep && s.Name != manager+".PrepareForShutdown":
+		return nil // the bus tells a newcomer its name
 	}
 	about := false
 	if err := dbus.Store(s.Body, &about); err != nil {
 		return fmt.Errorf("signal %s: %w", s.Name, err)
 	}
 	switch {
-	case s.Name == manager+".PrepareForSleep" && about:
+	case about && sleep:
 		w.handle(Suspend)
-	case s.Name == manager+".PrepareForSleep":
-		defer w.handle(Resume) // the next sleep waits as well
-	case s.Name == manager+".PrepareForShutdown" && about:
+	case about:
 		w.handle(Shutdown)
-	case s.Name == manager+".PrepareForShutdown": // called off
-	default:
-		return nil
+	case sleep:
+		defer w.handle(Resume) // after the lock: the next sleep waits as well
 	}
 	if about {
 		w.release()
