@@ -33,6 +33,7 @@ ln -sf ../gridtest.service "$base/etc/systemd/system/default.target.wants/"
 
 work=$(mktemp -d "$folder/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+chmod 755 "$work" # a user of the container works there too
 cp bin/gridagent bin/gridcoordinator bin/gridctl deploy/test/inside.sh "$work"
 cp -r jobs/examples/tour "$work/tour"
 CGO_ENABLED=0 go test -c -o "$work/service.test" ./agent/service
