@@ -23,8 +23,8 @@ const (
 	maxEvents = 64
 )
 
-// Watch tells handle what is about to happen to the machine until ctx ends, and has the system wait for it: it keeps a
-// delay lock of logind's while nothing is about to happen. Where there is no logind it tries again, for it may come.
+// Watch tells handle what is about to happen to the machine until ctx ends, and has the system wait for it: it keeps
+// delay locks of logind's while nothing is about to happen. Where there is no logind it tries again, for it may come.
 func Watch(ctx context.Context, log *slog.Logger, handle Handler) error {
 	w := &watch{log: log, handle: handle, again: watchAgain, connect: func(ctx context.Context) (*dbus.Conn, error) {
 		return dbus.ConnectSystemBus(dbus.WithContext(ctx))
@@ -41,8 +41,8 @@ type watch struct {
 	again   time.Duration
 
 	bus    *dbus.Conn
-	lock   *os.File // logind waits while it is open; nil: it does not
-	denied bool     // logind gave no lock
+	locks  []*os.File // logind waits while they are open
+	denied bool       // logind gave none
 }
 
 // keep watches until ctx ends, again and again.
@@ -128,38 +128,47 @@ func (w *watch) take(ctx context.Context, s *dbus.Signal) error {
 	return w.delay(ctx)
 }
 
-// delay has logind wait before sleep and shutdown. One that is held already stays. Where that is refused, which the
-// system's policy may do, the events come all the same, and are late.
+// delay has logind wait before sleep and shutdown, unless it does. Where that is refused, which the system's policy may
+// do, the events come all the same, and are late.
 func (w *watch) delay(ctx context.Context) error {
-	if w.lock != nil || w.denied {
+	if len(w.locks) > 0 || w.denied {
 		return nil
 	}
+	// One lock each: of one for both logind thinks as of one for the lid, which only people at the machine may have.
+	for _, what := range []string{"sleep", "shutdown"} {
+		lock, err := w.inhibit(ctx, what)
+		var refused dbus.Error
+		if errors.As(err, &refused) && refused.Name == "org.freedesktop.DBus.Error.AccessDenied" {
+			w.denied = true
+			w.log.Warn("the system does not wait: work since the last checkpoint may be lost", "before", what, "err", err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("ask logind to wait before %s: %w", what, err)
+		}
+		w.locks = append(w.locks, lock)
+	}
+	return nil
+}
+
+func (w *watch) inhibit(ctx context.Context, what string) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	var fd dbus.UnixFD
-	call := w.bus.Object(login, loginPath).CallWithContext(ctx, manager+".Inhibit", 0,
-		"sleep:shutdown", "idlegrid", "Saves the work of the grid", "delay")
-	err := call.Store(&fd)
-	var refused dbus.Error
-	if errors.As(err, &refused) && refused.Name == "org.freedesktop.DBus.Error.AccessDenied" {
-		w.denied = true
-		w.log.Warn("the system does not wait before sleep: work since the last checkpoint may be lost then", "err", err)
-		return nil
-	}
+	err := w.bus.Object(login, loginPath).CallWithContext(ctx, manager+".Inhibit", 0,
+		what, "idlegrid", "Saves the work of the grid", "delay").Store(&fd)
 	if err != nil {
-		return fmt.Errorf("ask logind to wait before sleep: %w", err)
+		return nil, err
 	}
-	w.lock = os.NewFile(uintptr(fd), "logind's delay lock")
-	return nil
+	return os.NewFile(uintptr(fd), "logind's delay lock"), nil
 }
 
 // release lets the system go on.
 func (w *watch) release() {
-	if w.lock == nil {
-		return
+	for _, lock := range w.locks {
+		if err := lock.Close(); err != nil {
+			w.log.Warn("the system may wait a little for nothing", "err", err)
+		}
 	}
-	if err := w.lock.Close(); err != nil {
-		w.log.Warn("cannot let the system go to sleep at once", "err", err)
-	}
-	w.lock = nil
+	w.locks = nil
 }
