@@ -17,7 +17,7 @@ WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(adds
 	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
 
 .DELETE_ON_ERROR:
-.PHONY: help build examples examples-c demo test race fuzz bench microbench cross vet lint fmt proto verify tidy days nightly clean
+.PHONY: help build examples examples-c demo test systemd packages race fuzz bench microbench cross vet lint fmt proto verify tidy days nightly clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,30 @@ demo: build examples ## run a real job on a throw-away grid on this machine; KEE
 
 test: build examples ## run all tests
 	$(GO) test -timeout 30m ./...
+
+systemd: build examples ## try the services under a real systemd in a container (root; debootstrap, systemd-container)
+	deploy/test/systemd.sh
+
+# The packages' tool has a module of its own: it brings a hundred others.
+bin/packages/nfpm: deploy/packages/go.mod deploy/packages/go.sum
+	@mkdir -p bin/packages
+	cd deploy/packages && GOBIN=$(CURDIR)/bin/packages $(GO) install tool
+
+# A later commit is a later version.
+ARCH ?= amd64
+VERSION ?= 0.0.$(shell git rev-list --count HEAD)
+BUILT := bin/packages/$(ARCH)
+packages: bin/packages/nfpm ## make deb and rpm packages of the services for ARCH (amd64, arm64) in bin/packages
+	GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -o $(BUILT)/ ./agent/cmd/gridagent ./coordinator/cmd/gridcoordinator
+	@for p in 'gridagent agent idlegrid' 'gridcoordinator coordinator idlegrid-coordinator'; do set -e -- $$p; \
+		for f in postinst prerm postrm; do \
+			sed "s/@NAME@/$$1/g; s/@ROLE@/$$2/g; s/@USER@/$$3/g" deploy/packages/$$f.sh >$(BUILT)/$$1.$$f; \
+		done; \
+		sed 's|@BUILT@|$(BUILT)|' deploy/packages/$$1.yaml >$(BUILT)/$$1.yaml; \
+		for f in deb rpm; do \
+			ARCH=$(ARCH) VERSION=$(VERSION) bin/packages/nfpm package -f $(BUILT)/$$1.yaml -p $$f -t bin/packages; \
+		done; \
+	done
 
 # The end-to-end tests start programs of their own, which the detector would not see into. Large grids and scripts
 # are for nightly.
@@ -98,9 +122,10 @@ verify: proto ## fail if generated code or go.mod is stale
 	git diff --exit-code -I '^// [-	]*protoc  ' -- proto
 	$(GO) mod tidy -diff
 
-tidy: ## tidy both modules
+tidy: ## tidy all modules
 	$(GO) mod tidy
 	cd deploy/tools && $(GO) mod tidy
+	cd deploy/packages && $(GO) mod tidy
 
 # CHAOS_SEEDS is how many days are simulated, else DAYS; CHAOS_SEED is the number of the first. The state folders lie in
 # memory where there is room: waiting for a disk is most of a day's real time.
@@ -120,6 +145,7 @@ nightly: ## what takes too long for every change
 	E2E_KILLS=200 $(GO) test -timeout 30m -count 1 -run TestP12Kills ./coordinator/internal/e2e
 	E2E_CHURN=5m $(GO) test -timeout 30m -count 1 -v -run TestChurn ./coordinator/internal/e2e
 	$(MAKE) fuzz FUZZTIME=$(NIGHTLY_FUZZTIME)
+	$(MAKE) packages systemd
 
 clean: ## remove what was built
 	rm -rf bin $(EXAMPLE) $(MANDELBROT)/mandelbrot.wasm $(QUEENS)/queens.wasm

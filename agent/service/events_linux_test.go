@@ -18,9 +18,6 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// patience bounds waits for what comes at once on a machine that is not busy.
-const patience = 30 * time.Second
-
 // busConfig is a bus on which everybody may do everything.
 const busConfig = `<busconfig>
 <type>session</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>
@@ -178,17 +175,6 @@ func watchOn(t *testing.T, address string) *watched {
 		receive(t, v.done)
 	})
 	return v
-}
-
-func receive[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatal("nothing came")
-		panic("unreachable")
-	}
 }
 
 func (v *watched) expect(t *testing.T, want Event) {

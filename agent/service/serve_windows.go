@@ -58,6 +58,9 @@ func Serve(ctx context.Context, s Service, run func(context.Context) error) erro
 	if err := svc.Run(s.Name, h); err != nil {
 		h.err = jobs.WithHint(fmt.Errorf("not called by the service manager: %w", err), "use the run verb")
 	}
+	if h.err != nil {
+		fmt.Fprintln(os.Stderr, h.err)
+	}
 	return errors.Join(h.err, closeLog(), events.Close())
 }
 

@@ -100,17 +100,14 @@ func (s Service) create(ctx context.Context) error {
 	c := mgr.Config{
 		ServiceType: windows.SERVICE_WIN32_OWN_PROCESS, StartType: mgr.StartAutomatic, ErrorControl: mgr.ErrorNormal,
 		DisplayName: s.Display, Description: s.Description, ServiceStartName: s.virtualAccount(),
-		SidType: windows.SERVICE_SID_TYPE_UNRESTRICTED,
 	}
 	h, err := m.OpenService(s.Name)
 	switch {
 	case errors.Is(err, windows.ERROR_SERVICE_DOES_NOT_EXIST):
 		h, err = m.CreateService(s.Name, s.Program, c, command[1:]...)
 	case err == nil:
-		c.BinaryPathName = windows.ComposeCommandLine(command)
-		err = s.stop(ctx, h)
-		if err == nil {
-			err = h.UpdateConfig(c)
+		if err = s.stop(ctx, h); err == nil {
+			err = setCommand(h, command)
 		}
 	}
 	if h != nil {
@@ -120,6 +117,16 @@ func (s Service) create(ctx context.Context) error {
 		return fmt.Errorf("make service %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// setCommand gives a service another command line, and has it start with the system.
+func setCommand(h *mgr.Service, command []string) error {
+	line, err := windows.UTF16PtrFromString(windows.ComposeCommandLine(command))
+	if err != nil {
+		return err
+	}
+	return windows.ChangeServiceConfig(h.Handle, windows.SERVICE_NO_CHANGE, mgr.StartAutomatic, windows.SERVICE_NO_CHANGE, line,
+		nil, nil, nil, nil, nil, nil)
 }
 
 // giveState makes the state folder, if it is not there, for those only who may see it.

@@ -92,6 +92,37 @@ if getent passwd idlegrid idlegrid-coordinator; then fail "users left behind"; f
 [ ! -e /run/idlegrid ] || fail "/run/idlegrid left behind"
 stat -c '%U %a %n' /var/lib/idlegrid/agent /var/lib/idlegrid/agent/key.pem
 
+if ls gridagent_*.deb >/dev/null 2>&1; then
+  check "packages"
+  rm -rf /var/lib/idlegrid /usr/local/bin/grid*
+  hash -r
+  find /etc /usr /var/lib/systemd \( -type f -o -type l \) | sort >before
+  dpkg -i gridcoordinator_*.deb gridagent_*.deb
+  systemctl is-enabled gridcoordinator gridagent
+  if systemctl is-active gridcoordinator gridagent; then fail "runs before there is a grid"; fi
+  for s in gridcoordinator:7745:coordinator gridagent:7746:agent; do # there is no network but loopback here
+    IFS=: read -r name port role <<<"$s"
+    mkdir -p "/run/systemd/system/$name.service.d"
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/%s run --state /var/lib/idlegrid/%s --listen 127.0.0.1:%s\n' \
+      "$name" "$role" "$port" >"/run/systemd/system/$name.service.d/local.conf"
+  done
+  systemctl daemon-reload
+  gridcoordinator init
+  systemctl start gridcoordinator
+  gridagent join "$(setpriv --reuid=idlegrid-coordinator --clear-groups gridcoordinator token --class always-on)"
+  systemctl start gridagent
+  systemctl is-active gridagent
+  dpkg -i gridagent_*.deb
+  systemctl is-active gridagent
+  dpkg -r gridagent gridcoordinator
+  stat -c '%U %a %n' /var/lib/idlegrid/agent
+  dpkg -P gridagent gridcoordinator
+  [ ! -e /var/lib/idlegrid ] || fail "purged, and state is left"
+  find /etc /usr /var/lib/systemd \( -type f -o -type l \) | sort >after
+  diff before after | grep -vE '^[0-9,adc]+$|(passwd|group|shadow|gshadow|subuid|subgid)-$' && fail "left behind"
+  if getent passwd idlegrid idlegrid-coordinator; then fail "users left behind"; fi
+fi
+
 check "sleep and shutdown, by the real logind"
 useradd --system watcher
 touch /mnt/test/events && chown watcher /mnt/test/events

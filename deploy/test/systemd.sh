@@ -36,6 +36,7 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work" # a user of the container works there too
 cp bin/gridagent bin/gridcoordinator bin/gridctl deploy/test/inside.sh "$work"
 cp -r jobs/examples/tour "$work/tour"
+cp "bin/packages/"*"_$(dpkg --print-architecture).deb" "$work" 2>/dev/null || echo "systemd.sh: no packages here, not tried: make packages"
 CGO_ENABLED=0 go test -c -o "$work/service.test" ./agent/service
 
 # All that the container changes of its system is in memory, and gone with it.
