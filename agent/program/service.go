@@ -80,7 +80,7 @@ func (d Daemon) install() *cobra.Command {
 			_, err := fmt.Fprint(cmd.OutOrStdout(), text)
 			return err
 		}
-		if err := service.Privileged(); err != nil {
+		if err := s.Check(); err != nil {
 			return err
 		}
 		if err := d.Prepare(cmd.Context(), cmd.OutOrStdout(), s.State); err != nil {

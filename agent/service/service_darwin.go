@@ -29,12 +29,20 @@ func (s Service) plistName() string { return s.label() + ".plist" }
 
 func (s Service) plistPath() string { return filepath.Join(daemonFolder, s.plistName()) }
 
-// Privileged returns an error if the caller may not change services here.
-func Privileged() error {
+// privileged returns an error if the caller may not change services here.
+func privileged() error {
 	if os.Geteuid() != 0 {
 		return notPrivileged("run it as root: sudo …")
 	}
 	return nil
+}
+
+// Check returns why the service cannot be installed here, by this caller, or could not run.
+func (s Service) Check() error {
+	if err := privileged(); err != nil {
+		return err
+	}
+	return errors.Join(trusted(s.Program), passable(filepath.Dir(s.State)))
 }
 
 // Install makes the service's user, writes its property list and loads it, which starts it, now and with the system. One
@@ -44,7 +52,7 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(Privileged(), trusted(s.Program), passable(filepath.Dir(s.State))); err != nil {
+	if err := s.Check(); err != nil {
 		return err
 	}
 	if err := s.makeUser(ctx); err != nil {
@@ -104,7 +112,7 @@ func (s Service) makeUser(ctx context.Context) error {
 
 // Uninstall stops the service and removes everything that Install made, less the log. The state folder stays, root's.
 func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
-	if err := Privileged(); err != nil {
+	if err := privileged(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.plistPath()); errors.Is(err, fs.ErrNotExist) {
@@ -147,7 +155,7 @@ func (s Service) Stop(ctx context.Context) error {
 }
 
 func (s Service) launchctl(ctx context.Context, args ...string) error {
-	if err := Privileged(); err != nil {
+	if err := privileged(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.plistPath()); errors.Is(err, fs.ErrNotExist) {

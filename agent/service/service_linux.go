@@ -23,8 +23,8 @@ func (s Service) definition() (string, error) { return s.unit() }
 
 func (s Service) unitName() string { return s.Name + ".service" }
 
-// Privileged returns an error if the caller may not change services here, or there is no systemd.
-func Privileged() error {
+// privileged returns an error if the caller may not change services here, or there is no systemd.
+func privileged() error {
 	if os.Geteuid() != 0 {
 		return notPrivileged("run it as root: sudo …")
 	}
@@ -42,7 +42,7 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.fit(); err != nil {
+	if err := s.Check(); err != nil {
 		return err
 	}
 	entry := fmt.Sprintf(`u %s - %q %s`, s.User, s.Display, filepath.Dir(s.State))
@@ -74,10 +74,10 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 	return nil
 }
 
-// fit returns why the service could not run where it is.
-func (s Service) fit() error {
+// Check returns why the service cannot be installed here, by this caller, or could not run.
+func (s Service) Check() error {
 	for _, check := range []func() error{
-		Privileged,
+		privileged,
 		func() error { return visible(filepath.Dir(s.Program)) },
 		func() error { return visible(s.State) },
 		func() error { return trusted(s.Program) },
@@ -92,7 +92,7 @@ func (s Service) fit() error {
 
 // Uninstall stops the service and removes everything that Install made. The state folder stays, root's.
 func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
-	if err := Privileged(); err != nil {
+	if err := privileged(); err != nil {
 		return err
 	}
 	path := filepath.Join(unitFolder, s.unitName())
@@ -143,7 +143,7 @@ func (s Service) Stop(ctx context.Context) error {
 
 // systemctl starts or stops the service.
 func (s Service) systemctl(ctx context.Context, verb string) error {
-	if err := Privileged(); err != nil {
+	if err := privileged(); err != nil {
 		return err
 	}
 	_, err := call(ctx, "systemctl", verb, s.unitName())

@@ -18,8 +18,8 @@ func unsupported() error {
 
 func (s Service) definition() (string, error) { return "", unsupported() }
 
-// Privileged refuses: services of this system are not supported.
-func Privileged() error { return unsupported() }
+// Check refuses: services of this system are not supported.
+func (s Service) Check() error { return unsupported() }
 
 // Install refuses: services of this system are not supported.
 func (s Service) Install(context.Context, io.Writer) error { return unsupported() }

@@ -29,8 +29,8 @@ const (
 
 func (s Service) definition() (string, error) { return s.settings(), nil }
 
-// Privileged returns an error if the caller may not change services here.
-func Privileged() error {
+// Check returns why the service cannot be installed here, by this caller.
+func (s Service) Check() error {
 	m, err := connect()
 	if err != nil {
 		return err

@@ -35,7 +35,8 @@ gridcoordinator init
 gridcoordinator install -- --listen 127.0.0.1:7745
 token=$(gridcoordinator token --class always-on)
 if /root/bin/gridagent install --join-token "$token" -- --listen 127.0.0.1:7746; then fail "runs what is in a home folder"; fi
-gridagent install --join-token "$(gridcoordinator token --class always-on)" -- --listen 127.0.0.1:7746
+[ ! -e /var/lib/idlegrid/agent ] || fail "joined, and was not installed"
+gridagent install --join-token "$token" -- --listen 127.0.0.1:7746
 systemctl is-active gridagent gridcoordinator
 systemctl is-enabled gridagent gridcoordinator
 pid=$(show MainPID gridagent.service)
