@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -78,6 +79,7 @@ func join(ctx context.Context, state, token string) (*identity.Identity, error) 
 
 type runFlags struct {
 	state, listen, advertise string
+	join                     []string
 	cores, diskGiB           int
 	repairKiB                int
 	lease                    steward.Lease
@@ -123,32 +125,68 @@ func newRun() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f.state = *state
+		f.state, f.join = *state, peers
 		class, err := node.ClassOf(f.state)
 		if err != nil {
 			return err
 		}
-		pool := executor.NewPool(executor.Options{
-			Slots: f.cores, Cache: filepath.Join(f.state, cacheFolder), Log: logger,
-			Background: class != peer.AlwaysOn, // there is no owner to be noticed by
-		})
-		defer pool.Close()
-		network, err := node.Listen(f.listen)
-		if err != nil {
+		d := &daemon{flags: f, class: class, log: logger}
+		if err := d.start(); err != nil {
 			return err
 		}
-		a, err := agent.New(agent.Options{
-			State: f.state, Network: network, Advertise: f.advertise, Join: peers, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
-			Lease: f.lease, Runner: pool, Runtime: executor.Runtime(), Log: logger,
-		})
-		if err != nil {
-			return err
-		}
-		return runAndClose(cmd.Context(), a)
+		return service.Announce(cmd.Context(), d.run)
 	}
 	return cmd
 }
 
-func runAndClose(ctx context.Context, a *agent.Agent) error {
-	return errors.Join(service.Announce(ctx, a.Run), a.Close())
+// daemon is an agent that begins anew after each night.
+type daemon struct {
+	flags runFlags
+	class peer.Class
+	log   *slog.Logger
+
+	pool  *executor.Pool
+	agent *agent.Agent // nil: none is ready
+}
+
+// start makes an agent that is ready to run.
+func (d *daemon) start() error {
+	f := d.flags
+	network, err := node.Listen(f.listen)
+	if err != nil {
+		return err
+	}
+	d.pool = executor.NewPool(executor.Options{
+		Slots: f.cores, Cache: filepath.Join(f.state, cacheFolder), Log: d.log,
+		Background: d.class != peer.AlwaysOn, // there is no owner to be noticed by
+	})
+	d.agent, err = agent.New(agent.Options{
+		State: f.state, Network: network, Advertise: f.advertise, Join: f.join, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
+		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Log: d.log,
+	})
+	if err != nil {
+		d.pool.Close()
+	}
+	return err
+}
+
+// run runs the agent until ctx ends, through the nights of a PC; a server has none.
+func (d *daemon) run(ctx context.Context) error {
+	if d.class == peer.AlwaysOn {
+		return d.once(ctx)
+	}
+	watch := func(ctx context.Context, handle service.Handler) error { return service.Watch(ctx, d.log, handle) }
+	return throughSleep(ctx, d.log, watch, d.once)
+}
+
+func (d *daemon) once(ctx context.Context) error {
+	if d.agent == nil {
+		if err := d.start(); err != nil {
+			return err
+		}
+	}
+	err := errors.Join(d.agent.Run(ctx), d.agent.Close())
+	d.pool.Close()
+	d.agent = nil
+	return err
 }
