@@ -168,6 +168,18 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 	})
 }
 
+// Offer is what a machine lets its worker use: see worker.Offer.
+type Offer = worker.Offer
+
+// Offer makes the worker keep to an offer; it returns when what may not go on stands still. Where no units run it does
+// nothing.
+func (a *Agent) Offer(o Offer) error {
+	if a.worker == nil {
+		return nil
+	}
+	return a.worker.SetOffer(o)
+}
+
 // Identity returns who this agent is.
 func (a *Agent) Identity() *identity.Identity { return a.node.Identity() }
 

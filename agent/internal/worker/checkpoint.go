@@ -51,6 +51,8 @@ type saver struct {
 	begun   time.Time
 	said    atomic.Uint64 // the fraction that the program says it has done, as bits; NaN: nothing
 	resumed atomic.Bool
+	// fetching says that a checkpoint is on its way here, and nothing runs yet.
+	fetching atomic.Bool
 
 	mu      sync.Mutex                // guards everything below
 	busy    bool                      // one is on its way
@@ -99,7 +101,9 @@ func (sv *saver) run(ctx context.Context, ready *executor.Program, u *executor.U
 	w := sv.w
 	u.Save, u.Interval, u.Now, u.Folder, u.Progress = sv.save, sv.every, sv.now, w.o.Scratch, sv.progress
 	for _, n := range sv.from {
+		sv.fetching.Store(true)
 		c, err := sv.fetch(ctx, n)
+		sv.fetching.Store(false)
 		if err == nil {
 			c.Sequence = sv.past
 			u.Resume = c

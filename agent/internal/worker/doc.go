@@ -23,6 +23,8 @@
 //     refuses for good is still offered to the others;
 //   - a unit takes no CPU time, whatever its program says of itself: it goes back, and its job rests here;
 //   - the machine has slept: stewards are asked whether what it runs is still wanted, and what none confirms goes back;
+//   - the machine is needed for something else (Offer): what runs beyond the slots that are left is frozen and held on,
+//     nothing is fetched or asked for beyond them; after a while what does not go on goes back, with its newest checkpoint;
 //   - the lease was lost: the steward says drop, the units stop;
 //   - the job ends or expires: its units stop, and what waits of it is forgotten;
 //   - the agent stops: long units give a last checkpoint, units end, finished ones of unfinished bundles too are journalled, leases go back.

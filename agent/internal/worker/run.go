@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// fetchTimeout bounds the time until all blobs of a job are here and compiled.
+	// fetchTimeout bounds the time until all blobs of a job are here.
 	fetchTimeout = 10 * time.Minute
 	// restAfterFault is how long a job rests on this agent after a fault of the agent's own.
 	restAfterFault = 30 * time.Second
@@ -36,15 +36,21 @@ func (w *Worker) prepare(ctx context.Context, s *shard) *program {
 		return p
 	}
 	p.loading = true
-	ctx, p.cancel = context.WithTimeout(ctx, fetchTimeout)
+	ctx, p.cancel = context.WithCancel(ctx)
+	fetching, pause := context.WithTimeout(ctx, fetchTimeout)
+	p.pause, p.paused = pause, false
 	job := s.job
 	w.spawn(func() event {
 		defer p.cancel()
+		defer pause()
 		start := time.Now()
 		identity, err := job.Manifest.Identity()
 		var ready *executor.Program
 		if err == nil {
-			ready, err = w.load(ctx, job.ID, job.Manifest)
+			ready, err = w.load(fetching, job.ID, job.Manifest)
+		}
+		if err == nil {
+			err = w.o.Runner.Prepare(ctx, ready)
 		}
 		return func(now time.Time) {
 			p.loading = false
@@ -66,6 +72,8 @@ func (w *Worker) loaded(job records.Job, p, got *program, err error, now time.Ti
 	case errors.As(err, &unusable):
 		p.failure = unusable.Failure
 		p.unit = time.Microsecond // units fail as fast as they are lent
+	case p.paused || errors.Is(err, executor.ErrDropped):
+		// It is loaded when a unit may run again.
 	default:
 		w.fault(job.ID, "cannot prepare the job's program", err, now)
 	}
@@ -86,7 +94,7 @@ func (w *Worker) fault(job jobs.JobID, what string, err error, now time.Time) {
 	}
 }
 
-// load fetches what a job's units need, checks it once more and compiles the program.
+// load fetches what a job's units need and checks it once more.
 func (w *Worker) load(ctx context.Context, job jobs.JobID, m *manifest.Manifest) (*executor.Program, error) {
 	p := &executor.Program{Digest: m.Program.Digest, Memory: m.Memory}
 	var err error
@@ -101,7 +109,7 @@ func (w *Worker) load(ctx context.Context, job jobs.JobID, m *manifest.Manifest)
 	if p.Inputs, err = w.fetchInputs(ctx, job, m); err != nil {
 		return nil, err
 	}
-	return p, w.o.Runner.Prepare(ctx, p)
+	return p, nil
 }
 
 func (w *Worker) fetchInputs(ctx context.Context, job jobs.JobID, m *manifest.Manifest) ([]executor.File, error) {
@@ -201,6 +209,7 @@ func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, iden
 		u := &executor.Unit{
 			Args: args, Env: env, Seed: manifest.Seed(identity, t.unit), Timeout: m.Timeout, Succeeded: m.Succeeded,
 		}
+		u.Frozen = func(frozen bool) { w.told(r, frozen) }
 		if r.watch != nil {
 			u.Used = r.watch.used
 		}
@@ -239,6 +248,8 @@ func (w *Worker) ran(r *run, ran []result, stopped bool, now time.Time) {
 			}
 			r.program.measure(got.Times.Wall)
 			w.endedWith(got.task, got, now)
+		case errors.Is(got.err, executor.ErrDropped):
+			w.dropped(got.task, now)
 		case stopped:
 			left = slices.Insert(left, 0, got.task) // another unit was to be stopped, and had just ended
 		default:

@@ -17,6 +17,8 @@ type gated struct{ began, word chan string }
 
 func (gated) Prepare(context.Context, *executor.Program) error { return nil }
 
+func (gated) Allow(int) error { return nil }
+
 func (g gated) Run(ctx context.Context, _ *executor.Program, u *executor.Unit) (executor.Result, error) {
 	if ctx.Err() != nil {
 		return executor.Result{}, context.Cause(ctx)

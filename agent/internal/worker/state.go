@@ -34,6 +34,7 @@ type state struct {
 	stopping  bool
 	unfit     bool // nothing more can be stored here
 	leaving   bool // this agent leaves the grid
+	heeded    *Offer
 
 	finished  []*part
 	oldest    time.Time // when the oldest of finished was finished, about
@@ -78,6 +79,7 @@ type shard struct {
 	wokenAt   time.Time // when a wake last let it ask, or will
 	restUntil time.Time // ask for work not before, even if woken: this agent failed
 	fault     string    // how
+	refusal   error     // why its units are not for this machine; nil: they are
 	retryAt   time.Time // say nothing before: the last exchange failed
 	// answered is when the last exchange was started that a steward answered, by the wall clock alone: the other
 	// stands still while a PC sleeps, which may be for days.
@@ -129,6 +131,7 @@ type run struct {
 	current atomic.Pointer[task] // begun last
 	saver   *saver               // nil: no checkpoints are made
 	watch   *watch               // nil: short units, which nobody watches
+	frozen  atomic.Bool          // the Runner does not let it go on
 }
 
 // left takes what is not begun.
@@ -146,6 +149,8 @@ type program struct {
 	failure  jobs.Failure // of kind input: every unit fails with it
 	loading  bool
 	cancel   context.CancelFunc // ends the loading
+	pause    context.CancelFunc // ends it if it has not come further than to fetch
+	paused   bool               // that was done
 	unit     time.Duration      // measured time of one unit, moving average; 0: none has ended
 }
 

@@ -18,6 +18,7 @@ const maxReasons = 20
 // Status is what a worker does at one moment.
 type Status struct {
 	Slots   int
+	Offered int // how many of them may be used now
 	Running []Running
 	Queued  int      // units that wait for a slot
 	Held    int      // bundles
@@ -36,6 +37,7 @@ type Running struct {
 	Saved      time.Time // when the last checkpoint of this run came; zero: none did
 	SavedBytes int64
 	Resumed    bool // it went on from a checkpoint
+	Frozen     bool // it does not go on now, and may later
 }
 
 // Status asks the worker what it does. It waits for the worker's next step, until ctx ends.
@@ -67,9 +69,9 @@ func (w *Worker) SetLeaving(ctx context.Context, leaving bool) error {
 }
 
 func (w *Worker) status(now time.Time) Status {
-	s := Status{Slots: w.o.Slots, Unkept: w.backlog}
+	s := Status{Slots: w.o.Slots, Offered: w.slots(), Unkept: w.backlog}
 	for r := range w.running {
-		u := Running{Job: r.shard.job, Unit: r.current.Load().unit, Since: r.since}
+		u := Running{Job: r.shard.job, Unit: r.current.Load().unit, Since: r.since, Frozen: r.frozen.Load()}
 		if r.saver != nil {
 			r.saver.describe(&u)
 		}
@@ -85,7 +87,7 @@ func (w *Worker) status(now time.Time) Status {
 			s.Reports++
 		}
 	}
-	if len(s.Running) < s.Slots {
+	if len(s.Running) < s.Slots || s.Offered < s.Slots {
 		s.Idle = w.idle(now)
 	}
 	return s
@@ -104,6 +106,8 @@ func (w *Worker) idle(now time.Time) []string {
 		return []string{"the blobs kept here leave no room for outcomes"}
 	case w.backlog >= maxBacklog:
 		return []string{fmt.Sprintf("%d MiB of results wait for agents that keep them", w.backlog>>20)}
+	case len(w.running) >= w.slots():
+		return []string{fmt.Sprintf("%d of %d slots may be used now", w.slots(), w.o.Slots)}
 	case len(w.shards) == 0:
 		return []string{"no live job is known here"}
 	}
@@ -129,6 +133,8 @@ func (w *Worker) whyIdle(s *shard, now time.Time) string {
 	name := s.job.Manifest.Name
 	p := w.programs[s.id.Job]
 	switch {
+	case s.refusal != nil:
+		return fmt.Sprintf("job %s is refused here: %s", name, brief(s.refusal))
 	case now.Before(s.restUntil):
 		return fmt.Sprintf("job %s rests here for %s after a fault: %s", name, s.restUntil.Sub(now).Round(time.Second), s.fault)
 	case len(peer.Stewards(s.id, w.o.Members())) == 0:

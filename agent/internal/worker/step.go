@@ -48,6 +48,7 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 		w.refresh(now)
 	}
 	w.checkStore(now)
+	w.heed(now)
 	w.takeBack(now)
 	w.startUnits(ctx, now)
 	if w.backlog >= maxBacklog {
@@ -82,6 +83,7 @@ func (w *Worker) refresh(now time.Time) {
 			if w.shards[id] == nil {
 				s := &shard{id: id, job: j, bundles: map[uint64]*bundle{}}
 				s.changed = len(w.untold(s, jobs.AgentID{}, now)) > 0
+				s.refusal = w.refuses(s)
 				w.shards[id] = s
 			}
 		}
@@ -109,12 +111,16 @@ func (w *Worker) woken(job jobs.JobID, now time.Time) {
 
 // startUnits fills free slots from the queues.
 func (w *Worker) startUnits(ctx context.Context, now time.Time) {
+	slots := w.slots()
+	if slots == 0 {
+		return // nothing is fetched either
+	}
 	for _, s := range w.inTurn(now, func(s *shard) bool { return len(s.queue) > 0 }) {
 		if w.o.Runnable(s.id.Job) != nil {
 			continue // it ended just now: whoever says so also wakes
 		}
 		p := w.prepare(ctx, s)
-		for w.mayStart(s, now) && len(w.running) < w.o.Slots && len(s.queue) > 0 && w.backlog < maxBacklog {
+		for w.mayStart(s, now) && len(w.running) < slots && len(s.queue) > 0 && w.backlog < maxBacklog {
 			n := w.together(len(s.queue), p)
 			tasks := s.queue[:n]
 			s.queue = s.queue[n:]
@@ -129,7 +135,7 @@ func (w *Worker) together(queued int, p *program) int {
 	if p.unit == 0 {
 		return 1
 	}
-	return max(1, min(int(sliceWork/max(p.unit, sliceWork/sliceUnits)), queued/(2*w.o.Slots)))
+	return max(1, min(int(sliceWork/max(p.unit, sliceWork/sliceUnits)), queued/(2*max(1, w.slots()))))
 }
 
 // takeBack lets other slots have the units that wait behind one that turns out to be long.
@@ -189,7 +195,7 @@ func (w *Worker) askDue(s *shard, now time.Time, hungry bool) time.Time {
 
 // workDue returns when the shard may be asked for work. A queue that cannot start gets no longer.
 func (w *Worker) workDue(s *shard, now time.Time) time.Time {
-	if s.asking || len(s.bundles) >= maxHeld || len(s.queue) > 0 && !w.mayStart(s, now) {
+	if s.asking || s.refusal != nil || len(s.bundles) >= maxHeld || len(s.queue) > 0 && !w.mayStart(s, now) {
 		return never(now)
 	}
 	return later(s.askAt, later(s.restUntil, later(s.retryAt, s.askedAt.Add(minAsk))))
@@ -197,7 +203,7 @@ func (w *Worker) workDue(s *shard, now time.Time) time.Time {
 
 // hungry reports whether it is time to ask for work.
 func (w *Worker) hungry(now time.Time) bool {
-	if w.backlog >= maxBacklog || w.unfit {
+	if w.backlog >= maxBacklog || w.unfit || w.slots() == 0 {
 		return false
 	}
 	for _, s := range w.shards {
@@ -210,8 +216,12 @@ func (w *Worker) hungry(now time.Time) bool {
 
 // supply is how long the slots have work. Work of unknown length lasts for ever: there is time to ask when it
 // has been measured. So does a long unit, until it is nearly over, so that no unit waits here for minutes
-// while another agent has a slot free.
+// while another agent has a slot free. What is frozen goes on before anything else starts.
 func (w *Worker) supply(now time.Time) time.Duration {
+	if w.anyFrozen() {
+		return forever
+	}
+	slots := w.slots()
 	queued, work := 0, time.Duration(0)
 	for _, s := range w.shards {
 		if len(s.queue) == 0 || !w.mayStart(s, now) {
@@ -225,7 +235,7 @@ func (w *Worker) supply(now time.Time) time.Duration {
 			work += time.Duration(min(float64(len(s.queue))*float64(unit), float64(forever/4)))
 		}
 	}
-	if queued < w.o.Slots-len(w.running) {
+	if queued < slots-len(w.running) {
 		return 0
 	}
 	soonest := forever
@@ -237,15 +247,15 @@ func (w *Worker) supply(now time.Time) time.Duration {
 	if soonest == forever || work == forever {
 		return forever
 	}
-	return soonest + work/time.Duration(w.o.Slots)
+	return soonest + work/time.Duration(max(1, slots))
 }
 
 // wanted is how many slots to ask work for: all when units are short, else only those that are free.
 func (w *Worker) wanted(p *program) int {
 	if p != nil && p.unit > 0 && p.unit < lowWater {
-		return w.o.Slots
+		return w.slots()
 	}
-	free := w.o.Slots - len(w.running)
+	free := w.slots() - len(w.running)
 	for _, s := range w.shards {
 		free -= len(s.queue)
 	}

@@ -65,7 +65,7 @@ func (w *Worker) stop(ctx context.Context) {
 func (w *Worker) saveLast(ctx context.Context) {
 	waits := map[*saver]int{}
 	for r := range w.running {
-		if sv := r.saver; sv != nil {
+		if sv := r.saver; sv != nil && !r.frozen.Load() { // nothing is thawed for a checkpoint
 			_, at, taken := sv.last()
 			if time.Since(later(at, sv.begun)) < worthSaving {
 				continue

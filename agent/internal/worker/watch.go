@@ -52,7 +52,7 @@ func (w *watch) since() time.Time {
 
 // stalled reports whether a unit has taken no CPU time and given no checkpoint for a while.
 func (r *run) stalled(now time.Time) bool {
-	if r.watch == nil {
+	if r.watch == nil || r.frozen.Load() {
 		return false
 	}
 	last := r.watch.since()

@@ -26,6 +26,10 @@ import (
 type Runner interface {
 	Prepare(ctx context.Context, p *executor.Program) error
 	Run(ctx context.Context, p *executor.Program, u *executor.Unit) (executor.Result, error)
+	// Allow lets at most n units go on from now on, those that began first, and freezes the others: it returns when
+	// they stand still. A frozen unit takes no time of its timeout, and is told of by Unit.Frozen. Units that begin
+	// beyond n wait. An error means that units that could not be frozen were ended.
+	Allow(n int) error
 }
 
 // Blobs is what a worker needs of the peer's blobs.
@@ -89,8 +93,13 @@ type Worker struct {
 
 	wakes  chan jobs.JobID // hints that a job has open units
 	events chan event
-	tasks  sync.WaitGroup // goroutines that will send one event
-	steps  atomic.Int64
+	nudges chan struct{} // make a step
+
+	offering sync.Mutex // held by SetOffer: offers take effect in their order
+	offered  atomic.Pointer[Offer]
+
+	tasks sync.WaitGroup // goroutines that will send one event
+	steps atomic.Int64
 
 	saving    context.Context // of checkpoints on their way to holders; ends with the worker
 	endSaving context.CancelFunc
@@ -106,9 +115,10 @@ func New(o Options) *Worker {
 	o.Lease = o.Lease.OrDefault()
 	w := &Worker{
 		o: o, log: o.Log.With("component", "worker"),
-		wakes: make(chan jobs.JobID, 64), events: make(chan event),
+		wakes: make(chan jobs.JobID, 64), events: make(chan event), nudges: make(chan struct{}, 1),
 		state: newState(),
 	}
+	w.offered.Store(&Offer{Slots: o.Slots})
 	w.saving, w.endSaving = context.WithCancel(context.Background())
 	return w
 }
@@ -133,6 +143,7 @@ func (w *Worker) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
+		case <-w.nudges:
 		case job := <-w.wakes:
 			w.woken(job, time.Now())
 		case e := <-w.events:

@@ -46,6 +46,8 @@ type stuck struct{}
 
 func (stuck) Prepare(context.Context, *executor.Program) error { return nil }
 
+func (stuck) Allow(int) error { return nil }
+
 func (stuck) Run(ctx context.Context, _ *executor.Program, _ *executor.Unit) (executor.Result, error) {
 	<-ctx.Done()
 	return executor.Result{}, context.Cause(ctx)

@@ -133,7 +133,7 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	}
 	var err error
 	m.agent, err = agent.New(agent.Options{
-		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m}, Runtime: "gridtest 1",
+		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m: m, allowed: Slots}, Runtime: "gridtest 1",
 		OwnerAway: m.grid.OwnersAway, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
 	})
 	return m.agent, err
@@ -144,6 +144,12 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 func (m *Machine) Skew(by time.Duration) { m.skew.Store(int64(by)) }
 
 func (m *Machine) wall() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) }
+
+// Offer tells the agent what it may use, as the owner's side does.
+func (m *Machine) Offer(o agent.Offer) {
+	m.grid.T.Helper()
+	m.grid.must(m.agent.Offer(o))
+}
 
 // Class returns the class that the machine enrolled with.
 func (m *Machine) Class() peer.Class { return m.grant.Class }

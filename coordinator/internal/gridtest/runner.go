@@ -110,7 +110,87 @@ func (g *Grid) Started() int {
 }
 
 // runner stands for the executor of a machine: units take time and nothing else.
-type runner struct{ m *Machine }
+type runner struct {
+	m *Machine
+
+	mu      sync.Mutex // guards everything below and the paces
+	allowed int
+	paces   []*pace // of all units that run or wait to, in the order in which they began
+}
+
+// pace is how far a unit is, and whether it goes on.
+type pace struct {
+	runner  *runner
+	went    time.Duration // before since
+	since   time.Time     // when it began to go on; zero: it is frozen
+	changed chan struct{}
+	tell    func(frozen bool)
+}
+
+// Allow implements the worker's Runner.
+func (r *runner) Allow(n int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.allowed = n
+	r.apply()
+	return nil
+}
+
+// apply freezes and thaws units as they are allowed to go on.
+func (r *runner) apply() {
+	for i, p := range r.paces {
+		if frozen := i >= r.allowed; frozen != p.since.IsZero() {
+			p.set(frozen)
+		}
+	}
+}
+
+// set freezes a unit or lets it go on.
+func (p *pace) set(frozen bool) {
+	if frozen {
+		p.went += time.Since(p.since)
+		p.since = time.Time{}
+	} else {
+		p.since = time.Now()
+	}
+	if p.tell != nil {
+		p.tell(frozen)
+	}
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// begin lets a unit begin, or wait to.
+func (r *runner) begin(u *executor.Unit) *pace {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := &pace{runner: r, changed: make(chan struct{}, 1), tell: u.Frozen}
+	r.paces = append(r.paces, p)
+	if r.apply(); p.since.IsZero() && p.tell != nil {
+		p.tell(true)
+	}
+	return p
+}
+
+func (p *pace) end() {
+	r := p.runner
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.paces = slices.DeleteFunc(r.paces, func(o *pace) bool { return o == p })
+	r.apply()
+}
+
+// so returns how long the unit has gone on, and whether it does.
+func (p *pace) so() (far time.Duration, going bool) {
+	p.runner.mu.Lock()
+	defer p.runner.mu.Unlock()
+	if p.since.IsZero() {
+		return p.went, false
+	}
+	return p.went + time.Since(p.since), true
+}
 
 // Prepare implements the worker's Runner.
 func (r *runner) Prepare(_ context.Context, p *executor.Program) error {
@@ -125,20 +205,22 @@ func (r *runner) Prepare(_ context.Context, p *executor.Program) error {
 }
 
 // Run implements the worker's Runner. A job's first argument is the number of the unit.
-func (r *runner) Run(ctx context.Context, p *executor.Program, u *executor.Unit) (executor.Result, error) {
+func (r *runner) Run(ctx context.Context, prog *executor.Program, u *executor.Unit) (executor.Result, error) {
 	number, err := strconv.ParseUint(u.Args[0], 10, 64)
 	if err != nil {
 		return executor.Result{}, err
 	}
 	runs := &r.m.grid.runs
-	from, err := stateOf(u.Resume, p.Digest, number)
+	from, err := stateOf(u.Resume, prog.Digest, number)
 	if err != nil {
 		return executor.Result{}, err
 	}
-	run, work := runs.start(p.Digest, number, r.m, from)
-	res := work(Unit{Program: p.Digest, Number: number, On: r.m})
-	s := &saves{unit: u, program: p.Digest, number: number, spoils: res.Spoils, last: executor.Checkpoint{}}
-	reached, err := s.runFor(ctx, from, res)
+	run, work := runs.start(prog.Digest, number, r.m, from)
+	res := work(Unit{Program: prog.Digest, Number: number, On: r.m})
+	s := &saves{unit: u, program: prog.Digest, number: number, spoils: res.Spoils, last: executor.Checkpoint{}}
+	p := r.begin(u)
+	defer p.end()
+	reached, err := s.runFor(ctx, p, from, res)
 	runs.end(run, reached, err)
 	if err != nil {
 		return executor.Result{}, err

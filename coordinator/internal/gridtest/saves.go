@@ -46,44 +46,63 @@ func stateOf(c *executor.Checkpoint, program jobs.Digest, number uint64) (time.D
 	return at, nil
 }
 
-// runFor takes the unit's time and returns how far it came.
-func (s *saves) runFor(ctx context.Context, from time.Duration, res Result) (time.Duration, error) {
-	begun := time.Now()
-	at := func() time.Duration { return min(from+time.Since(begun), res.Takes) }
-	timer := time.NewTimer(res.Takes - from)
+// meterEvery is how often somebody says what CPU time a unit has taken.
+const meterEvery = 10 * time.Second
+
+// runFor takes the unit's time, in which it goes on, and returns how far it came.
+func (s *saves) runFor(ctx context.Context, p *pace, from time.Duration, res Result) (time.Duration, error) {
+	at := func() time.Duration {
+		far, _ := p.so()
+		return min(from+far, res.Takes)
+	}
+	saved, metered := time.Duration(0), time.Duration(0) // how far it was then
+	saves, meters := res.Saves && s.unit.Save != nil, res.Blocks > 0 && s.unit.Used != nil
+	if saves && s.unit.Resume != nil {
+		s.last.Sequence = s.unit.Resume.Sequence
+	}
+	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var tick <-chan time.Time
-	var now <-chan struct{}
-	if res.Saves && s.unit.Save != nil {
-		ticker := time.NewTicker(s.unit.Interval)
-		defer ticker.Stop()
-		tick, now = ticker.C, s.unit.Now
-		if s.unit.Resume != nil {
-			s.last.Sequence = s.unit.Resume.Sequence
-		}
-	}
-	var meter <-chan time.Time
-	if res.Blocks > 0 && s.unit.Used != nil {
-		ticker := time.NewTicker(10 * time.Second)
-		defer ticker.Stop()
-		meter = ticker.C
-	}
 	for {
-		var err error
+		far, going := p.so()
+		if going && from+far >= res.Takes {
+			return res.Takes, res.Err
+		}
+		next := res.Takes - from - far
+		var now <-chan struct{}
+		if saves {
+			now, next = s.unit.Now, min(next, saved+s.unit.Interval-far)
+		}
+		if meters {
+			next = min(next, metered+meterEvery-far)
+		}
+		if timer.Reset(next); !going {
+			timer.Stop()
+			now = nil // who asks for one gets it when it goes on
+		}
+		asked := false
 		select {
 		case <-timer.C:
-			return res.Takes, res.Err
-		case <-meter:
-			s.unit.Used(min(time.Since(begun), res.Blocks))
+		case <-p.changed:
+			continue
 		case <-ctx.Done():
 			return at(), context.Cause(ctx)
-		case <-tick:
-			err = s.save(at())
 		case <-now:
-			err = s.save(at())
+			asked = true
 		}
-		if err != nil {
-			return at(), err
+		if far, going = p.so(); !going {
+			continue
+		}
+		if meters && far >= metered+meterEvery {
+			metered = far
+			s.unit.Used(min(far, res.Blocks))
+		}
+		if due := saves && far >= saved+s.unit.Interval && from+far < res.Takes; due || asked {
+			if due {
+				saved = far
+			}
+			if err := s.save(from + far); err != nil {
+				return at(), err
+			}
 		}
 	}
 }
