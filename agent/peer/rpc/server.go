@@ -30,7 +30,7 @@ const (
 // jobs and start with Allow. A handler that panics gives an error of kind Internal and a line in the log.
 // Stop returns when all handlers have ended.
 func NewServer(log *slog.Logger) *grpc.Server {
-	return grpc.NewServer(
+	return grpc.NewServer(append(Guard(log),
 		grpc.Creds(handshaken{}),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -48,6 +48,13 @@ func NewServer(log *slog.Logger) *grpc.Server {
 			MaxConnectionIdle: connectionIdle, MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
 			Time: time.Minute, Timeout: 20 * time.Second,
 		}),
+	)...)
+}
+
+// Guard returns what every server of ours does around its handlers: what they return becomes a status, and one
+// that panics gives an error of kind Internal and a line in the log.
+func Guard(log *slog.Logger) []grpc.ServerOption {
+	return []grpc.ServerOption{
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (reply any, err error) {
 			defer func() { err = ToStatus(recovered(log, info.FullMethod, recover(), err)) }()
 			return h(ctx, req)
@@ -56,7 +63,7 @@ func NewServer(log *slog.Logger) *grpc.Server {
 			defer func() { err = ToStatus(recovered(log, info.FullMethod, recover(), err)) }()
 			return h(srv, s)
 		}),
-	)
+	}
 }
 
 // recovered returns err, or an error for a handler's panic.
