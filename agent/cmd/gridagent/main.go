@@ -35,7 +35,7 @@ func run() int {
 		Use:   "gridagent",
 		Short: "Run work units of the grid on this machine",
 	}
-	root.AddCommand(newJoin(), newRun(), newStatus(), newLeave())
+	root.AddCommand(newJoin(), newRun(), newStatus(), newLeave(), newSessionHelper())
 	root.AddCommand(newService()...)
 	return program.Main(root)
 }

@@ -3,6 +3,8 @@
 package local
 
 import (
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -84,7 +86,7 @@ func TestHelperCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.CloseAndRecv(); err != nil {
+	if _, err := end(stream); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 }

@@ -26,7 +26,7 @@ type sessions struct {
 	callers chan Caller
 }
 
-func (s *sessions) Report(stream grpc.ClientStreamingServer[gridv1.SessionReport, gridv1.SessionReply]) error {
+func (s *sessions) Report(stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk]) error {
 	c, ok := CallerFrom(stream.Context())
 	if !ok {
 		return jobs.Errorf(jobs.Denied, "not over the local socket")
@@ -34,7 +34,7 @@ func (s *sessions) Report(stream grpc.ClientStreamingServer[gridv1.SessionReport
 	s.callers <- c
 	for {
 		if _, err := stream.Recv(); errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&gridv1.SessionReply{})
+			return nil
 		} else if err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func serve(t *testing.T, path string) *sessions {
 }
 
 // open makes a call that lasts until the test ends.
-func open(t *testing.T, path string) (grpc.ClientStreamingClient[gridv1.SessionReport, gridv1.SessionReply], error) {
+func open(t *testing.T, path string) (grpc.BidiStreamingClient[gridv1.SessionReport, gridv1.SessionAsk], error) {
 	t.Helper()
 	cc, err := Dial(path)
 	if err != nil {
@@ -78,6 +78,14 @@ func open(t *testing.T, path string) (grpc.ClientStreamingClient[gridv1.SessionR
 		return nil, err
 	}
 	return stream, stream.Send(&gridv1.SessionReport{})
+}
+
+// end closes a call and returns what came of it.
+func end(stream grpc.BidiStreamingClient[gridv1.SessionReport, gridv1.SessionAsk]) (*gridv1.SessionAsk, error) {
+	if err := stream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return stream.Recv()
 }
 
 func socket(t *testing.T) string {
@@ -148,7 +156,7 @@ func TestConnectionsOfOneUserAreBounded(t *testing.T) {
 	}
 	stream, err := open(t, path)
 	if err == nil {
-		_, err = stream.CloseAndRecv()
+		_, err = end(stream)
 	}
 	if code := status.Code(err); code != codes.Unavailable {
 		t.Errorf("connection %d: %v, expected none", maxByUser+1, err)
@@ -190,7 +198,7 @@ func TestTooLargeRequest(t *testing.T) {
 	if err := stream.Send(r); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	if _, err := stream.CloseAndRecv(); jobs.KindOf(rpc.FromStatus(err)) != jobs.Exhausted {
+	if _, err := end(stream); jobs.KindOf(rpc.FromStatus(err)) != jobs.Exhausted {
 		t.Errorf("a request of 128 KiB: %v", err)
 	}
 }
@@ -198,7 +206,7 @@ func TestTooLargeRequest(t *testing.T) {
 func TestNobodyListens(t *testing.T) {
 	stream, err := open(t, socket(t))
 	if err == nil {
-		_, err = stream.CloseAndRecv()
+		_, err = end(stream)
 	}
 	if jobs.KindOf(rpc.FromStatus(err)) != jobs.Unavailable {
 		t.Errorf("call with no agent there: %v", err)

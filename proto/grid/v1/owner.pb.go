@@ -85,26 +85,29 @@ func (x *SessionReport) GetPresenting() bool {
 	return false
 }
 
-type SessionReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+// SessionAsk is what the agent wants to know.
+type SessionAsk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Something runs or is frozen: where the system has no events of input, it is asked every 50 ms.
+	Closely       bool `protobuf:"varint,1,opt,name=closely,proto3" json:"closely,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SessionReply) Reset() {
-	*x = SessionReply{}
+func (x *SessionAsk) Reset() {
+	*x = SessionAsk{}
 	mi := &file_grid_v1_owner_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SessionReply) String() string {
+func (x *SessionAsk) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SessionReply) ProtoMessage() {}
+func (*SessionAsk) ProtoMessage() {}
 
-func (x *SessionReply) ProtoReflect() protoreflect.Message {
+func (x *SessionAsk) ProtoReflect() protoreflect.Message {
 	mi := &file_grid_v1_owner_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -116,9 +119,16 @@ func (x *SessionReply) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SessionReply.ProtoReflect.Descriptor instead.
-func (*SessionReply) Descriptor() ([]byte, []int) {
+// Deprecated: Use SessionAsk.ProtoReflect.Descriptor instead.
+func (*SessionAsk) Descriptor() ([]byte, []int) {
 	return file_grid_v1_owner_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SessionAsk) GetClosely() bool {
+	if x != nil {
+		return x.Closely
+	}
+	return false
 }
 
 var File_grid_v1_owner_proto protoreflect.FileDescriptor
@@ -135,10 +145,12 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\n" +
 	"\b_idle_msB\t\n" +
 	"\a_lockedB\r\n" +
-	"\v_presenting\"\x0e\n" +
-	"\fSessionReply2D\n" +
+	"\v_presenting\"&\n" +
+	"\n" +
+	"SessionAsk\x12\x18\n" +
+	"\aclosely\x18\x01 \x01(\bR\aclosely2D\n" +
 	"\aSession\x129\n" +
-	"\x06Report\x12\x16.grid.v1.SessionReport\x1a\x15.grid.v1.SessionReply(\x01B\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
+	"\x06Report\x12\x16.grid.v1.SessionReport\x1a\x13.grid.v1.SessionAsk(\x010\x01B\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
 	file_grid_v1_owner_proto_rawDescOnce sync.Once
@@ -155,11 +167,11 @@ func file_grid_v1_owner_proto_rawDescGZIP() []byte {
 var file_grid_v1_owner_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_grid_v1_owner_proto_goTypes = []any{
 	(*SessionReport)(nil), // 0: grid.v1.SessionReport
-	(*SessionReply)(nil),  // 1: grid.v1.SessionReply
+	(*SessionAsk)(nil),    // 1: grid.v1.SessionAsk
 }
 var file_grid_v1_owner_proto_depIdxs = []int32{
 	0, // 0: grid.v1.Session.Report:input_type -> grid.v1.SessionReport
-	1, // 1: grid.v1.Session.Report:output_type -> grid.v1.SessionReply
+	1, // 1: grid.v1.Session.Report:output_type -> grid.v1.SessionAsk
 	1, // [1:2] is the sub-list for method output_type
 	0, // [0:1] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name

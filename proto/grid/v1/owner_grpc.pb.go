@@ -31,8 +31,8 @@ const (
 // message says it.
 type SessionClient interface {
 	// Report tells at once when something changed, and once a second when nothing did. The stream lasts as long as
-	// the session; the reply comes when it ends.
-	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SessionReport, SessionReply], error)
+	// the session. The agent says at first, and when it changes, how closely to look.
+	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionReport, SessionAsk], error)
 }
 
 type sessionClient struct {
@@ -43,18 +43,18 @@ func NewSessionClient(cc grpc.ClientConnInterface) SessionClient {
 	return &sessionClient{cc}
 }
 
-func (c *sessionClient) Report(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SessionReport, SessionReply], error) {
+func (c *sessionClient) Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionReport, SessionAsk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Session_ServiceDesc.Streams[0], Session_Report_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[SessionReport, SessionReply]{ClientStream: stream}
+	x := &grpc.GenericClientStream[SessionReport, SessionAsk]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Session_ReportClient = grpc.ClientStreamingClient[SessionReport, SessionReply]
+type Session_ReportClient = grpc.BidiStreamingClient[SessionReport, SessionAsk]
 
 // SessionServer is the server API for Session service.
 // All implementations must embed UnimplementedSessionServer
@@ -65,8 +65,8 @@ type Session_ReportClient = grpc.ClientStreamingClient[SessionReport, SessionRep
 // message says it.
 type SessionServer interface {
 	// Report tells at once when something changed, and once a second when nothing did. The stream lasts as long as
-	// the session; the reply comes when it ends.
-	Report(grpc.ClientStreamingServer[SessionReport, SessionReply]) error
+	// the session. The agent says at first, and when it changes, how closely to look.
+	Report(grpc.BidiStreamingServer[SessionReport, SessionAsk]) error
 	mustEmbedUnimplementedSessionServer()
 }
 
@@ -77,7 +77,7 @@ type SessionServer interface {
 // pointer dereference when methods are called.
 type UnimplementedSessionServer struct{}
 
-func (UnimplementedSessionServer) Report(grpc.ClientStreamingServer[SessionReport, SessionReply]) error {
+func (UnimplementedSessionServer) Report(grpc.BidiStreamingServer[SessionReport, SessionAsk]) error {
 	return status.Error(codes.Unimplemented, "method Report not implemented")
 }
 func (UnimplementedSessionServer) mustEmbedUnimplementedSessionServer() {}
@@ -102,11 +102,11 @@ func RegisterSessionServer(s grpc.ServiceRegistrar, srv SessionServer) {
 }
 
 func _Session_Report_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(SessionServer).Report(&grpc.GenericServerStream[SessionReport, SessionReply]{ServerStream: stream})
+	return srv.(SessionServer).Report(&grpc.GenericServerStream[SessionReport, SessionAsk]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Session_ReportServer = grpc.ClientStreamingServer[SessionReport, SessionReply]
+type Session_ReportServer = grpc.BidiStreamingServer[SessionReport, SessionAsk]
 
 // Session_ServiceDesc is the grpc.ServiceDesc for Session service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -119,6 +119,7 @@ var Session_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Report",
 			Handler:       _Session_Report_Handler,
+			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

@@ -1,0 +1,239 @@
+package signals
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"idlegrid/agent/internal/local"
+	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
+)
+
+const (
+	// maxHelpers bounds the streams of one user: a helper for each session, and one that is just replaced.
+	maxHelpers = 16
+	// pace is the least time between two reports of a helper that are looked at: a flood waits in its own pipe.
+	pace = 5 * time.Millisecond
+	// longest is the most that a helper's idle time is believed to be.
+	longest = 365 * 24 * time.Hour
+	// asks is how often a helper is told whether to look closely, if that changed.
+	asks = 250 * time.Millisecond
+	// answers is how long after saying it last a helper is told of input again: while somebody types once is enough.
+	answers = 500 * time.Millisecond
+)
+
+// report is what the helper in a session said last, and whom the system says it is.
+type report struct {
+	user, session      string
+	input              time.Time // zero: it does not say
+	locked, presenting *bool     // nil: it does not say
+	at                 time.Time
+}
+
+// reports keeps the last report of each stream. It answers gRPC's service Session.
+type reports struct {
+	gridv1.UnimplementedSessionServer
+	changed func()
+	active  func() bool
+
+	mu   sync.Mutex
+	held map[*report]struct{} // guarded by mu, and what it points to
+}
+
+func newReports(changed func(), active func() bool) *reports {
+	return &reports{changed: changed, active: active, held: map[*report]struct{}{}}
+}
+
+// Report takes a helper's reports until it ends.
+func (r *reports) Report(stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk]) error {
+	caller, ok := local.CallerFrom(stream.Context())
+	if !ok {
+		return jobs.Errorf(jobs.Denied, "%s is for programs on this machine", gridv1.Session_Report_FullMethodName)
+	}
+	mine := &report{user: caller.User, session: caller.Session}
+	if err := r.add(mine); err != nil {
+		return err
+	}
+	defer r.drop(mine)
+	ctx, cancel := context.WithCancel(stream.Context())
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		r.ask(ctx, stream)
+	}()
+	defer func() {
+		cancel()
+		<-asked
+	}()
+	return r.receive(stream, mine)
+}
+
+func (r *reports) receive(stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk], mine *report) error {
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if r.take(mine, m, time.Now()) {
+			r.changed()
+		}
+		wait.Reset(pace)
+		select {
+		case <-wait.C:
+		case <-stream.Context().Done():
+		}
+	}
+}
+
+// ask tells the helper how closely to look, at first and when it changes.
+func (r *reports) ask(ctx context.Context, stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk]) {
+	ticker := time.NewTicker(asks)
+	defer ticker.Stop()
+	for said := (*bool)(nil); ; {
+		if closely := r.active(); said == nil || *said != closely {
+			if err := stream.Send(&gridv1.SessionAsk{Closely: closely}); err != nil {
+				return // the stream has ended, which receive tells
+			}
+			said = &closely
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *reports) add(mine *report) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for other := range r.held {
+		if other.user == mine.user && (mine.user != "" || other.session == mine.session) {
+			n++
+		}
+	}
+	if n >= maxHelpers {
+		return jobs.Errorf(jobs.Exhausted, "too many helpers of user %s report: %d", mine.user, n)
+	}
+	r.held[mine] = struct{}{}
+	return nil
+}
+
+// drop forgets a helper that has ended: what its session is like is not known from now on.
+func (r *reports) drop(mine *report) {
+	r.mu.Lock()
+	delete(r.held, mine)
+	r.mu.Unlock()
+	r.changed()
+}
+
+// take notes a report and says whether it is news that does not bear waiting.
+func (r *reports) take(mine *report, m *gridv1.SessionReport, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := *mine
+	mine.at, mine.input = now, time.Time{}
+	if m.IdleMs != nil {
+		mine.input = now.Add(-min(time.Duration(min(m.GetIdleMs(), uint64(longest/time.Millisecond)))*time.Millisecond, longest))
+	}
+	mine.locked, mine.presenting = m.Locked, m.Presenting
+	switch {
+	case before.at.IsZero(), mine.input.IsZero() != before.input.IsZero():
+		return true
+	case mine.input.Sub(before.input) > answers:
+		return true
+	}
+	return differ(before.locked, mine.locked) || differ(before.presenting, mine.presenting)
+}
+
+func differ(a, b *bool) bool { return (a == nil) != (b == nil) || a != nil && *a != *b }
+
+// fresh returns the reports that still say something.
+func (r *reports) fresh(now time.Time) []report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]report, 0, len(r.held))
+	for one := range r.held {
+		if !one.at.IsZero() && now.Sub(one.at) <= Stale {
+			all = append(all, *one)
+		}
+	}
+	return all
+}
+
+// login is a session as the system's own list has it.
+type login struct {
+	Session
+	screen   bool      // it is a desktop, at the machine or from afar
+	terminal string    // its device, below the folder dev; empty: none that is known
+	idle     time.Time // the system says that nobody has used it since then; zero: it does not say
+	started  time.Time // zero: unknown
+}
+
+// loginsOf returns the sessions that helpers speak for, where the system has no list of its own.
+func loginsOf(reports []report) []login {
+	var all []login
+	seen := map[string]bool{}
+	for _, r := range reports {
+		if !seen[r.user] {
+			seen[r.user] = true
+			all = append(all, login{Session: Session{ID: "of user " + r.user, User: r.user, Kind: Graphical}, screen: true})
+		}
+	}
+	return all
+}
+
+// join says what is known of a session. Of several helpers that speak for it the one that saw input last counts. A
+// helper speaks for its own session, or, if the system knows none for it, for its user's sessions with a screen.
+func join(l login, reports []report, typed, now time.Time) Session {
+	s := l.Session
+	for _, r := range reports {
+		if !speaksFor(r, l) {
+			continue
+		}
+		s.Locked = s.Locked || r.locked != nil && *r.locked
+		if !r.input.IsZero() && (s.Reported.IsZero() || r.input.After(s.Input)) {
+			s.Input, s.Reported = r.input, r.at
+		}
+	}
+	if !typed.IsZero() && typed.After(s.Input) {
+		s.Input, s.Reported = typed, now
+	}
+	if s.Reported.IsZero() && !l.idle.IsZero() {
+		s.Input, s.Reported = l.idle, now
+	}
+	return s
+}
+
+func speaksFor(r report, l login) bool {
+	if r.user != l.User && r.user != "" && l.User != "" {
+		return false
+	}
+	if r.session != "" {
+		return r.session == l.ID
+	}
+	return r.user != "" && l.screen
+}
+
+// presenting says whether somebody shows something to others. Helpers that cannot see that are no reason against
+// working: what they see of the input is.
+func presenting(reports []report, now time.Time) Reading[bool] {
+	reading := Reading[bool]{None: true}
+	for _, r := range reports {
+		if r.presenting != nil {
+			reading = Reading[bool]{Value: reading.Value || *r.presenting, At: now}
+		}
+	}
+	return reading
+}
