@@ -42,7 +42,7 @@ func StartBus(t testing.TB) (address string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what is left is in the folder for such
 	config := filepath.Join(dir, "bus.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, filepath.Join(dir, "bus")), 0o600); err != nil {
 		t.Fatal(err)
@@ -56,8 +56,8 @@ func StartBus(t testing.TB) (address string, stop func()) {
 		t.Fatal(err)
 	}
 	stop = sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()         // it says that it was killed
 	})
 	t.Cleanup(stop)
 	address, err = bufio.NewReader(out).ReadString('\n')
@@ -74,7 +74,7 @@ func connect(t testing.TB, address, name string) *dbus.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() }) // the bus may be gone
 	if reply, err := c.RequestName(name, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
 		t.Fatalf("own %s: %v, %v", name, reply, err)
 	}
