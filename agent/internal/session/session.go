@@ -147,6 +147,12 @@ func (r *reporter) report(ctx context.Context) error {
 			return err
 		case <-ticker.C:
 		case <-r.desktop.input():
+			// Said before anything is asked: this is what is in a hurry.
+			s := r.last
+			s.input = ago(0)
+			if err := r.send(s); err != nil {
+				return err
+			}
 		case matters := <-r.asks:
 			if matters && r.desktop.input() == nil {
 				ticker.Reset(closely)
@@ -165,11 +171,15 @@ func (r *reporter) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	// A little before the second is over is on time.
-	if !news(r.last, s) && now.Sub(r.sent) < beat-closely/2 {
+	if !news(r.last, s) && time.Since(r.sent) < beat-closely/2 {
 		return nil
 	}
+	return r.send(s)
+}
+
+func (r *reporter) send(s state) error {
+	now := time.Now()
 	m := &gridv1.SessionReport{Locked: s.locked, Presenting: s.presenting}
 	if s.input != nil {
 		idle := uint64(max(0, now.Sub(*s.input)) / time.Millisecond)
