@@ -23,7 +23,9 @@ func yes() *bool { v := true; return &v }
 func no() *bool  { return new(bool) }
 
 func TestJoin(t *testing.T) {
-	desk := login{Session: Session{ID: "2", User: "1000", Kind: Graphical}, screen: true}
+	desk := login{Session: Session{ID: "2", User: "1000", Kind: Graphical}, screen: true, only: true}
+	second := desk
+	second.only = false
 	ssh := login{Session: Session{ID: "5", User: "1000", Kind: Remote}, terminal: "pts/0"}
 	hint := desk
 	hint.idle = noon.Add(-time.Hour)
@@ -38,22 +40,24 @@ func TestJoin(t *testing.T) {
 		input   time.Time
 		locked  bool
 	}{
-		"nobody speaks for it":                 {login: desk, input: never},
-		"its own helper":                       {login: desk, reports: []report{says("1000", "2", time.Minute)}, input: noon.Add(-time.Minute)},
-		"its user's helper of no session":      {login: desk, reports: []report{says("1000", "", time.Minute)}, input: noon.Add(-time.Minute)},
-		"a helper of no user, as on Windows":   {login: desk, reports: []report{says("", "2", time.Minute)}, input: noon.Add(-time.Minute)},
-		"the later input of two helpers":       {login: desk, reports: []report{says("1000", "2", time.Hour), says("1000", "", time.Minute)}, input: noon.Add(-time.Minute)},
-		"another user's helper":                {login: desk, reports: []report{says("1001", "2", time.Hour)}, input: never},
-		"another user's helper of no session":  {login: desk, reports: []report{says("1001", "", time.Hour)}, input: never},
-		"a helper of another session":          {login: desk, reports: []report{says("1000", "3", time.Hour)}, input: never},
-		"a helper of nobody":                   {login: desk, reports: []report{says("", "", time.Hour)}, input: never},
-		"a helper that does not know":          {login: desk, reports: []report{{user: "1000", at: noon}}, input: never},
-		"a helper that says it is locked":      {login: desk, reports: []report{{user: "1000", at: noon, locked: yes()}}, input: never, locked: true},
-		"logind's idle hint":                   {login: hint, input: noon.Add(-time.Hour)},
-		"a helper knows better than the hint":  {login: hint, reports: []report{says("1000", "2", 2*time.Hour)}, input: noon.Add(-2 * time.Hour)},
-		"a terminal":                           {login: ssh, typed: noon.Add(-time.Minute), input: noon.Add(-time.Minute)},
-		"a terminal and a helper of a desktop": {login: ssh, reports: []report{says("1000", "", time.Second)}, typed: noon.Add(-time.Minute), input: noon.Add(-time.Minute)},
-		"a terminal without a device":          {login: ssh, input: never},
+		"nobody speaks for it":                           {login: desk, input: never},
+		"its own helper":                                 {login: desk, reports: []report{says("1000", "2", time.Minute)}, input: noon.Add(-time.Minute)},
+		"its user's helper of no session":                {login: desk, reports: []report{says("1000", "", time.Minute)}, input: noon.Add(-time.Minute)},
+		"a helper of no session, of one of two desktops": {login: second, reports: []report{says("1000", "", time.Hour)}, input: never},
+		"its own helper, of one of two desktops":         {login: second, reports: []report{says("1000", "2", time.Hour)}, input: noon.Add(-time.Hour)},
+		"a helper of no user, as on Windows":             {login: desk, reports: []report{says("", "2", time.Minute)}, input: noon.Add(-time.Minute)},
+		"the later input of two helpers":                 {login: desk, reports: []report{says("1000", "2", time.Hour), says("1000", "", time.Minute)}, input: noon.Add(-time.Minute)},
+		"another user's helper":                          {login: desk, reports: []report{says("1001", "2", time.Hour)}, input: never},
+		"another user's helper of no session":            {login: desk, reports: []report{says("1001", "", time.Hour)}, input: never},
+		"a helper of another session":                    {login: desk, reports: []report{says("1000", "3", time.Hour)}, input: never},
+		"a helper of nobody":                             {login: desk, reports: []report{says("", "", time.Hour)}, input: never},
+		"a helper that does not know":                    {login: desk, reports: []report{{user: "1000", at: noon}}, input: never},
+		"a helper that says it is locked":                {login: desk, reports: []report{{user: "1000", at: noon, locked: yes()}}, input: never, locked: true},
+		"logind's idle hint":                             {login: hint, input: noon.Add(-time.Hour)},
+		"a helper knows better than the hint":            {login: hint, reports: []report{says("1000", "2", 2*time.Hour)}, input: noon.Add(-2 * time.Hour)},
+		"a terminal":                                     {login: ssh, typed: noon.Add(-time.Minute), input: noon.Add(-time.Minute)},
+		"a terminal and a helper of a desktop":           {login: ssh, reports: []report{says("1000", "", time.Second)}, typed: noon.Add(-time.Minute), input: noon.Add(-time.Minute)},
+		"a terminal without a device":                    {login: ssh, input: never},
 	} {
 		s := join(c.login, c.reports, c.typed, noon)
 		if !s.Input.Equal(c.input) || s.Locked != c.locked || s.Input.IsZero() != s.Reported.IsZero() {
@@ -74,7 +78,7 @@ func TestOneMoreReportOfInput(t *testing.T) {
 			return r
 		}
 		reports := rapid.SliceOfN(rapid.Custom(one), 0, 4).Draw(t, "reports")
-		l := login{Session: Session{ID: word.Draw(t, "ID"), User: word.Draw(t, "of"), Kind: Graphical}, screen: rapid.Bool().Draw(t, "screen")}
+		l := login{Session: Session{ID: word.Draw(t, "ID"), User: word.Draw(t, "of"), Kind: Graphical}, screen: true, only: rapid.Bool().Draw(t, "only")}
 		before := join(l, reports, time.Time{}, noon)
 		more := one(t)
 		after := join(l, append(reports, more), time.Time{}, noon)
@@ -88,6 +92,17 @@ func TestOneMoreReportOfInput(t *testing.T) {
 			t.Fatalf("%+v speaks for %+v", more, l)
 		}
 	})
+}
+
+func TestMarkOnly(t *testing.T) {
+	l := func(user string, screen bool) login { return login{Session: Session{User: user}, screen: screen} }
+	logins := []login{l("1", true), l("2", true), l("2", true), l("3", false), l("1", false)}
+	markOnly(logins)
+	for i, want := range []bool{true, false, false, false, false} {
+		if logins[i].only != want {
+			t.Errorf("login %d: %t", i, logins[i].only)
+		}
+	}
 }
 
 func TestReportsAreNewsOnce(t *testing.T) {
@@ -179,7 +194,7 @@ func FuzzReport(f *testing.F) {
 		if !r.take(mine, m, noon) {
 			t.Error("the first word is no news")
 		}
-		s := join(login{Session: Session{User: "1000"}, screen: true}, r.fresh(noon), time.Time{}, noon)
+		s := join(login{Session: Session{User: "1000"}, screen: true, only: true}, r.fresh(noon), time.Time{}, noon)
 		if s.Input.After(noon) || says && noon.Sub(s.Input) > longest || says == s.Input.IsZero() || s.Locked != locked {
 			t.Errorf("%+v of %+v", s, m)
 		}

@@ -21,8 +21,6 @@ const (
 	pace = 5 * time.Millisecond
 	// longest is the most that a helper's idle time is believed to be.
 	longest = 365 * 24 * time.Hour
-	// asks is how often a helper is told whether to look closely, if that changed.
-	asks = 250 * time.Millisecond
 	// answers is how long after saying it last a helper is told of input again: while somebody types once is enough.
 	answers = 500 * time.Millisecond
 )
@@ -60,22 +58,8 @@ func (r *reports) Report(stream grpc.BidiStreamingServer[gridv1.SessionReport, g
 		return err
 	}
 	defer r.drop(mine)
-	ctx, cancel := context.WithCancel(stream.Context())
-	asked := make(chan struct{})
-	go func() {
-		defer close(asked)
-		r.ask(ctx, stream)
-	}()
-	defer func() {
-		cancel()
-		<-asked
-	}()
-	return r.receive(stream, mine)
-}
-
-func (r *reports) receive(stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk], mine *report) error {
-	wait := time.NewTimer(0)
-	defer wait.Stop()
+	var last time.Time
+	var closely *bool // what it was told
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -84,33 +68,35 @@ func (r *reports) receive(stream grpc.BidiStreamingServer[gridv1.SessionReport, 
 		if err != nil {
 			return err
 		}
-		if r.take(mine, m, time.Now()) {
+		now := time.Now()
+		if r.take(mine, m, now) {
 			r.changed()
 		}
-		wait.Reset(pace)
-		select {
-		case <-wait.C:
-		case <-stream.Context().Done():
+		// It may hear of that a second late: whatever begins to run does so after minutes without input.
+		if active := r.active(); closely == nil || *closely != active {
+			if err := stream.Send(&gridv1.SessionAsk{Closely: active}); err != nil {
+				return err
+			}
+			closely = &active
 		}
+		if err := breathe(stream.Context(), last, now); err != nil {
+			return err
+		}
+		last = now
 	}
 }
 
-// ask tells the helper how closely to look, at first and when it changes.
-func (r *reports) ask(ctx context.Context, stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk]) {
-	ticker := time.NewTicker(asks)
-	defer ticker.Stop()
-	for said := (*bool)(nil); ; {
-		if closely := r.active(); said == nil || *said != closely {
-			if err := stream.Send(&gridv1.SessionAsk{Closely: closely}); err != nil {
-				return // the stream has ended, which receive tells
-			}
-			said = &closely
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+// breathe waits where two reports came faster than the pace.
+func breathe(ctx context.Context, last, now time.Time) error {
+	early := pace - now.Sub(last)
+	if early <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(early):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -176,6 +162,7 @@ func (r *reports) fresh(now time.Time) []report {
 type login struct {
 	Session
 	screen   bool      // it is a desktop, at the machine or from afar
+	only     bool      // its user has no other desktop; set by markOnly
 	terminal string    // its device, below the folder dev; empty: none that is known
 	idle     time.Time // the system says that nobody has used it since then; zero: it does not say
 	started  time.Time // zero: unknown
@@ -194,8 +181,22 @@ func loginsOf(reports []report) []login {
 	return all
 }
 
+// markOnly notes which desktops are their users' only ones.
+func markOnly(logins []login) {
+	screens := map[string]int{}
+	for _, l := range logins {
+		if l.screen {
+			screens[l.User]++
+		}
+	}
+	for i := range logins {
+		logins[i].only = logins[i].screen && screens[logins[i].User] == 1
+	}
+}
+
 // join says what is known of a session. Of several helpers that speak for it the one that saw input last counts. A
-// helper speaks for its own session, or, if the system knows none for it, for its user's sessions with a screen.
+// helper speaks for its own session, or, if the system knows none for it, for its user's desktop. Of a user with two
+// desktops nobody could tell for which.
 func join(l login, reports []report, typed, now time.Time) Session {
 	s := l.Session
 	for _, r := range reports {
@@ -223,7 +224,7 @@ func speaksFor(r report, l login) bool {
 	if r.session != "" {
 		return r.session == l.ID
 	}
-	return r.user != "" && l.screen
+	return r.user != "" && l.only
 }
 
 // presenting says whether somebody shows something to others. Helpers that cannot see that are no reason against

@@ -3,6 +3,7 @@ package signals
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -154,6 +155,8 @@ func (w *Watcher) sessions(now time.Time, reports []report) Reading[[]Session] {
 	if !ok {
 		return Reading[[]Session]{}
 	}
+	logins = slices.Clone(logins)
+	markOnly(logins)
 	all := make([]Session, 0, len(logins))
 	for _, l := range logins {
 		all = append(all, join(l, reports, w.terminals.lastInput(l), now))
