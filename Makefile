@@ -88,6 +88,7 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 # BENCH_IDLE is how long idle agents are watched (10m).
 bench: ## print the figures of the README, measured on a quiet machine (15 minutes; some need clang)
 	WASI_SYSROOT=$(WASI_SYSROOT) $(GO) test -run '^$$' -bench Figures -benchtime 1x -timeout 0 ./coordinator/internal/e2e
+	$(GO) test -run '^$$' -bench 'Figures(Stop|Foreground|Harvest)' -benchtime 1x -timeout 0 ./agent/executor
 
 microbench: ## run the benchmarks of all packages once
 	$(GO) test -run '^$$' -bench . -benchtime 1s $$($(GO) list ./... | grep -v /e2e$$)
