@@ -110,6 +110,28 @@ func TestIdleChildDies(t *testing.T) {
 	succeed(t, p, noop, unit())
 }
 
+// TestFrozenChildDies: that a frozen child is killed from outside is a crash of its unit, as ever, and no fault of Allow's.
+func TestFrozenChildDies(t *testing.T) {
+	yields(t, 1, func(t *testing.T, p *executor.Pool) {
+		g := goes(t, p, goGuest(t), unit("spin"))
+		eventually(t, "it runs", g.runs)
+		mustAllow(t, p, 0)
+		if err := syscall.Kill(childOf(t, os.Getpid()), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			mustAllow(t, p, 1)
+			mustAllow(t, p, 0)
+		}
+		g.mustEnd(t, nil)
+		if g.res.Failure.Kind != jobs.FailureCrash {
+			t.Errorf("failure %v, expected a crash", g.res.Failure)
+		}
+		mustAllow(t, p, 1)
+		succeed(t, p, goGuest(t), unit("echo"))
+	})
+}
+
 // TestSignals sends a child what a service manager or a terminal sends to everybody.
 func TestSignals(t *testing.T) {
 	p, noop := newPool(t, 1), program(t, module{pages: 1}.bytes())

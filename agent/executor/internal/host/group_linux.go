@@ -230,6 +230,9 @@ func (s *Seat) set(freeze string, signal os.Signal) error {
 func (s *Seat) Frozen() (bool, error) {
 	if s.folder != "" {
 		events, err := os.ReadFile(filepath.Join(s.folder, "cgroup.events"))
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			return true, nil // it has ended and left
+		}
 		return bytes.Contains(events, []byte("frozen 1")) || bytes.Contains(events, []byte("populated 0")), err
 	}
 	var info unix.Siginfo
