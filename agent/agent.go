@@ -2,10 +2,11 @@
 // units.
 //
 //	node (gossip, records, blobs, RPC) ◀── steward (leases) ◀── worker ──▶ Runner (executor processes)
+//	                                              signals ─▶ harvest ──▲
 //
-// New opens the state folder, Run works until its context ends, Close releases everything. Until the owner's
-// side is built, only an agent of class always-on, which has no owner, runs units; the others join, keep
-// ledgers and blobs, and say why they do not work.
+// New opens the state folder, Run works until its context ends, Close releases everything. How much runs the owner's
+// side decides (harvest). An agent of a class with an owner whom nothing can see joins, keeps ledgers and blobs, and says
+// why it does not work.
 package agent
 
 import (
@@ -21,6 +22,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"idlegrid/agent/internal/harvest"
 	"idlegrid/agent/internal/worker"
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
@@ -51,8 +53,11 @@ type Options struct {
 	Runner     worker.Runner
 	Runtime    string // what the Runner is, named in reports
 	Log        *slog.Logger
-	// OwnerAway lets an agent of any class work as if its owner never came: for tests.
+	Owner      Owner
+	// OwnerAway lets an agent of any class work as if its owner never came, and nobody could pause it: for tests.
 	OwnerAway bool
+	// Ran is told of each unit that ended here. It must not block; nil: nobody is.
+	Ran func(worker.Ended)
 	// BeforeWrite fills the disk and Wall sets the clock in tests: see node.Options.
 	BeforeWrite func() error
 	Wall        func() time.Time
@@ -66,6 +71,10 @@ type Agent struct {
 	steward *steward.Steward
 	worker  *worker.Worker // nil: this agent runs no units
 	refusal string         // why it runs none; empty: it does
+
+	owned   bool             // there may be an owner
+	harvest *harvest.Harvest // nil: nothing decides how much may run
+	folder  *os.Root         // the state folder, for that
 
 	leaving  chan struct{} // holds a token while the agent hands over what others need
 	departed chan struct{} // closed when it has, and ends
@@ -86,7 +95,7 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
 	}
 	a.node, err = node.New(node.Options{
-		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: cores, Quota: o.Quota,
+		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: a.atFirst(cores), Quota: o.Quota,
 		RepairRate: o.RepairRate, Busy: a.busy, BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,
@@ -104,7 +113,7 @@ func New(o Options) (*Agent, error) {
 	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})
 	if cores > 0 {
 		a.worker = a.newWorker(cores)
-		if err := clearScratch(o.State); err != nil {
+		if err := errors.Join(clearScratch(o.State), a.heedOwner(cores)); err != nil {
 			return nil, errors.Join(err, a.Close())
 		}
 	}
@@ -119,21 +128,6 @@ func clearScratch(state string) error {
 		return fmt.Errorf("make the folder of checkpoints: %w", err)
 	}
 	return nil
-}
-
-// offered is how many cores the agent offers: all that it was given on a machine without an owner, none on
-// others, because nothing here can see an owner yet and unknown means active.
-func (a *Agent) offered() (int, error) {
-	class, err := node.ClassOf(a.o.State)
-	if err != nil {
-		return 0, err
-	}
-	if class != peer.AlwaysOn && !a.o.OwnerAway {
-		a.log.Warn("refusing work: cannot see the owner: not built yet", "class", class)
-		a.refusal = fmt.Sprintf("class %s: cannot see the owner: not built yet", class)
-		return 0, nil
-	}
-	return a.o.Cores, nil
 }
 
 // busy returns the jobs of which units run here.
@@ -164,7 +158,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		},
 		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
 		Runnable: a.node.Store.Runnable, Ledger: a.node.Store.WithLedger, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
-		Scratch: filepath.Join(a.o.State, ScratchFolder),
+		Scratch: filepath.Join(a.o.State, ScratchFolder), Working: a.working, Ended: a.ended,
 	})
 }
 
@@ -212,7 +206,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.worker != nil {
 		work.Go(func() { a.worker.Run(ctx) })
 	}
+	if a.harvest != nil {
+		work.Go(func() {
+			if err := a.harvest.Run(ctx); err != nil {
+				a.log.Warn("cannot save the figures of the owner's side", "err", err)
+			}
+		})
+	}
 	work.Go(func() { a.watchLessees(ctx) })
+	defer context.AfterFunc(ctx, a.node.Throttle.Lift)() // the last packs and checkpoints have little time
 	work.Go(func() { a.passEndsOn(ctx) })
 	work.Go(func() { a.steward.Watch(ctx, a.node.Woke) })
 	served := make(chan error, 1)
@@ -246,7 +248,11 @@ func (a *Agent) learn(ctx context.Context, shard jobs.ShardID, from peer.Member)
 // Close releases everything. Twice is harmless.
 func (a *Agent) Close() error {
 	a.steward.Close()
-	return a.node.Close()
+	err := a.node.Close()
+	if a.folder != nil {
+		err = errors.Join(err, a.folder.Close())
+	}
+	return err
 }
 
 func (a *Agent) onWake(job jobs.JobID) {

@@ -274,6 +274,9 @@ func (w *Worker) endedWith(t task, r result, now time.Time) {
 	w.ended(t.bundle, record.UnitReport{
 		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times,
 	}, r.outcome, now)
+	if w.o.Ended != nil {
+		w.o.Ended(Ended{Job: t.bundle.shard.job, Unit: t.unit, Times: r.Times, Failure: r.Failure, Bytes: len(r.outcome)})
+	}
 	if r.Failure.Failed() {
 		w.log.Info("unit failed", "unit", jobs.UnitID{Job: t.bundle.shard.id.Job, Unit: t.unit}, "failure", firstLine(r.Failure.String()))
 	}

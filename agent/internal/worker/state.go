@@ -35,6 +35,7 @@ type state struct {
 	unfit     bool // nothing more can be stored here
 	leaving   bool // this agent leaves the grid
 	heeded    *Offer
+	busy      bool // units run, as was told
 
 	finished  []*part
 	oldest    time.Time // when the oldest of finished was finished, about

@@ -51,6 +51,7 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 	w.heed(now)
 	w.takeBack(now)
 	w.startUnits(ctx, now)
+	w.tellWorking()
 	if w.backlog >= maxBacklog {
 		w.finishAll(now) // no unit starts that could end their bundles
 	}
@@ -64,6 +65,14 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 		w.push(ctx, now)
 	}
 	return w.nextLook(now)
+}
+
+// tellWorking says whether units run, when that has changed.
+func (w *Worker) tellWorking() {
+	if busy := len(w.running) > 0; busy != w.busy && w.o.Working != nil {
+		w.busy = busy
+		w.o.Working(busy)
+	}
 }
 
 // refresh brings the shards in line with the live jobs.

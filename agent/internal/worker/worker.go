@@ -75,7 +75,20 @@ type Options struct {
 	Room   func() int64 // bytes of blobs that Dir still takes
 	// Scratch is a folder for checkpoints until they are in Dir, on the same disk or not; empty: none are made.
 	Scratch string
+	// Working is told when units begin to run here, and when the last one that ran has ended; nil: nobody is. It must
+	// not block, and neither must Ended, which is told of each that ended by itself; nil: nobody is.
+	Working func(bool)
+	Ended   func(Ended)
 	Log     *slog.Logger
+}
+
+// Ended is a unit that ended here.
+type Ended struct {
+	Job     records.Job
+	Unit    uint64
+	Times   jobs.Times
+	Failure jobs.Failure // zero: it succeeded
+	Bytes   int          // of its outcome
 }
 
 // The causes with which units are cancelled.

@@ -19,7 +19,7 @@ type Throttle struct {
 }
 
 // Set bounds the bytes a second of blobs that travel, both ways and all transfers together, and those that are written. A
-// bound below 32 KiB counts as that, and 0 as well.
+// bound below 32 KiB counts as that, and 0 as well; one of a TiB or more is none.
 func (t *Throttle) Set(network, disk int64) {
 	t.network.Store(limiterOf(network))
 	t.disk.Store(limiterOf(disk))
@@ -31,8 +31,13 @@ func (t *Throttle) Lift() {
 	t.disk.Store(nil)
 }
 
+const noBound = 1 << 40
+
 // limiterOf lets a chunk through at once: it is the unit in which blobs travel.
 func limiterOf(bytes int64) *rate.Limiter {
+	if bytes >= noBound {
+		return nil
+	}
 	return rate.NewLimiter(rate.Limit(max(bytes, leastRate)), chunkSize)
 }
 

@@ -16,7 +16,7 @@ import (
 func bound(network int64) func() *Throttle {
 	return func() *Throttle {
 		throttle := &Throttle{}
-		throttle.Set(network, 1<<40)
+		throttle.Set(network, noBound)
 		return throttle
 	}
 }
