@@ -56,7 +56,10 @@ func parsePressure(content []byte) (p pressure, ok bool) {
 				found++
 			}
 		}
-		return p, found == 2
+		if found != 2 {
+			return pressure{}, false
+		}
+		return p, true
 	}
 	return pressure{}, false
 }
