@@ -131,11 +131,1494 @@ func (x *SessionAsk) GetClosely() bool {
 	return false
 }
 
+type LookRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookRequest) Reset() {
+	*x = LookRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookRequest) ProtoMessage() {}
+
+func (x *LookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookRequest.ProtoReflect.Descriptor instead.
+func (*LookRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{2}
+}
+
+type LookReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What people call the grid.
+	Grid string `protobuf:"bytes,1,opt,name=grid,proto3" json:"grid,omitempty"`
+	// always-on, office or laptop.
+	Class string `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
+	// working, waiting or paused. Paused: by the owner.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// A sentence.
+	Why string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	// Since when, for this reason.
+	SinceMs int64 `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// When it changes by itself, if nothing else happens; 0: not known.
+	UntilMs int64 `protobuf:"varint,6,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	// Absent: the owner has not paused.
+	Pause *OwnerPause `protobuf:"bytes,7,opt,name=pause,proto3" json:"pause,omitempty"`
+	// Cores on which work may run now, and those of the machine that the agent was given.
+	Cores   uint32 `protobuf:"varint,8,opt,name=cores,proto3" json:"cores,omitempty"`
+	OfCores uint32 `protobuf:"varint,9,opt,name=of_cores,json=ofCores,proto3" json:"of_cores,omitempty"`
+	// All conditions for work, in the order in which they are asked.
+	Rules   []*OwnerRule   `protobuf:"bytes,10,rep,name=rules,proto3" json:"rules,omitempty"`
+	Running []*RunningUnit `protobuf:"bytes,11,rep,name=running,proto3" json:"running,omitempty"`
+	// Why slots are free, a sentence each.
+	Idle []string `protobuf:"bytes,12,rep,name=idle,proto3" json:"idle,omitempty"`
+	// CPU time of useful work.
+	TodayMs uint64 `protobuf:"varint,13,opt,name=today_ms,json=todayMs,proto3" json:"today_ms,omitempty"`
+	MonthMs uint64 `protobuf:"varint,14,opt,name=month_ms,json=monthMs,proto3" json:"month_ms,omitempty"`
+	// From the owner's input to the decision, from a decision for fewer cores until that was so, and both together.
+	Detect       *OwnerTimes         `protobuf:"bytes,15,opt,name=detect,proto3" json:"detect,omitempty"`
+	Stop         *OwnerTimes         `protobuf:"bytes,16,opt,name=stop,proto3" json:"stop,omitempty"`
+	Sum          *OwnerTimes         `protobuf:"bytes,17,opt,name=sum,proto3" json:"sum,omitempty"`
+	Disturbances []*OwnerDisturbance `protobuf:"bytes,18,rep,name=disturbances,proto3" json:"disturbances,omitempty"`
+	// How work is stopped and held down on this PC.
+	Yields string `protobuf:"bytes,19,opt,name=yields,proto3" json:"yields,omitempty"`
+	// What is wrong with the policy's files; empty: nothing.
+	PolicyWrong   string `protobuf:"bytes,20,opt,name=policy_wrong,json=policyWrong,proto3" json:"policy_wrong,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookReply) Reset() {
+	*x = LookReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookReply) ProtoMessage() {}
+
+func (x *LookReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookReply.ProtoReflect.Descriptor instead.
+func (*LookReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LookReply) GetGrid() string {
+	if x != nil {
+		return x.Grid
+	}
+	return ""
+}
+
+func (x *LookReply) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *LookReply) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *LookReply) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *LookReply) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *LookReply) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *LookReply) GetPause() *OwnerPause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *LookReply) GetCores() uint32 {
+	if x != nil {
+		return x.Cores
+	}
+	return 0
+}
+
+func (x *LookReply) GetOfCores() uint32 {
+	if x != nil {
+		return x.OfCores
+	}
+	return 0
+}
+
+func (x *LookReply) GetRules() []*OwnerRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *LookReply) GetRunning() []*RunningUnit {
+	if x != nil {
+		return x.Running
+	}
+	return nil
+}
+
+func (x *LookReply) GetIdle() []string {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *LookReply) GetTodayMs() uint64 {
+	if x != nil {
+		return x.TodayMs
+	}
+	return 0
+}
+
+func (x *LookReply) GetMonthMs() uint64 {
+	if x != nil {
+		return x.MonthMs
+	}
+	return 0
+}
+
+func (x *LookReply) GetDetect() *OwnerTimes {
+	if x != nil {
+		return x.Detect
+	}
+	return nil
+}
+
+func (x *LookReply) GetStop() *OwnerTimes {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+func (x *LookReply) GetSum() *OwnerTimes {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
+func (x *LookReply) GetDisturbances() []*OwnerDisturbance {
+	if x != nil {
+		return x.Disturbances
+	}
+	return nil
+}
+
+func (x *LookReply) GetYields() string {
+	if x != nil {
+		return x.Yields
+	}
+	return ""
+}
+
+func (x *LookReply) GetPolicyWrong() string {
+	if x != nil {
+		return x.PolicyWrong
+	}
+	return ""
+}
+
+type OwnerPause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: until the owner resumes.
+	UntilMs int64 `protobuf:"varint,1,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	// What ran was given back.
+	Stopped       bool `protobuf:"varint,2,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerPause) Reset() {
+	*x = OwnerPause{}
+	mi := &file_grid_v1_owner_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerPause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerPause) ProtoMessage() {}
+
+func (x *OwnerPause) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerPause.ProtoReflect.Descriptor instead.
+func (*OwnerPause) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OwnerPause) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *OwnerPause) GetStopped() bool {
+	if x != nil {
+		return x.Stopped
+	}
+	return false
+}
+
+type OwnerRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Holds bool                   `protobuf:"varint,2,opt,name=holds,proto3" json:"holds,omitempty"`
+	// What is so, whether it holds or not.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerRule) Reset() {
+	*x = OwnerRule{}
+	mi := &file_grid_v1_owner_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerRule) ProtoMessage() {}
+
+func (x *OwnerRule) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerRule.ProtoReflect.Descriptor instead.
+func (*OwnerRule) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OwnerRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OwnerRule) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *OwnerRule) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// OwnerTimes is a histogram of times.
+type OwnerTimes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Count uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// 50 % and 99 % of all were not longer: the end of a bucket, or the longest.
+	P50Us uint64 `protobuf:"varint,2,opt,name=p50_us,json=p50Us,proto3" json:"p50_us,omitempty"`
+	P99Us uint64 `protobuf:"varint,3,opt,name=p99_us,json=p99Us,proto3" json:"p99_us,omitempty"`
+	MaxUs uint64 `protobuf:"varint,4,opt,name=max_us,json=maxUs,proto3" json:"max_us,omitempty"`
+	// The last one has no end.
+	Buckets       []*OwnerBucket `protobuf:"bytes,5,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerTimes) Reset() {
+	*x = OwnerTimes{}
+	mi := &file_grid_v1_owner_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerTimes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerTimes) ProtoMessage() {}
+
+func (x *OwnerTimes) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerTimes.ProtoReflect.Descriptor instead.
+func (*OwnerTimes) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OwnerTimes) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *OwnerTimes) GetP50Us() uint64 {
+	if x != nil {
+		return x.P50Us
+	}
+	return 0
+}
+
+func (x *OwnerTimes) GetP99Us() uint64 {
+	if x != nil {
+		return x.P99Us
+	}
+	return 0
+}
+
+func (x *OwnerTimes) GetMaxUs() uint64 {
+	if x != nil {
+		return x.MaxUs
+	}
+	return 0
+}
+
+func (x *OwnerTimes) GetBuckets() []*OwnerBucket {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+type OwnerBucket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its upper end; 0: none.
+	MostUs        uint64 `protobuf:"varint,1,opt,name=most_us,json=mostUs,proto3" json:"most_us,omitempty"`
+	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerBucket) Reset() {
+	*x = OwnerBucket{}
+	mi := &file_grid_v1_owner_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerBucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerBucket) ProtoMessage() {}
+
+func (x *OwnerBucket) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerBucket.ProtoReflect.Descriptor instead.
+func (*OwnerBucket) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *OwnerBucket) GetMostUs() uint64 {
+	if x != nil {
+		return x.MostUs
+	}
+	return 0
+}
+
+func (x *OwnerBucket) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type OwnerDisturbance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// late, swapped or stalled.
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerDisturbance) Reset() {
+	*x = OwnerDisturbance{}
+	mi := &file_grid_v1_owner_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerDisturbance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerDisturbance) ProtoMessage() {}
+
+func (x *OwnerDisturbance) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerDisturbance.ProtoReflect.Descriptor instead.
+func (*OwnerDisturbance) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OwnerDisturbance) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *OwnerDisturbance) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type WhyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyRequest) Reset() {
+	*x = WhyRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyRequest) ProtoMessage() {}
+
+func (x *WhyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
+func (*WhyRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{9}
+}
+
+type WhyReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest first; a decision holds until the next one.
+	Decisions     []*OwnerDecision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyReply) Reset() {
+	*x = WhyReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyReply) ProtoMessage() {}
+
+func (x *WhyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyReply.ProtoReflect.Descriptor instead.
+func (*WhyReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WhyReply) GetDecisions() []*OwnerDecision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+type OwnerDecision struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	FromMs int64                  `protobuf:"varint,1,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`
+	// run, freeze or give back.
+	Mode          string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Cores         uint32 `protobuf:"varint,3,opt,name=cores,proto3" json:"cores,omitempty"`
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerDecision) Reset() {
+	*x = OwnerDecision{}
+	mi := &file_grid_v1_owner_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerDecision) ProtoMessage() {}
+
+func (x *OwnerDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerDecision.ProtoReflect.Descriptor instead.
+func (*OwnerDecision) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OwnerDecision) GetFromMs() int64 {
+	if x != nil {
+		return x.FromMs
+	}
+	return 0
+}
+
+func (x *OwnerDecision) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *OwnerDecision) GetCores() uint32 {
+	if x != nil {
+		return x.Cores
+	}
+	return 0
+}
+
+func (x *OwnerDecision) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type PauseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most one of them; neither: until the owner resumes.
+	UntilMs       int64  `protobuf:"varint,1,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	ForMs         uint64 `protobuf:"varint,2,opt,name=for_ms,json=forMs,proto3" json:"for_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PauseRequest) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *PauseRequest) GetForMs() uint64 {
+	if x != nil {
+		return x.ForMs
+	}
+	return 0
+}
+
+type PauseReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: until the owner resumes.
+	UntilMs       int64 `protobuf:"varint,1,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseReply) Reset() {
+	*x = PauseReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseReply) ProtoMessage() {}
+
+func (x *PauseReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseReply.ProtoReflect.Descriptor instead.
+func (*PauseReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PauseReply) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+type ResumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRequest) Reset() {
+	*x = ResumeRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRequest) ProtoMessage() {}
+
+func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{14}
+}
+
+type ResumeReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False: there was no pause.
+	Paused        bool `protobuf:"varint,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeReply) Reset() {
+	*x = ResumeReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeReply) ProtoMessage() {}
+
+func (x *ResumeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeReply.ProtoReflect.Descriptor instead.
+func (*ResumeReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ResumeReply) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+type HistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000; 0: 100.
+	Limit uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// So many of the newest jobs are left out.
+	Skip          uint32 `protobuf:"varint,2,opt,name=skip,proto3" json:"skip,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HistoryRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetSkip() uint32 {
+	if x != nil {
+		return x.Skip
+	}
+	return 0
+}
+
+type HistoryReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first.
+	Jobs []*OwnerJob `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// All that are kept.
+	Total uint32 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// The newest first.
+	Visitors      []*OwnerVisitor `protobuf:"bytes,3,rep,name=visitors,proto3" json:"visitors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryReply) Reset() {
+	*x = HistoryReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryReply) ProtoMessage() {}
+
+func (x *HistoryReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryReply.ProtoReflect.Descriptor instead.
+func (*HistoryReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *HistoryReply) GetJobs() []*OwnerJob {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *HistoryReply) GetTotal() uint32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *HistoryReply) GetVisitors() []*OwnerVisitor {
+	if x != nil {
+		return x.Visitors
+	}
+	return nil
+}
+
+// OwnerJob is what one job did on this PC.
+type OwnerJob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Job   []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The ID of the submitter's key, and the owner in its certificate, if it has one.
+	Submitter []byte `protobuf:"bytes,3,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	Owner     string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// SHA-256 of the program.
+	Program []byte `protobuf:"bytes,5,opt,name=program,proto3" json:"program,omitempty"`
+	FirstMs int64  `protobuf:"varint,6,opt,name=first_ms,json=firstMs,proto3" json:"first_ms,omitempty"`
+	LastMs  int64  `protobuf:"varint,7,opt,name=last_ms,json=lastMs,proto3" json:"last_ms,omitempty"`
+	// Units that ended here, failed ones among them.
+	Units  uint64 `protobuf:"varint,8,opt,name=units,proto3" json:"units,omitempty"`
+	Failed uint64 `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
+	CpuUs  uint64 `protobuf:"varint,10,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	// The most that one unit had; 0: not known.
+	MemoryBytes uint64 `protobuf:"varint,11,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Programs and inputs that came for it, results and checkpoints that went.
+	InBytes       uint64 `protobuf:"varint,12,opt,name=in_bytes,json=inBytes,proto3" json:"in_bytes,omitempty"`
+	OutBytes      uint64 `protobuf:"varint,13,opt,name=out_bytes,json=outBytes,proto3" json:"out_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerJob) Reset() {
+	*x = OwnerJob{}
+	mi := &file_grid_v1_owner_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerJob) ProtoMessage() {}
+
+func (x *OwnerJob) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerJob.ProtoReflect.Descriptor instead.
+func (*OwnerJob) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *OwnerJob) GetJob() []byte {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *OwnerJob) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OwnerJob) GetSubmitter() []byte {
+	if x != nil {
+		return x.Submitter
+	}
+	return nil
+}
+
+func (x *OwnerJob) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *OwnerJob) GetProgram() []byte {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *OwnerJob) GetFirstMs() int64 {
+	if x != nil {
+		return x.FirstMs
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetLastMs() int64 {
+	if x != nil {
+		return x.LastMs
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetUnits() uint64 {
+	if x != nil {
+		return x.Units
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetCpuUs() uint64 {
+	if x != nil {
+		return x.CpuUs
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetInBytes() uint64 {
+	if x != nil {
+		return x.InBytes
+	}
+	return 0
+}
+
+func (x *OwnerJob) GetOutBytes() uint64 {
+	if x != nil {
+		return x.OutBytes
+	}
+	return 0
+}
+
+// OwnerVisitor is somebody who asked this agent something.
+type OwnerVisitor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Who   string                 `protobuf:"bytes,1,opt,name=who,proto3" json:"who,omitempty"`
+	// What was asked last.
+	What          string `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	FirstMs       int64  `protobuf:"varint,3,opt,name=first_ms,json=firstMs,proto3" json:"first_ms,omitempty"`
+	LastMs        int64  `protobuf:"varint,4,opt,name=last_ms,json=lastMs,proto3" json:"last_ms,omitempty"`
+	Calls         uint64 `protobuf:"varint,5,opt,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerVisitor) Reset() {
+	*x = OwnerVisitor{}
+	mi := &file_grid_v1_owner_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerVisitor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerVisitor) ProtoMessage() {}
+
+func (x *OwnerVisitor) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerVisitor.ProtoReflect.Descriptor instead.
+func (*OwnerVisitor) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *OwnerVisitor) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *OwnerVisitor) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *OwnerVisitor) GetFirstMs() int64 {
+	if x != nil {
+		return x.FirstMs
+	}
+	return 0
+}
+
+func (x *OwnerVisitor) GetLastMs() int64 {
+	if x != nil {
+		return x.LastMs
+	}
+	return 0
+}
+
+func (x *OwnerVisitor) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+type PolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyRequest) Reset() {
+	*x = PolicyRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyRequest) ProtoMessage() {}
+
+func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyRequest.ProtoReflect.Descriptor instead.
+func (*PolicyRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{20}
+}
+
+type PolicyReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: no policy was ever good, or this PC has no owner.
+	Settings []*OwnerSetting `protobuf:"bytes,1,rep,name=settings,proto3" json:"settings,omitempty"`
+	// Values that a lock made void, and suspicious ones.
+	Warnings []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What is wrong with the files; the settings are the last good ones. Empty: nothing.
+	Wrong         string `protobuf:"bytes,3,opt,name=wrong,proto3" json:"wrong,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyReply) Reset() {
+	*x = PolicyReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyReply) ProtoMessage() {}
+
+func (x *PolicyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyReply.ProtoReflect.Descriptor instead.
+func (*PolicyReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PolicyReply) GetSettings() []*OwnerSetting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *PolicyReply) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *PolicyReply) GetWrong() string {
+	if x != nil {
+		return x.Wrong
+	}
+	return ""
+}
+
+type OwnerSetting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// As a file has it.
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// built in, machine, local or owner.
+	Layer string `protobuf:"bytes,3,opt,name=layer,proto3" json:"layer,omitempty"`
+	// Empty: built in.
+	File string `protobuf:"bytes,4,opt,name=file,proto3" json:"file,omitempty"`
+	Line uint32 `protobuf:"varint,5,opt,name=line,proto3" json:"line,omitempty"`
+	// By the machine's policy.
+	Locked        bool `protobuf:"varint,6,opt,name=locked,proto3" json:"locked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerSetting) Reset() {
+	*x = OwnerSetting{}
+	mi := &file_grid_v1_owner_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerSetting) ProtoMessage() {}
+
+func (x *OwnerSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerSetting.ProtoReflect.Descriptor instead.
+func (*OwnerSetting) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *OwnerSetting) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *OwnerSetting) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *OwnerSetting) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *OwnerSetting) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *OwnerSetting) GetLine() uint32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *OwnerSetting) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+type PanelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PanelRequest) Reset() {
+	*x = PanelRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PanelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PanelRequest) ProtoMessage() {}
+
+func (x *PanelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PanelRequest.ProtoReflect.Descriptor instead.
+func (*PanelRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{23}
+}
+
+type PanelReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Url           string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PanelReply) Reset() {
+	*x = PanelReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PanelReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PanelReply) ProtoMessage() {}
+
+func (x *PanelReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PanelReply.ProtoReflect.Descriptor instead.
+func (*PanelReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PanelReply) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 var File_grid_v1_owner_proto protoreflect.FileDescriptor
 
 const file_grid_v1_owner_proto_rawDesc = "" +
 	"\n" +
-	"\x13grid/v1/owner.proto\x12\agrid.v1\"\x95\x01\n" +
+	"\x13grid/v1/owner.proto\x12\agrid.v1\x1a\x15grid/v1/control.proto\"\x95\x01\n" +
 	"\rSessionReport\x12\x1c\n" +
 	"\aidle_ms\x18\x01 \x01(\x04H\x00R\x06idleMs\x88\x01\x01\x12\x1b\n" +
 	"\x06locked\x18\x02 \x01(\bH\x01R\x06locked\x88\x01\x01\x12#\n" +
@@ -148,9 +1631,124 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\v_presenting\"&\n" +
 	"\n" +
 	"SessionAsk\x12\x18\n" +
-	"\aclosely\x18\x01 \x01(\bR\aclosely2D\n" +
+	"\aclosely\x18\x01 \x01(\bR\aclosely\"\r\n" +
+	"\vLookRequest\"\x8a\x05\n" +
+	"\tLookReply\x12\x12\n" +
+	"\x04grid\x18\x01 \x01(\tR\x04grid\x12\x14\n" +
+	"\x05class\x18\x02 \x01(\tR\x05class\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x19\n" +
+	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x19\n" +
+	"\buntil_ms\x18\x06 \x01(\x03R\auntilMs\x12)\n" +
+	"\x05pause\x18\a \x01(\v2\x13.grid.v1.OwnerPauseR\x05pause\x12\x14\n" +
+	"\x05cores\x18\b \x01(\rR\x05cores\x12\x19\n" +
+	"\bof_cores\x18\t \x01(\rR\aofCores\x12(\n" +
+	"\x05rules\x18\n" +
+	" \x03(\v2\x12.grid.v1.OwnerRuleR\x05rules\x12.\n" +
+	"\arunning\x18\v \x03(\v2\x14.grid.v1.RunningUnitR\arunning\x12\x12\n" +
+	"\x04idle\x18\f \x03(\tR\x04idle\x12\x19\n" +
+	"\btoday_ms\x18\r \x01(\x04R\atodayMs\x12\x19\n" +
+	"\bmonth_ms\x18\x0e \x01(\x04R\amonthMs\x12+\n" +
+	"\x06detect\x18\x0f \x01(\v2\x13.grid.v1.OwnerTimesR\x06detect\x12'\n" +
+	"\x04stop\x18\x10 \x01(\v2\x13.grid.v1.OwnerTimesR\x04stop\x12%\n" +
+	"\x03sum\x18\x11 \x01(\v2\x13.grid.v1.OwnerTimesR\x03sum\x12=\n" +
+	"\fdisturbances\x18\x12 \x03(\v2\x19.grid.v1.OwnerDisturbanceR\fdisturbances\x12\x16\n" +
+	"\x06yields\x18\x13 \x01(\tR\x06yields\x12!\n" +
+	"\fpolicy_wrong\x18\x14 \x01(\tR\vpolicyWrong\"A\n" +
+	"\n" +
+	"OwnerPause\x12\x19\n" +
+	"\buntil_ms\x18\x01 \x01(\x03R\auntilMs\x12\x18\n" +
+	"\astopped\x18\x02 \x01(\bR\astopped\"I\n" +
+	"\tOwnerRule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05holds\x18\x02 \x01(\bR\x05holds\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\x97\x01\n" +
+	"\n" +
+	"OwnerTimes\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x15\n" +
+	"\x06p50_us\x18\x02 \x01(\x04R\x05p50Us\x12\x15\n" +
+	"\x06p99_us\x18\x03 \x01(\x04R\x05p99Us\x12\x15\n" +
+	"\x06max_us\x18\x04 \x01(\x04R\x05maxUs\x12.\n" +
+	"\abuckets\x18\x05 \x03(\v2\x14.grid.v1.OwnerBucketR\abuckets\"<\n" +
+	"\vOwnerBucket\x12\x17\n" +
+	"\amost_us\x18\x01 \x01(\x04R\x06mostUs\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"<\n" +
+	"\x10OwnerDisturbance\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\f\n" +
+	"\n" +
+	"WhyRequest\"@\n" +
+	"\bWhyReply\x124\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x16.grid.v1.OwnerDecisionR\tdecisions\"d\n" +
+	"\rOwnerDecision\x12\x17\n" +
+	"\afrom_ms\x18\x01 \x01(\x03R\x06fromMs\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x14\n" +
+	"\x05cores\x18\x03 \x01(\rR\x05cores\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"@\n" +
+	"\fPauseRequest\x12\x19\n" +
+	"\buntil_ms\x18\x01 \x01(\x03R\auntilMs\x12\x15\n" +
+	"\x06for_ms\x18\x02 \x01(\x04R\x05forMs\"'\n" +
+	"\n" +
+	"PauseReply\x12\x19\n" +
+	"\buntil_ms\x18\x01 \x01(\x03R\auntilMs\"\x0f\n" +
+	"\rResumeRequest\"%\n" +
+	"\vResumeReply\x12\x16\n" +
+	"\x06paused\x18\x01 \x01(\bR\x06paused\":\n" +
+	"\x0eHistoryRequest\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04skip\x18\x02 \x01(\rR\x04skip\"~\n" +
+	"\fHistoryReply\x12%\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x11.grid.v1.OwnerJobR\x04jobs\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\rR\x05total\x121\n" +
+	"\bvisitors\x18\x03 \x03(\v2\x15.grid.v1.OwnerVisitorR\bvisitors\"\xd2\x02\n" +
+	"\bOwnerJob\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
+	"\tsubmitter\x18\x03 \x01(\fR\tsubmitter\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x18\n" +
+	"\aprogram\x18\x05 \x01(\fR\aprogram\x12\x19\n" +
+	"\bfirst_ms\x18\x06 \x01(\x03R\afirstMs\x12\x17\n" +
+	"\alast_ms\x18\a \x01(\x03R\x06lastMs\x12\x14\n" +
+	"\x05units\x18\b \x01(\x04R\x05units\x12\x16\n" +
+	"\x06failed\x18\t \x01(\x04R\x06failed\x12\x15\n" +
+	"\x06cpu_us\x18\n" +
+	" \x01(\x04R\x05cpuUs\x12!\n" +
+	"\fmemory_bytes\x18\v \x01(\x04R\vmemoryBytes\x12\x19\n" +
+	"\bin_bytes\x18\f \x01(\x04R\ainBytes\x12\x1b\n" +
+	"\tout_bytes\x18\r \x01(\x04R\boutBytes\"~\n" +
+	"\fOwnerVisitor\x12\x10\n" +
+	"\x03who\x18\x01 \x01(\tR\x03who\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x19\n" +
+	"\bfirst_ms\x18\x03 \x01(\x03R\afirstMs\x12\x17\n" +
+	"\alast_ms\x18\x04 \x01(\x03R\x06lastMs\x12\x14\n" +
+	"\x05calls\x18\x05 \x01(\x04R\x05calls\"\x0f\n" +
+	"\rPolicyRequest\"r\n" +
+	"\vPolicyReply\x121\n" +
+	"\bsettings\x18\x01 \x03(\v2\x15.grid.v1.OwnerSettingR\bsettings\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12\x14\n" +
+	"\x05wrong\x18\x03 \x01(\tR\x05wrong\"\x8c\x01\n" +
+	"\fOwnerSetting\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x14\n" +
+	"\x05layer\x18\x03 \x01(\tR\x05layer\x12\x12\n" +
+	"\x04file\x18\x04 \x01(\tR\x04file\x12\x12\n" +
+	"\x04line\x18\x05 \x01(\rR\x04line\x12\x16\n" +
+	"\x06locked\x18\x06 \x01(\bR\x06locked\"\x0e\n" +
+	"\fPanelRequest\"\x1e\n" +
+	"\n" +
+	"PanelReply\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url2D\n" +
 	"\aSession\x129\n" +
-	"\x06Report\x12\x16.grid.v1.SessionReport\x1a\x13.grid.v1.SessionAsk(\x010\x01B\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
+	"\x06Report\x12\x16.grid.v1.SessionReport\x1a\x13.grid.v1.SessionAsk(\x010\x012\xb5\x03\n" +
+	"\x05Owner\x120\n" +
+	"\x04Look\x12\x14.grid.v1.LookRequest\x1a\x12.grid.v1.LookReply\x12-\n" +
+	"\x03Why\x12\x13.grid.v1.WhyRequest\x1a\x11.grid.v1.WhyReply\x123\n" +
+	"\x05Pause\x12\x15.grid.v1.PauseRequest\x1a\x13.grid.v1.PauseReply\x126\n" +
+	"\x06Resume\x12\x16.grid.v1.ResumeRequest\x1a\x14.grid.v1.ResumeReply\x126\n" +
+	"\bStopJobs\x12\x15.grid.v1.PauseRequest\x1a\x13.grid.v1.PauseReply\x129\n" +
+	"\aHistory\x12\x17.grid.v1.HistoryRequest\x1a\x15.grid.v1.HistoryReply\x126\n" +
+	"\x06Policy\x12\x16.grid.v1.PolicyRequest\x1a\x14.grid.v1.PolicyReply\x123\n" +
+	"\x05Panel\x12\x15.grid.v1.PanelRequest\x1a\x13.grid.v1.PanelReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
 	file_grid_v1_owner_proto_rawDescOnce sync.Once
@@ -164,19 +1762,71 @@ func file_grid_v1_owner_proto_rawDescGZIP() []byte {
 	return file_grid_v1_owner_proto_rawDescData
 }
 
-var file_grid_v1_owner_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_grid_v1_owner_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_grid_v1_owner_proto_goTypes = []any{
-	(*SessionReport)(nil), // 0: grid.v1.SessionReport
-	(*SessionAsk)(nil),    // 1: grid.v1.SessionAsk
+	(*SessionReport)(nil),    // 0: grid.v1.SessionReport
+	(*SessionAsk)(nil),       // 1: grid.v1.SessionAsk
+	(*LookRequest)(nil),      // 2: grid.v1.LookRequest
+	(*LookReply)(nil),        // 3: grid.v1.LookReply
+	(*OwnerPause)(nil),       // 4: grid.v1.OwnerPause
+	(*OwnerRule)(nil),        // 5: grid.v1.OwnerRule
+	(*OwnerTimes)(nil),       // 6: grid.v1.OwnerTimes
+	(*OwnerBucket)(nil),      // 7: grid.v1.OwnerBucket
+	(*OwnerDisturbance)(nil), // 8: grid.v1.OwnerDisturbance
+	(*WhyRequest)(nil),       // 9: grid.v1.WhyRequest
+	(*WhyReply)(nil),         // 10: grid.v1.WhyReply
+	(*OwnerDecision)(nil),    // 11: grid.v1.OwnerDecision
+	(*PauseRequest)(nil),     // 12: grid.v1.PauseRequest
+	(*PauseReply)(nil),       // 13: grid.v1.PauseReply
+	(*ResumeRequest)(nil),    // 14: grid.v1.ResumeRequest
+	(*ResumeReply)(nil),      // 15: grid.v1.ResumeReply
+	(*HistoryRequest)(nil),   // 16: grid.v1.HistoryRequest
+	(*HistoryReply)(nil),     // 17: grid.v1.HistoryReply
+	(*OwnerJob)(nil),         // 18: grid.v1.OwnerJob
+	(*OwnerVisitor)(nil),     // 19: grid.v1.OwnerVisitor
+	(*PolicyRequest)(nil),    // 20: grid.v1.PolicyRequest
+	(*PolicyReply)(nil),      // 21: grid.v1.PolicyReply
+	(*OwnerSetting)(nil),     // 22: grid.v1.OwnerSetting
+	(*PanelRequest)(nil),     // 23: grid.v1.PanelRequest
+	(*PanelReply)(nil),       // 24: grid.v1.PanelReply
+	(*RunningUnit)(nil),      // 25: grid.v1.RunningUnit
 }
 var file_grid_v1_owner_proto_depIdxs = []int32{
-	0, // 0: grid.v1.Session.Report:input_type -> grid.v1.SessionReport
-	1, // 1: grid.v1.Session.Report:output_type -> grid.v1.SessionAsk
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	4,  // 0: grid.v1.LookReply.pause:type_name -> grid.v1.OwnerPause
+	5,  // 1: grid.v1.LookReply.rules:type_name -> grid.v1.OwnerRule
+	25, // 2: grid.v1.LookReply.running:type_name -> grid.v1.RunningUnit
+	6,  // 3: grid.v1.LookReply.detect:type_name -> grid.v1.OwnerTimes
+	6,  // 4: grid.v1.LookReply.stop:type_name -> grid.v1.OwnerTimes
+	6,  // 5: grid.v1.LookReply.sum:type_name -> grid.v1.OwnerTimes
+	8,  // 6: grid.v1.LookReply.disturbances:type_name -> grid.v1.OwnerDisturbance
+	7,  // 7: grid.v1.OwnerTimes.buckets:type_name -> grid.v1.OwnerBucket
+	11, // 8: grid.v1.WhyReply.decisions:type_name -> grid.v1.OwnerDecision
+	18, // 9: grid.v1.HistoryReply.jobs:type_name -> grid.v1.OwnerJob
+	19, // 10: grid.v1.HistoryReply.visitors:type_name -> grid.v1.OwnerVisitor
+	22, // 11: grid.v1.PolicyReply.settings:type_name -> grid.v1.OwnerSetting
+	0,  // 12: grid.v1.Session.Report:input_type -> grid.v1.SessionReport
+	2,  // 13: grid.v1.Owner.Look:input_type -> grid.v1.LookRequest
+	9,  // 14: grid.v1.Owner.Why:input_type -> grid.v1.WhyRequest
+	12, // 15: grid.v1.Owner.Pause:input_type -> grid.v1.PauseRequest
+	14, // 16: grid.v1.Owner.Resume:input_type -> grid.v1.ResumeRequest
+	12, // 17: grid.v1.Owner.StopJobs:input_type -> grid.v1.PauseRequest
+	16, // 18: grid.v1.Owner.History:input_type -> grid.v1.HistoryRequest
+	20, // 19: grid.v1.Owner.Policy:input_type -> grid.v1.PolicyRequest
+	23, // 20: grid.v1.Owner.Panel:input_type -> grid.v1.PanelRequest
+	1,  // 21: grid.v1.Session.Report:output_type -> grid.v1.SessionAsk
+	3,  // 22: grid.v1.Owner.Look:output_type -> grid.v1.LookReply
+	10, // 23: grid.v1.Owner.Why:output_type -> grid.v1.WhyReply
+	13, // 24: grid.v1.Owner.Pause:output_type -> grid.v1.PauseReply
+	15, // 25: grid.v1.Owner.Resume:output_type -> grid.v1.ResumeReply
+	13, // 26: grid.v1.Owner.StopJobs:output_type -> grid.v1.PauseReply
+	17, // 27: grid.v1.Owner.History:output_type -> grid.v1.HistoryReply
+	21, // 28: grid.v1.Owner.Policy:output_type -> grid.v1.PolicyReply
+	24, // 29: grid.v1.Owner.Panel:output_type -> grid.v1.PanelReply
+	21, // [21:30] is the sub-list for method output_type
+	12, // [12:21] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_owner_proto_init() }
@@ -184,6 +1834,7 @@ func file_grid_v1_owner_proto_init() {
 	if File_grid_v1_owner_proto != nil {
 		return
 	}
+	file_grid_v1_control_proto_init()
 	file_grid_v1_owner_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -191,9 +1842,9 @@ func file_grid_v1_owner_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_owner_proto_rawDesc), len(file_grid_v1_owner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   25,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_grid_v1_owner_proto_goTypes,
 		DependencyIndexes: file_grid_v1_owner_proto_depIdxs,

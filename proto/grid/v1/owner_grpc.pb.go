@@ -125,3 +125,393 @@ var Session_ServiceDesc = grpc.ServiceDesc{
 	},
 	Metadata: "grid/v1/owner.proto",
 }
+
+const (
+	Owner_Look_FullMethodName     = "/grid.v1.Owner/Look"
+	Owner_Why_FullMethodName      = "/grid.v1.Owner/Why"
+	Owner_Pause_FullMethodName    = "/grid.v1.Owner/Pause"
+	Owner_Resume_FullMethodName   = "/grid.v1.Owner/Resume"
+	Owner_StopJobs_FullMethodName = "/grid.v1.Owner/StopJobs"
+	Owner_History_FullMethodName  = "/grid.v1.Owner/History"
+	Owner_Policy_FullMethodName   = "/grid.v1.Owner/Policy"
+	Owner_Panel_FullMethodName    = "/grid.v1.Owner/Panel"
+)
+
+// OwnerClient is the client API for Owner service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Owner is what the people at a PC ask of its agent and tell it. It is reached over the PC's local socket only, and
+// serves who is logged in there, the PC's administrator and the agent's own user. Times are milliseconds since 1970.
+type OwnerClient interface {
+	// Look tells what the agent does on this PC, and why.
+	Look(ctx context.Context, in *LookRequest, opts ...grpc.CallOption) (*LookReply, error)
+	// Why lists the last day's decisions.
+	Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyReply, error)
+	// Pause freezes all work. No policy can forbid it.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseReply, error)
+	// Resume ends the owner's pause, and nothing else that keeps work from running.
+	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeReply, error)
+	// StopJobs gives all work back at once and pauses.
+	StopJobs(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseReply, error)
+	// History lists the jobs that ever ran here, and who looked at this PC.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryReply, error)
+	// Policy tells each value that counts and who says it.
+	Policy(ctx context.Context, in *PolicyRequest, opts ...grpc.CallOption) (*PolicyReply, error)
+	// Panel gives the address of the owner's page, which lets in whoever has it for a few minutes.
+	Panel(ctx context.Context, in *PanelRequest, opts ...grpc.CallOption) (*PanelReply, error)
+}
+
+type ownerClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewOwnerClient(cc grpc.ClientConnInterface) OwnerClient {
+	return &ownerClient{cc}
+}
+
+func (c *ownerClient) Look(ctx context.Context, in *LookRequest, opts ...grpc.CallOption) (*LookReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LookReply)
+	err := c.cc.Invoke(ctx, Owner_Look_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WhyReply)
+	err := c.cc.Invoke(ctx, Owner_Why_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseReply)
+	err := c.cc.Invoke(ctx, Owner_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeReply)
+	err := c.cc.Invoke(ctx, Owner_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) StopJobs(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseReply)
+	err := c.cc.Invoke(ctx, Owner_StopJobs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryReply)
+	err := c.cc.Invoke(ctx, Owner_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) Policy(ctx context.Context, in *PolicyRequest, opts ...grpc.CallOption) (*PolicyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PolicyReply)
+	err := c.cc.Invoke(ctx, Owner_Policy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ownerClient) Panel(ctx context.Context, in *PanelRequest, opts ...grpc.CallOption) (*PanelReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PanelReply)
+	err := c.cc.Invoke(ctx, Owner_Panel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// OwnerServer is the server API for Owner service.
+// All implementations must embed UnimplementedOwnerServer
+// for forward compatibility.
+//
+// Owner is what the people at a PC ask of its agent and tell it. It is reached over the PC's local socket only, and
+// serves who is logged in there, the PC's administrator and the agent's own user. Times are milliseconds since 1970.
+type OwnerServer interface {
+	// Look tells what the agent does on this PC, and why.
+	Look(context.Context, *LookRequest) (*LookReply, error)
+	// Why lists the last day's decisions.
+	Why(context.Context, *WhyRequest) (*WhyReply, error)
+	// Pause freezes all work. No policy can forbid it.
+	Pause(context.Context, *PauseRequest) (*PauseReply, error)
+	// Resume ends the owner's pause, and nothing else that keeps work from running.
+	Resume(context.Context, *ResumeRequest) (*ResumeReply, error)
+	// StopJobs gives all work back at once and pauses.
+	StopJobs(context.Context, *PauseRequest) (*PauseReply, error)
+	// History lists the jobs that ever ran here, and who looked at this PC.
+	History(context.Context, *HistoryRequest) (*HistoryReply, error)
+	// Policy tells each value that counts and who says it.
+	Policy(context.Context, *PolicyRequest) (*PolicyReply, error)
+	// Panel gives the address of the owner's page, which lets in whoever has it for a few minutes.
+	Panel(context.Context, *PanelRequest) (*PanelReply, error)
+	mustEmbedUnimplementedOwnerServer()
+}
+
+// UnimplementedOwnerServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedOwnerServer struct{}
+
+func (UnimplementedOwnerServer) Look(context.Context, *LookRequest) (*LookReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Look not implemented")
+}
+func (UnimplementedOwnerServer) Why(context.Context, *WhyRequest) (*WhyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Why not implemented")
+}
+func (UnimplementedOwnerServer) Pause(context.Context, *PauseRequest) (*PauseReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedOwnerServer) Resume(context.Context, *ResumeRequest) (*ResumeReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
+func (UnimplementedOwnerServer) StopJobs(context.Context, *PauseRequest) (*PauseReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method StopJobs not implemented")
+}
+func (UnimplementedOwnerServer) History(context.Context, *HistoryRequest) (*HistoryReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedOwnerServer) Policy(context.Context, *PolicyRequest) (*PolicyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Policy not implemented")
+}
+func (UnimplementedOwnerServer) Panel(context.Context, *PanelRequest) (*PanelReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Panel not implemented")
+}
+func (UnimplementedOwnerServer) mustEmbedUnimplementedOwnerServer() {}
+func (UnimplementedOwnerServer) testEmbeddedByValue()               {}
+
+// UnsafeOwnerServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to OwnerServer will
+// result in compilation errors.
+type UnsafeOwnerServer interface {
+	mustEmbedUnimplementedOwnerServer()
+}
+
+func RegisterOwnerServer(s grpc.ServiceRegistrar, srv OwnerServer) {
+	// If the following call panics, it indicates UnimplementedOwnerServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Owner_ServiceDesc, srv)
+}
+
+func _Owner_Look_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).Look(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_Look_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).Look(ctx, req.(*LookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_Why_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).Why(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_Why_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).Why(ctx, req.(*WhyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).Resume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_Resume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).Resume(ctx, req.(*ResumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_StopJobs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).StopJobs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_StopJobs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).StopJobs(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_Policy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).Policy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_Policy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).Policy(ctx, req.(*PolicyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Owner_Panel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PanelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).Panel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_Panel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).Panel(ctx, req.(*PanelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Owner_ServiceDesc is the grpc.ServiceDesc for Owner service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Owner_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "grid.v1.Owner",
+	HandlerType: (*OwnerServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Look",
+			Handler:    _Owner_Look_Handler,
+		},
+		{
+			MethodName: "Why",
+			Handler:    _Owner_Why_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _Owner_Pause_Handler,
+		},
+		{
+			MethodName: "Resume",
+			Handler:    _Owner_Resume_Handler,
+		},
+		{
+			MethodName: "StopJobs",
+			Handler:    _Owner_StopJobs_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _Owner_History_Handler,
+		},
+		{
+			MethodName: "Policy",
+			Handler:    _Owner_Policy_Handler,
+		},
+		{
+			MethodName: "Panel",
+			Handler:    _Owner_Panel_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "grid/v1/owner.proto",
+}
