@@ -282,7 +282,7 @@ func (o StatusOf) stopped(to io.Writer) error {
 	if err := Show(to, o.Format, p, s); err != nil {
 		return err
 	}
-	return &notRunningError{o.Stopped}
+	return NotRunning(o.Stopped)
 }
 
 // OwnerOr names a submitter: by its owner, or by its ID where the certificate names none.

@@ -36,18 +36,27 @@ func prepare(root *cobra.Command) {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.AddCommand(newVersion(root.Name()))
 	root.SetFlagErrorFunc(usage)
-	root.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return usage(cmd, fmt.Errorf("unknown command %.40q", args[0]))
-	}
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	FitHelp(root)
-	for _, cmd := range root.Commands() {
-		if args := cmd.Args; args != nil {
-			cmd.Args = func(cmd *cobra.Command, list []string) error { return usage(cmd, args(cmd, list)) }
+	prepareArgs(root)
+}
+
+// prepareArgs does so for a command's words and those of the commands below it. One with commands below does nothing
+// but show its help.
+func prepareArgs(cmd *cobra.Command) {
+	switch args := cmd.Args; {
+	case cmd.HasSubCommands():
+		cmd.Args = func(cmd *cobra.Command, list []string) error {
+			if len(list) == 0 {
+				return nil
+			}
+			return usage(cmd, fmt.Errorf("unknown command %.40q", list[0]))
 		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	case args != nil:
+		cmd.Args = func(cmd *cobra.Command, list []string) error { return usage(cmd, args(cmd, list)) }
+	}
+	for _, sub := range cmd.Commands() {
+		prepareArgs(sub)
 	}
 }
 
@@ -81,6 +90,9 @@ func tell(to io.Writer, name string, err error) int {
 type notRunningError struct{ error }
 
 func (e *notRunningError) Unwrap() error { return e.error }
+
+// NotRunning makes err the answer of a command whose daemon does not run: the program ends with exit code 3.
+func NotRunning(err error) error { return &notRunningError{err} }
 
 // LogFlags adds --log-level and returns a function that makes the log, on standard error.
 func LogFlags(cmd *cobra.Command) func() (*slog.Logger, error) {

@@ -37,6 +37,7 @@ func run() int {
 	}
 	root.AddCommand(newJoin(), newRun(), newStatus(), newLeave(), newSessionHelper())
 	root.AddCommand(newService()...)
+	root.AddCommand(newOwner()...)
 	return program.Main(root)
 }
 

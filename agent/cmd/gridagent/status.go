@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program"
@@ -17,30 +20,84 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the agent on this machine does, and why it is idle",
-		Long: "status asks the agent that runs on the state folder what it does: units, shards whose ledger it keeps, blobs,\n" +
-			"peers, certificate, clock, and why slots are free. It needs the folder, so run it as the agent's own user.\n" +
+		Long: "status asks the agent that runs on the state folder what it does: why work may run or not, how fast it stops,\n" +
+			"the harvest, and for who may read the folder also shards whose ledger it keeps, blobs, peers, certificate,\n" +
+			"clock, and why slots are free.\n" +
 			"Exit codes: 0 it runs, 3 it does not, 1 error, 2 wrong command line.",
-		Example: "  gridagent status\n  gridagent status -o wide   # peers too",
+		Example: "  gridagent status\n  gridagent status -o wide   # all rules, times and peers\n  gridagent status --watch",
 		Args:    cobra.NoArgs,
 	}
 	state, format := program.StateFlag(cmd, "agent"), program.OutputFlag(cmd)
+	watch := cmd.Flags().BoolP("watch", "w", false, "show it anew every two seconds, until Ctrl-C")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if _, err := node.ClassOf(*state); err != nil {
-			return err
+		if *watch {
+			return watchStatus(cmd, *state, *format)
 		}
-		return program.StatusOf{
-			State: *state, Format: *format, Show: func(r *gridv1.StatusReply, wide bool) (any, *program.Sheet) {
-				s := statusOf(r)
-				return s, s.sheet(time.Now(), wide)
-			},
-			Stopped: jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the agent does not run"), "start it with: gridagent run --state %s", *state),
-		}.Run(cmd)
+		return showStatus(cmd, *state, *format)
 	}
 	return cmd
 }
 
+// watchEvery is how often status --watch asks.
+const watchEvery = 2 * time.Second
+
+func watchStatus(cmd *cobra.Command, state, format string) error {
+	screen, isFile := cmd.OutOrStdout().(*os.File)
+	onScreen := isFile && term.IsTerminal(int(screen.Fd()))
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		if onScreen {
+			fmt.Fprint(screen, "\x1b[H\x1b[2J")
+		}
+		if err := showStatus(cmd, state, format); err != nil {
+			return err
+		}
+		select {
+		case <-cmd.Context().Done():
+			return nil
+		case <-ticker.C:
+		}
+		if !onScreen && format != program.FormatJSON {
+			fmt.Fprintln(cmd.OutOrStdout(), map[string]string{program.FormatYAML: "---"}[format])
+		}
+	}
+}
+
+// showStatus shows all of it to who may read the state folder, and to others what the owner's socket tells.
+func showStatus(cmd *cobra.Command, state, format string) error {
+	var seen *look
+	unseen := askOwner(cmd.Context(), state, func(ctx context.Context, c gridv1.OwnerClient) error {
+		r, err := c.Look(ctx, &gridv1.LookRequest{})
+		seen = lookOf(r)
+		return err
+	})
+	if unseen != nil {
+		seen = nil
+	}
+	_, err := node.ClassOf(state)
+	switch {
+	case jobs.KindOf(err) == jobs.Denied && err != nil && unseen != nil:
+		return unseen
+	case jobs.KindOf(err) == jobs.Denied && err != nil:
+		now := time.Now()
+		return program.Show(cmd.OutOrStdout(), format, map[string]*look{"owner": seen}, seen.sheet(now, format == program.FormatWide))
+	case err != nil:
+		return err
+	}
+	return program.StatusOf{
+		State: state, Format: format, Show: func(r *gridv1.StatusReply, wide bool) (any, *program.Sheet) {
+			s := statusOf(r)
+			s.ForOwner = seen
+			return s, s.sheet(time.Now(), wide)
+		},
+		Stopped: jobs.WithHint(jobs.Errorf(jobs.Unavailable, "the agent does not run"), "start it with: gridagent run --state %s", state),
+	}.Run(cmd)
+}
+
 // status is what an agent says of itself, for people and scripts.
 type status struct {
+	ForOwner *look `json:"owner,omitempty"` // what the people at the machine see; absent: it has no socket for them
 	program.Peer
 	Slots        uint32        `json:"slots"`
 	Units        []unit        `json:"units"`
@@ -82,19 +139,7 @@ func statusOf(r *gridv1.StatusReply) *status {
 	s := &status{
 		Peer: program.PeerOf(r), Slots: a.GetSlots(), Queued: a.GetQueued(), Held: a.GetHeld(), Unkept: a.GetUnkeptBytes(),
 		Reports: a.GetReportsWaiting(), Idle: a.GetIdle(), More: a.GetMoreStewardships(),
-		Units: []unit{}, Stewardships: []stewardship{},
-	}
-	for _, u := range a.GetRunning() {
-		one := unit{
-			Job: hex.EncodeToString(u.GetJob()), Name: u.GetName(), Unit: u.GetUnit(),
-			Submitter: hex.EncodeToString(u.GetSubmitter()), Owner: u.GetOwner(), Since: program.Moment(u.GetSinceMs()),
-			Done: u.Done, Bytes: u.GetSavedBytes(), Resumed: u.GetResumed(),
-		}
-		if u.GetSavedMs() > 0 {
-			at := program.Moment(u.GetSavedMs())
-			one.Saved = &at
-		}
-		s.Units = append(s.Units, one)
+		Units: unitsOf(a.GetRunning()), Stewardships: []stewardship{},
 	}
 	for _, st := range a.GetStewardships() {
 		s.Stewardships = append(s.Stewardships, stewardship{
@@ -105,19 +150,28 @@ func statusOf(r *gridv1.StatusReply) *status {
 	return s
 }
 
-// sheet is the status for people.
-func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
-	out := &program.Sheet{}
-	s.Head(out, now)
-	out.Line("state", "%s", s.state())
-	s.Foot(out, now)
-	var units, shards [][]string
-	for _, u := range s.Units {
-		units = append(units, []string{
+var unitHeader = []string{"RUNS", "UNIT", "FOR", "SINCE", "DONE", "SAVED", "JOB"}
+
+func unitRows(units []unit, now time.Time) (rows [][]string) {
+	for _, u := range units {
+		rows = append(rows, []string{
 			u.Name, fmt.Sprint(u.Unit), program.OwnerOr(u.Owner, u.Submitter), program.For(now.Sub(u.Since)), u.done(), u.saved(now), program.ShortJob(u.Job),
 		})
 	}
-	out.Table([]string{"RUNS", "UNIT", "FOR", "SINCE", "DONE", "SAVED", "JOB"}, units)
+	return rows
+}
+
+// sheet is the status for people.
+func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
+	out := &program.Sheet{}
+	if s.ForOwner != nil {
+		s.ForOwner.head(out, now)
+	}
+	s.Head(out, now)
+	out.Line("state", "%s", s.state())
+	s.Foot(out, now)
+	var shards [][]string
+	out.Table(unitHeader, unitRows(s.Units, now))
 	for _, st := range s.Stewardships {
 		shards = append(shards, []string{
 			st.Name, fmt.Sprint(st.Shard), fmt.Sprint(st.Rank), fmt.Sprint(st.Open), fmt.Sprint(st.Lent), fmt.Sprint(st.Lessees), program.ShortJob(st.Job),
@@ -128,6 +182,9 @@ func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
 	}
 	out.Table([]string{"STEWARDS", "SHARD", "RANK", "OPEN UNITS", "LENT BUNDLES", "TO AGENTS", "JOB"}, shards)
 	out.List(s.idleHeading(), s.Idle)
+	if wide && s.ForOwner != nil {
+		s.ForOwner.tables(out)
+	}
 	if wide {
 		s.Peers(out)
 	}

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -123,8 +124,13 @@ func (o *Owner) Resume() (bool, error) {
 	return paused, o.o.Harvest.Resume()
 }
 
+// Samples tells what the last day's processor time was used for, and how many cores the PC has.
+func (o *Owner) Samples() ([]harvest.Sample, int) { return o.o.Harvest.Samples(), runtime.NumCPU() }
+
 // History lists jobs that ran here and who looked at this PC, the newest first. An error is of the disk.
-func (o *Owner) History(limit, skip int) (*gridv1.HistoryReply, error) { return o.o.History.list(limit, skip) }
+func (o *Owner) History(limit, skip int) (*gridv1.HistoryReply, error) {
+	return o.o.History.list(limit, skip)
+}
 
 // Looked notes that somebody asked something.
 func (o *Owner) Looked(who, what string) { o.o.History.Looked(who, what) }

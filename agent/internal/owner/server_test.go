@@ -55,7 +55,7 @@ func newPC(t *testing.T, machine string) *pc {
 	}
 	t.Cleanup(func() { root.Close() })
 	h, err := harvest.New(harvest.Options{
-		Signals: nobody{}, Policy: policy.Open(policy.Paths{Machine: []string{file}}), State: root, Cores: 4,
+		Signals: nobody{}, Policy: policy.Open(policy.Paths{Machine: []string{file}}), State: root, Cores: 4, Machine: 4,
 		Apply: func(harvest.Decision) error { return nil }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -165,7 +165,7 @@ func TestLook(t *testing.T) {
 			t.Errorf("before the first look: %s, %s", r.GetState(), r.GetWhy())
 		}
 		p.run(t)
-		if r := p.look(t); r.GetState() != Waiting || !strings.HasPrefix(r.GetWhy(), "Paused: used 0 s ago") || r.GetUntilMs() == 0 {
+		if r := p.look(t); r.GetState() != Waiting || !strings.HasPrefix(r.GetWhy(), "Paused: this agent began to look 0 s ago") || r.GetUntilMs() == 0 {
 			t.Errorf("just started: %s, %s", r.GetState(), r.GetWhy())
 		}
 		time.Sleep(time.Hour)
