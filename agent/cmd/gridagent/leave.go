@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlegrid/agent"
+	"idlegrid/agent/internal/owner"
+	"idlegrid/agent/internal/panel"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program"
 	"idlegrid/jobs"
@@ -76,7 +78,7 @@ func (f *leaveFlags) leave(ctx context.Context, to io.Writer) error {
 	if err := node.AwaitStopped(ended, f.state); err != nil {
 		return err
 	}
-	if err := node.RemoveAgent(f.state, cacheFolder, agent.ScratchFolder); err != nil {
+	if err := node.RemoveAgent(f.state, cacheFolder, agent.ScratchFolder, owner.HistoryFile, panel.SeenFile); err != nil {
 		return jobs.WithHint(fmt.Errorf("remove the agent's data: %w", err), "run this again")
 	}
 	fmt.Fprintf(to, "left the grid; %s can join again\n", f.state)

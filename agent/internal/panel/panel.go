@@ -32,8 +32,8 @@ const (
 	// ticketLife is how long an address lets in, and maxTickets how many do at a time.
 	ticketLife = 5 * time.Minute
 	maxTickets = 64
-	// seenFile is there once somebody has read what this is.
-	seenFile = "panel.seen"
+	// SeenFile is in the state folder once somebody has read what this is.
+	SeenFile = "panel.seen"
 	// maxForm bounds what a button sends, in bytes.
 	maxForm = 4 << 10
 	// jobsShown is how many past jobs the page lists.
@@ -261,11 +261,11 @@ func (p *Panel) resume(*http.Request) error {
 func (p *Panel) stop(*http.Request) error { return p.o.Owner.StopJobs(time.Time{}) }
 
 func (p *Panel) seen(*http.Request) error {
-	return durable.WriteFile(p.o.State, seenFile, []byte("the owner has read what this is\n"), 0o600)
+	return durable.WriteFile(p.o.State, SeenFile, []byte("the owner has read what this is\n"), 0o600)
 }
 
 // first reports whether nobody has read yet what this is.
 func (p *Panel) first() bool {
-	_, err := p.o.State.Stat(seenFile)
+	_, err := p.o.State.Stat(SeenFile)
 	return errors.Is(err, fs.ErrNotExist)
 }
