@@ -27,6 +27,8 @@ type Owner struct {
 	Policy  *policy.Store // nil: the defaults
 	// Used is the CPU time that the agent and its units have used so far; nil: nobody says.
 	Used func() time.Duration
+	// Working is told when units begin to run or stand frozen here, and when there are none any more; nil: nobody is.
+	Working func(bool)
 }
 
 // offered is how many cores the agent may offer: all that it was given, but none where an owner cannot be seen, because
@@ -109,6 +111,9 @@ func (a *Agent) atFirst(cores int) int {
 
 // working hears whether units run.
 func (a *Agent) working(yes bool) {
+	if a.o.Owner.Working != nil {
+		a.o.Owner.Working(yes)
+	}
 	if a.harvest != nil {
 		a.harvest.Working(yes)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -60,11 +61,15 @@ func (p *Pool) FrozenMemory() uint64 {
 	return sum
 }
 
-// Used returns the CPU time that all children have had so far, as far as the system tells of those that live.
+// Used returns the CPU time that this process and all children have had so far, as far as the system tells of those that
+// live.
 func (p *Pool) Used() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sum := p.spent
+	if own, ok := host.CPUOf(os.Getpid()); ok {
+		sum += own
+	}
 	for c := range p.children {
 		if cpu, ok := host.CPUOf(c.cmd.Process.Pid); ok {
 			sum += cpu

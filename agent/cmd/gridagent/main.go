@@ -81,6 +81,7 @@ func join(ctx context.Context, state, token string) (*identity.Identity, error) 
 type runFlags struct {
 	state, listen, advertise string
 	join                     []string
+	root, bus                string // where signals are looked for
 	cores, diskGiB           int
 	repairKiB                int
 	lease                    steward.Lease
@@ -102,6 +103,13 @@ func newRun() *cobra.Command {
 	cmd.Flags().IntVar(&f.cores, "cores", runtime.NumCPU(), "units that run at once")
 	cmd.Flags().DurationVar(&f.lease.Period, "lease-period", steward.DefaultPeriod, "how often a steward hears of leased units; the same on all agents")
 	cmd.Flags().DurationVar(&f.lease.TTL, "lease-ttl", steward.DefaultTTL, "how long leases outlive their holder's last word, at least three periods; the same on all agents")
+	cmd.Flags().StringVar(&f.root, "signals-root", "", "folder with proc, sys and dev to look for signals in, for tests")
+	cmd.Flags().StringVar(&f.bus, "signals-bus", "", "address of the system's D-Bus, for tests")
+	for _, hidden := range []string{"signals-root", "signals-bus"} {
+		if err := cmd.Flags().MarkHidden(hidden); err != nil {
+			panic(err) // there is no such flag
+		}
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger, err := log()
 		if err != nil {
@@ -147,6 +155,7 @@ type daemon struct {
 	log   *slog.Logger
 
 	pool  *executor.Pool
+	side  *side
 	agent *agent.Agent // nil: none is ready
 }
 
@@ -161,11 +170,13 @@ func (d *daemon) start() error {
 		Slots: f.cores, Cache: filepath.Join(f.state, cacheFolder), Log: d.log,
 		Background: d.class != peer.AlwaysOn, // there is no owner to be noticed by
 	})
+	d.side = newSide(f, d.class != peer.AlwaysOn, d.pool, d.log)
 	d.agent, err = agent.New(agent.Options{
 		State: f.state, Network: network, Advertise: f.advertise, Join: f.join, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
-		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Log: d.log,
+		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.owner(d.pool), Log: d.log,
 	})
 	if err != nil {
+		d.side.close()
 		d.pool.Close()
 	}
 	return err
@@ -186,7 +197,10 @@ func (d *daemon) once(ctx context.Context) error {
 			return err
 		}
 	}
-	err := errors.Join(d.agent.Run(ctx), d.agent.Close())
+	d.side.serve(d.log)
+	err := d.agent.Run(ctx)
+	d.side.close()
+	err = errors.Join(err, d.agent.Close())
 	d.pool.Close()
 	d.agent = nil
 	return err
