@@ -57,7 +57,7 @@ type Options struct {
 	// OwnerAway lets an agent of any class work as if its owner never came, and nobody could pause it: for tests.
 	OwnerAway bool
 	// Ran is told of each unit that ended here. It must not block; nil: nobody is.
-	Ran func(worker.Ended)
+	Ran func(Ended)
 	// BeforeWrite fills the disk and Wall sets the clock in tests: see node.Options.
 	BeforeWrite func() error
 	Wall        func() time.Time

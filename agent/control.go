@@ -25,7 +25,7 @@ func (c *control) Status(ctx context.Context, _ *gridv1.StatusRequest) (*gridv1.
 	}
 	reply := a.node.Status()
 	reply.Build, reply.Agent = program.VersionOf("gridagent").Version, &gridv1.AgentStatus{}
-	a.addWork(ctx, reply.Agent)
+	a.AddWork(ctx, reply.Agent)
 	list, more := a.steward.Stewardships()
 	reply.Agent.MoreStewardships = more
 	for _, s := range list {
@@ -37,8 +37,8 @@ func (c *control) Status(ctx context.Context, _ *gridv1.StatusRequest) (*gridv1.
 	return reply, nil
 }
 
-// addWork adds what the worker does, or why there is none.
-func (a *Agent) addWork(ctx context.Context, to *gridv1.AgentStatus) {
+// AddWork adds what the worker does, or why there is none.
+func (a *Agent) AddWork(ctx context.Context, to *gridv1.AgentStatus) {
 	if a.worker == nil {
 		to.Idle = []string{a.refusal}
 		return

@@ -15,10 +15,11 @@ import (
 	"idlegrid/jobs/manifest"
 )
 
-// What sees the owner, for who cannot import it.
+// Signals sees the owner, an Observation is what it sees, and Ended a unit that ended: for who cannot import them.
 type (
 	Signals     = harvest.Signals
 	Observation = signals.Observation
+	Ended       = worker.Ended
 )
 
 // Owner is how an agent gets on with the owner of its PC. One of class always-on has none, and needs nothing of this.
@@ -91,7 +92,7 @@ func (a *Agent) takes(m *manifest.Manifest) error {
 	if p == nil {
 		return errors.Join(errors.New("the owner's policy was never good"), err)
 	}
-	return p.Values.Takes(m)
+	return p.Takes(m)
 }
 
 // tell lets others know how many cores they may count on.

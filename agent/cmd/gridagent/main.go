@@ -173,10 +173,15 @@ func (d *daemon) start() error {
 	d.side = newSide(f, d.class != peer.AlwaysOn, d.pool, d.log)
 	d.agent, err = agent.New(agent.Options{
 		State: f.state, Network: network, Advertise: f.advertise, Join: f.join, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
-		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.owner(d.pool), Log: d.log,
+		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.sees(d.pool), Ran: d.side.ended(func() *agent.Agent { return d.agent }), Log: d.log,
 	})
+	if err == nil {
+		if err = d.side.attach(d.agent, f, d.class, d.pool, d.log); err != nil {
+			err = errors.Join(err, d.agent.Close())
+		}
+	}
 	if err != nil {
-		d.side.close()
+		err = errors.Join(err, d.side.close())
 		d.pool.Close()
 	}
 	return err
@@ -199,8 +204,7 @@ func (d *daemon) once(ctx context.Context) error {
 	}
 	d.side.serve(d.log)
 	err := d.agent.Run(ctx)
-	d.side.close()
-	err = errors.Join(err, d.agent.Close())
+	err = errors.Join(err, d.side.close(), d.agent.Close())
 	d.pool.Close()
 	d.agent = nil
 	return err

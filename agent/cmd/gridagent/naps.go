@@ -33,6 +33,7 @@ func throughSleep(ctx context.Context, log *slog.Logger, watch watcher, run func
 				case awake <- struct{}{}:
 				case <-ctx.Done():
 				}
+			case service.SessionChange: // who is here the signals tell
 			}
 		})
 		if err != nil && ctx.Err() == nil {
