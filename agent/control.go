@@ -65,4 +65,10 @@ func (a *Agent) AddWork(ctx context.Context, to *gridv1.AgentStatus) {
 		to.Running = append(to.Running, u)
 	}
 	to.Idle = s.Idle
+	if a.harvest == nil {
+		return
+	}
+	if d := a.harvest.Status().Decision; d.Cores < s.Slots && d.Why != "" {
+		to.Idle = append([]string{d.Why}, to.Idle...)
+	}
 }

@@ -224,9 +224,7 @@ func TestOffice(t *testing.T) {
 	if s := g.status("office"); s.Open != 4 || s.Stewards != 1 {
 		t.Errorf("status with an office agent only: %+v", s)
 	}
-	if log := g.agents[0].log(); !strings.Contains(log, "refusing work: cannot see the owner: not built yet") {
-		t.Error("the agent does not say why it does not work")
-	}
+	g.until("the agent says why it does not work", func() bool { return slices.Contains(g.agentStatus(g.agents[0]).Idle, unseen) })
 	id, err := jobs.ParseJobID(g.status("office").ID)
 	if err != nil {
 		t.Fatal(err)

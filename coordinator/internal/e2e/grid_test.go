@@ -29,6 +29,9 @@ const (
 	// promisedStop is what a daemon may take to end.
 	promisedStop = 5 * time.Second
 
+	// unseen is why an agent does not work that cannot see its owner.
+	unseen = "Paused: cannot see: who is logged in"
+
 	always = "always-on"
 	office = "office"
 	alice  = "alice"
@@ -90,6 +93,9 @@ func (g *grid) addAgent(class string, flags ...string) {
 	if len(flags) == 0 {
 		// Short leases: what a dead agent held is lent again soon.
 		flags = []string{"--cores", "1", "--lease-period", "2s", "--lease-ttl", "10s"}
+	}
+	if class != always { // whoever may sit here is not to be seen
+		flags = append(flags, "--signals-bus", "unix:path="+g.path("none"))
 	}
 	a := g.daemon("gridagent", "agent"+strconv.Itoa(len(g.agents)+1), flags...)
 	g.must("gridagent", "join", "--state", a.state, g.token("--class", class))
