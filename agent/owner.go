@@ -15,12 +15,14 @@ import (
 	"idlegrid/jobs/manifest"
 )
 
-// Signals sees the owner, an Observation is what it sees, and Ended a unit that ended: for who cannot import them.
-type (
-	Signals     = harvest.Signals
-	Observation = signals.Observation
-	Ended       = worker.Ended
-)
+// Signals sees the owner.
+type Signals = harvest.Signals
+
+// Observation is what Signals see.
+type Observation = signals.Observation
+
+// Ended is a unit that ended.
+type Ended = worker.Ended
 
 // Owner is how an agent gets on with the owner of its PC. One of class always-on has none, and needs nothing of this.
 type Owner struct {
