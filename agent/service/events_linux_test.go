@@ -219,7 +219,10 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	last := system.expectLocks(t)
+	system.tell(t, "PrepareForSleep", true)
+	v.expect(t, Suspend) // it has them: one that ends while it asks may leave them to nobody
 	v.cancel()
+	v.proceed <- struct{}{}
 	for _, l := range last {
 		l.awaitRelease(t)
 	}

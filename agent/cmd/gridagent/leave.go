@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlegrid/agent"
+	"idlegrid/agent/internal/harvest"
+	"idlegrid/agent/internal/harvest/policy"
 	"idlegrid/agent/internal/owner"
 	"idlegrid/agent/internal/panel"
 	"idlegrid/agent/peer/node"
@@ -78,7 +80,8 @@ func (f *leaveFlags) leave(ctx context.Context, to io.Writer) error {
 	if err := node.AwaitStopped(ended, f.state); err != nil {
 		return err
 	}
-	if err := node.RemoveAgent(f.state, cacheFolder, agent.ScratchFolder, owner.HistoryFile, panel.SeenFile); err != nil {
+	files := append(harvest.Files(), cacheFolder, agent.ScratchFolder, owner.HistoryFile, panel.SeenFile, policy.OwnerFile)
+	if err := node.RemoveAgent(f.state, files...); err != nil {
 		return jobs.WithHint(fmt.Errorf("remove the agent's data: %w", err), "run this again")
 	}
 	fmt.Fprintf(to, "left the grid; %s can join again\n", f.state)

@@ -24,6 +24,9 @@ const (
 	maxKept = 1 << 20
 )
 
+// Files are what is kept in the state folder, for who removes it.
+func Files() []string { return []string{figuresFile, pauseFile} }
+
 // Disturbance is a way in which the owner may have noticed us.
 type Disturbance string
 
