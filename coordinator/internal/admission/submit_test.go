@@ -124,15 +124,19 @@ func TestTooManyJobs(t *testing.T) {
 
 func TestTooManyUploads(t *testing.T) {
 	p := newPlace(t)
+	old := p.job("upload-0")
 	for n := range maxPendingBySubmitter {
-		if _, err := p.submit(p.job(fmt.Sprint("upload-", n))); err != nil {
+		next := old
+		if n > 0 {
+			next = p.job(fmt.Sprint("upload-", n))
+		}
+		if _, err := p.submit(next); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err := p.submit(p.job("one-more"))
 	refused(t, err, jobs.Exhausted, "jobs are being uploaded, try again later")
 	// Uploads that take too long make room.
-	old := p.job("upload-0")
 	p.service.pending[old.id(t)].since = time.Now().Add(-pendingLife - time.Second)
 	if _, err = p.submit(p.job("one-more")); err != nil {
 		t.Error(err)
