@@ -71,11 +71,19 @@
 //
 // wasm-opt is part of Binaryen (Debian: apt install binaryen). jobs/examples/queens is such a program. In Rust:
 //
-//	#[link(wasm_import_module = "grid")]
-//	unsafe extern "C" {
-//		safe fn checkpoint();
-//		safe fn progress(fraction: f64);
+//	mod grid {
+//		#[link(wasm_import_module = "grid")]
+//		extern "C" {
+//			pub fn checkpoint();
+//			pub fn progress(fraction: f64);
+//		}
 //	}
+//	... unsafe { grid::checkpoint() } ...
+//
+//	rustc --edition 2021 -O --target wasm32-wasip1 search.rs
+//	wasm-opt -O2 --asyncify --pass-arg=asyncify-imports@grid.checkpoint search.wasm -o search.wasm
+//
+// The target was called wasm32-wasi before Rust 1.78; edition 2024 wants an unsafe extern block.
 //
 // Go has none of it: the pass would make a Go module several times as large, and so slow to start.
 //
