@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,8 +43,9 @@ func newLeave() *cobra.Command {
 		Short: "Leave the grid for good: hand over what is needed, remove the rest",
 		Long: "leave has the agent on this machine give its units back, hand its reports to the stewards and its blobs to\n" +
 			"agents that keep them, say goodbye and end. Then it removes identity and data from the state folder, where\n" +
-			"`gridagent join` works again. If something cannot be handed over in time, nothing is removed and the agent\n" +
-			"goes on. To stop an agent for a while, stop its service: nothing needs to be handed over for that.",
+			"`gridagent join` works again; policy.yaml there is the administrator's, and stays. If something cannot be\n" +
+			"handed over in time, nothing is removed and the agent goes on. To stop an agent for a while, stop its service:\n" +
+			"nothing needs to be handed over for that.",
 		Example: "  gridagent leave --timeout 10m",
 		Args:    cobra.NoArgs,
 	}
@@ -80,11 +85,17 @@ func (f *leaveFlags) leave(ctx context.Context, to io.Writer) error {
 	if err := node.AwaitStopped(ended, f.state); err != nil {
 		return err
 	}
-	files := append(harvest.Files(), cacheFolder, agent.ScratchFolder, owner.HistoryFile, panel.SeenFile, policy.OwnerFile)
+	files := slices.Concat(harvest.Files(), owner.Files(), []string{cacheFolder, agent.ScratchFolder, panel.SeenFile, policy.OwnerFile})
 	if err := node.RemoveAgent(f.state, files...); err != nil {
 		return jobs.WithHint(fmt.Errorf("remove the agent's data: %w", err), "run this again")
 	}
 	fmt.Fprintf(to, "left the grid; %s can join again\n", f.state)
+	rules := filepath.Join(f.state, policy.LocalFile)
+	if _, err := os.Lstat(rules); err == nil {
+		fmt.Fprintf(to, "kept %s: it is the policy of this PC's administrator, and counts again after the next join\n", rules)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look whether a policy is kept: %w", err)
+	}
 	return nil
 }
 

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// HistoryFile is the history's file in the state folder.
-	HistoryFile = "history.db"
+	// historyFile is the history's file in the state folder, and damagedFile one that could not be read.
+	historyFile = "history.db"
+	damagedFile = historyFile + ".damaged"
 
 	// maxJobs bounds the jobs that are kept, and keepFor how long: whichever is reached first, the oldest go.
 	maxJobs = 10_000
@@ -35,6 +36,9 @@ const (
 	maxListed     = 1000
 	defaultListed = 100
 )
+
+// Files are the names of the files in the state folder that have what ran here.
+func Files() []string { return []string{historyFile, damagedFile} }
 
 // The buckets of the history's file.
 var (
@@ -71,11 +75,11 @@ type History struct {
 
 // OpenHistory opens the history in a state folder. One that is damaged is put aside, and a new one begins.
 func OpenHistory(state string, log *slog.Logger) (*History, error) {
-	path := filepath.Join(state, HistoryFile)
+	path, aside := filepath.Join(state, historyFile), filepath.Join(state, damagedFile)
 	db, err := openDB(path)
 	if errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) || errors.Is(err, bolterrors.ErrVersionMismatch) {
-		log.Warn("the history is damaged, a new one begins", "err", err, "kept_as", path+".damaged")
-		if err := os.Rename(path, path+".damaged"); err != nil {
+		log.Warn("the history is damaged, a new one begins", "err", err, "kept_as", aside)
+		if err := os.Rename(path, aside); err != nil {
 			return nil, fmt.Errorf("put the damaged history aside: %w", err)
 		}
 		db, err = openDB(path)

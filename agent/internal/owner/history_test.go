@@ -173,7 +173,7 @@ func TestHistoryIsBounded(t *testing.T) {
 
 func TestDamagedHistoryIsPutAside(t *testing.T) {
 	state := t.TempDir()
-	path := filepath.Join(state, HistoryFile)
+	path := filepath.Join(state, historyFile)
 	if err := os.WriteFile(path, make([]byte, 64<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestDamagedHistoryIsPutAside(t *testing.T) {
 	if r := list(t, h, 0, 0); r.GetTotal() != 1 {
 		t.Errorf("history %v", r)
 	}
-	if _, err := os.Stat(path + ".damaged"); err != nil {
+	if _, err := os.Stat(filepath.Join(state, damagedFile)); err != nil {
 		t.Error(err)
 	}
 }
