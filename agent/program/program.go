@@ -94,15 +94,24 @@ func (e *notRunningError) Unwrap() error { return e.error }
 // NotRunning makes err the answer of a command whose daemon does not run: the program ends with exit code 3.
 func NotRunning(err error) error { return &notRunningError{err} }
 
-// LogFlags adds --log-level and returns a function that makes the log, on standard error.
+// LogFlags adds --log-level and --log-format and returns a function that makes the log, on standard error.
 func LogFlags(cmd *cobra.Command) func() (*slog.Logger, error) {
 	level := cmd.Flags().String("log-level", "info", "debug, info, warn or error")
+	format := cmd.Flags().String("log-format", "text", "text or json, one line an event")
 	return func() (*slog.Logger, error) {
+		o := &slog.HandlerOptions{}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(*level)); err != nil {
 			return nil, jobs.Errorf(jobs.Invalid, "--log-level: %w", err)
 		}
-		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
+		o.Level = l
+		switch to := cmd.ErrOrStderr(); *format {
+		case "text":
+			return slog.New(slog.NewTextHandler(to, o)), nil
+		case "json":
+			return slog.New(slog.NewJSONHandler(to, o)), nil
+		}
+		return nil, jobs.Errorf(jobs.Invalid, "--log-format %.80q: expected text or json", *format)
 	}
 }
 

@@ -2,6 +2,7 @@ package program
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"runtime"
 	"testing"
@@ -38,6 +39,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"run"}, 0},
 		{[]string{"run", "--log-level", "debug"}, 0},
 		{[]string{"run", "--log-level", "loud"}, 2},
+		{[]string{"run", "--log-format", "json"}, 0},
+		{[]string{"run", "--log-format", "xml"}, 2},
 		{[]string{"run", "--colour"}, 2},
 		{[]string{"run", "more"}, 2},
 		{[]string{"rum"}, 2},
@@ -52,6 +55,30 @@ func TestUsage(t *testing.T) {
 		if code := tell(new(bytes.Buffer), root.Name(), root.Execute()); code != test.code {
 			t.Errorf("%q: exit code %d, expected %d", test.args, code, test.code)
 		}
+	}
+}
+
+// TestLogFormat: a line of JSON an event where that is asked for, whatever is in it.
+func TestLogFormat(t *testing.T) {
+	cmd := &cobra.Command{Use: "run"}
+	log := LogFlags(cmd)
+	var out bytes.Buffer
+	cmd.SetErr(&out)
+	if err := cmd.ParseFlags([]string{"--log-format", "json", "--log-level", "warn"}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Info("too quiet")
+	l.Warn("one\nevent", "err", errors.New("no \"disk\""))
+	var event struct{ Level, Msg, Err string }
+	if err := json.Unmarshal(out.Bytes(), &event); err != nil {
+		t.Fatalf("%v in %q", err, &out)
+	}
+	if event.Level != "WARN" || event.Msg != "one\nevent" || event.Err != `no "disk"` || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+		t.Errorf("%+v of %q", event, &out)
 	}
 }
 
