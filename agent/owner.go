@@ -60,7 +60,8 @@ func (a *Agent) heedOwner(cores int) error {
 		return fmt.Errorf("open the state folder: %w", err)
 	}
 	o := harvest.Options{
-		State: a.folder, Cores: cores, Apply: a.apply, Offered: a.tell, OwnCPU: a.o.Owner.Used, Log: a.log.With("component", "harvest"),
+		State: a.folder, Cores: cores, Apply: a.apply, Offered: a.tell, OwnCPU: a.o.Owner.Used,
+		Wrote: a.node.Throttle.Written, Log: a.log.With("component", "harvest"),
 	}
 	if a.owned {
 		o.Signals, o.Policy = a.o.Owner.Signals, a.o.Owner.Policy

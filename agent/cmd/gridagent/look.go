@@ -12,26 +12,26 @@ import (
 
 // look is what the agent tells the people at its machine, for them and their scripts.
 type look struct {
-	Grid        string            `json:"grid"`
-	Class       string            `json:"class"`
-	State       string            `json:"state"` // working, waiting or paused
-	Why         string            `json:"why"`
-	Since       *time.Time        `json:"since"`
-	Until       *time.Time        `json:"until"` // when it changes by itself; null: not known
-	Pause       *ownerPause       `json:"pause"` // null: the owner has not paused
-	Cores       uint32            `json:"cores"`
-	OfCores     uint32            `json:"of_cores"`
-	Rules       []rule            `json:"rules"`
-	Units       []unit            `json:"units"`
-	Idle        []string          `json:"idle"`
-	Today       float64           `json:"today_cpu_seconds"`
-	Month       float64           `json:"month_cpu_seconds"`
-	Detect      times             `json:"detect"`
-	Stop        times             `json:"stop"`
-	Sum         times             `json:"sum"`
-	Disturbed   map[string]uint64 `json:"disturbed"`
-	Yields      string            `json:"yields,omitempty"`
-	PolicyWrong string            `json:"policy_wrong,omitempty"`
+	Grid        string             `json:"grid"`
+	Class       string             `json:"class"`
+	State       string             `json:"state"` // working, waiting or paused
+	Why         string             `json:"why"`
+	Since       *time.Time         `json:"since"`
+	Until       *time.Time         `json:"until"` // when it changes by itself; null: not known
+	Pause       *ownerPause        `json:"pause"` // null: the owner has not paused
+	Cores       uint32             `json:"cores"`
+	OfCores     uint32             `json:"of_cores"`
+	Rules       []rule             `json:"rules"`
+	Units       []unit             `json:"units"`
+	Idle        []string           `json:"idle"`
+	Today       float64            `json:"today_cpu_seconds"`
+	Month       float64            `json:"month_cpu_seconds"`
+	Detect      times              `json:"detect"`
+	Stop        times              `json:"stop"`
+	Sum         times              `json:"sum"`
+	Disturbed   map[string]*uint64 `json:"disturbed"` // null: nothing here tells
+	Yields      string             `json:"yields,omitempty"`
+	PolicyWrong string             `json:"policy_wrong,omitempty"`
 }
 
 type ownerPause struct {
@@ -63,7 +63,7 @@ func lookOf(r *gridv1.LookReply) *look {
 		Grid: r.GetGrid(), Class: r.GetClass(), State: r.GetState(), Why: r.GetWhy(), Since: moment(r.GetSinceMs()), Until: moment(r.GetUntilMs()),
 		Cores: r.GetCores(), OfCores: r.GetOfCores(), Rules: []rule{}, Units: unitsOf(r.GetRunning()), Idle: r.GetIdle(),
 		Today: float64(r.GetTodayMs()) / 1000, Month: float64(r.GetMonthMs()) / 1000,
-		Detect: timesOf(r.GetDetect()), Stop: timesOf(r.GetStop()), Sum: timesOf(r.GetSum()), Disturbed: map[string]uint64{},
+		Detect: timesOf(r.GetDetect()), Stop: timesOf(r.GetStop()), Sum: timesOf(r.GetSum()), Disturbed: map[string]*uint64{},
 		Yields: r.GetYields(), PolicyWrong: r.GetPolicyWrong(),
 	}
 	if p := r.GetPause(); p != nil {
@@ -73,7 +73,10 @@ func lookOf(r *gridv1.LookReply) *look {
 		l.Rules = append(l.Rules, rule{Name: v.GetName(), Holds: v.GetHolds(), Text: v.GetText()})
 	}
 	for _, d := range r.GetDisturbances() {
-		l.Disturbed[d.GetKind()] = d.GetCount()
+		l.Disturbed[d.GetKind()] = nil
+		if n := d.GetCount(); !d.GetUnknown() {
+			l.Disturbed[d.GetKind()] = &n
+		}
 	}
 	return l
 }
@@ -150,19 +153,27 @@ func (l *look) reaction() string {
 		l.Sum.P99, program.Count(l.Sum.Count, "time"), l.Detect.P99, l.Stop.P99, l.Sum.Max)
 }
 
+// disturbed says how often the owner may have noticed work, and of what that is not known.
 func (l *look) disturbed() string {
-	var parts []string
+	var parts, unknown []string
 	for _, kind := range []struct{ name, text string }{
 		{"late", "work stopped later than 250 ms after an input"},
-		{"swapped", "memory of others was pushed out"},
-		{"stalled", "others waited for the disk while work wrote"},
+		{"swapped", "others waited for memory while work was here"},
+		{"stalled", "others waited for the disk while the grid wrote"},
 	} {
-		if n := l.Disturbed[kind.name]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s (%s)", kind.text, program.Count(n, "time")))
+		n, told := l.Disturbed[kind.name]
+		switch {
+		case told && n == nil:
+			unknown = append(unknown, kind.text)
+		case told && *n > 0:
+			parts = append(parts, fmt.Sprintf("%s (%s)", kind.text, program.Count(*n, "time")))
 		}
 	}
 	if len(parts) == 0 {
-		return "never, as far as this agent can tell"
+		parts = append(parts, "never, as far as this agent can tell")
+	}
+	if len(unknown) > 0 {
+		parts = append(parts, "not known here: whether "+strings.Join(unknown, ", or "))
 	}
 	return strings.Join(parts, "; ")
 }

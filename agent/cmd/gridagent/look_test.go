@@ -27,7 +27,7 @@ func TestLookSheet(t *testing.T) {
 		Detect:       &gridv1.OwnerTimes{Count: 3, P50Us: 1000, P99Us: 1000, MaxUs: 900, Buckets: buckets(3, 0, 0)},
 		Stop:         &gridv1.OwnerTimes{Count: 4, P50Us: 1000, P99Us: 20_000, MaxUs: 12_000, Buckets: buckets(3, 1, 0)},
 		Sum:          &gridv1.OwnerTimes{Count: 3, P50Us: 1000, P99Us: 12_000, MaxUs: 12_000, Buckets: buckets(2, 1, 0)},
-		Disturbances: []*gridv1.OwnerDisturbance{{Kind: "late", Count: 1}, {Kind: "swapped"}, {Kind: "stalled", Count: 2}},
+		Disturbances: []*gridv1.OwnerDisturbance{{Kind: "late", Count: 1}, {Kind: "swapped", Unknown: true}, {Kind: "stalled", Count: 2}},
 		Yields:       "cgroup2 freeze, cpu.idle",
 	}
 	var out bytes.Buffer
@@ -41,7 +41,7 @@ until      2026-11-26 14:34:20, for 4m20s more
 cores      0 of 8 for work
 harvest    1h02m of CPU time today, 1d01h this month
 reaction   work stopped within 12 ms of an input, 99 % of 3 times (detect 1 ms, stop 20 ms; longest 12 ms)
-disturbed  work stopped later than 250 ms after an input (1 time); others waited for the disk while work wrote (2 times)
+disturbed  work stopped later than 250 ms after an input (1 time); others waited for the disk while the grid wrote (2 times); not known here: whether others waited for memory while work was here
 yields by  cgroup2 freeze, cpu.idle
 agent      office
 grid       testgrid
@@ -78,7 +78,14 @@ func TestReactionInWords(t *testing.T) {
 			t.Errorf("%q, expected %q", got, want)
 		}
 	}
-	if got := (&look{}).disturbed(); got != "never, as far as this agent can tell" {
-		t.Error(got)
+	none := uint64(0)
+	for want, counts := range map[string]map[string]*uint64{
+		"never, as far as this agent can tell": {"late": &none, "swapped": &none, "stalled": &none},
+		"never, as far as this agent can tell; not known here: whether others waited for memory while work was here, " +
+			"or others waited for the disk while the grid wrote": {"late": &none, "swapped": nil, "stalled": nil},
+	} {
+		if got := (&look{Disturbed: counts}).disturbed(); got != want {
+			t.Errorf("%q, expected %q", got, want)
+		}
 	}
 }

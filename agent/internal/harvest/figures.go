@@ -33,8 +33,8 @@ type Disturbance string
 // The kinds of disturbances.
 const (
 	Late    Disturbance = "late"    // from input to everything stopped over 250 ms
-	Swapped Disturbance = "swapped" // memory of others was pushed out
-	Stalled Disturbance = "stalled" // others waited for the disk while we wrote
+	Swapped Disturbance = "swapped" // others waited for memory, as after theirs was pushed out, while units ran or stood frozen
+	Stalled Disturbance = "stalled" // others waited for the disk while blobs were written
 )
 
 // tooLate is what a person notices as a delay, and the bound of Late.

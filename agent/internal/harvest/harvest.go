@@ -48,6 +48,8 @@ type Options struct {
 	Offered func(cores int)
 	// OfferEvery is how often that is at most; 0: OfferEvery where there is an owner.
 	OfferEvery time.Duration
+	// Wrote is how many bytes of blobs were written so far; nil: none ever are.
+	Wrote func() int64
 	// OwnCPU is the CPU time that the agent and its units have used so far; nil: Samples know of others only.
 	OwnCPU func() time.Duration
 	Log    *slog.Logger
@@ -66,6 +68,7 @@ type Harvest struct {
 	offered int       // told last
 	looked  time.Time // at the policy's files
 	sampled time.Time
+	disturb disturbances
 	failing bool // Apply failed last
 
 	mu      sync.Mutex // guards everything below
@@ -76,6 +79,7 @@ type Harvest struct {
 	history history
 	busy    busy
 	figures Figures
+	unseen  bool // what others wait for
 	changed bool // figures, since they were saved
 	saved   time.Time
 	wrong   error // with the policy
@@ -89,6 +93,11 @@ func New(o Options) (*Harvest, error) {
 	}
 	if o.OfferEvery == 0 && o.Signals != nil {
 		h.o.OfferEvery = OfferEvery
+	}
+	h.unseen = true
+	if others, ok := o.Signals.(waiting); ok {
+		_, known := others.Waited()
+		h.unseen = !known
 	}
 	if err := load(o.State, pauseFile, &h.command); err != nil {
 		o.Log.Warn("paused, because the last pause cannot be read", "err", err, "hint", "resume, and it is written anew")
@@ -134,6 +143,7 @@ func (h *Harvest) step(now time.Time) time.Duration {
 		in.Policy = h.policy(now)
 		in.Seen = h.o.Signals.Observe(now)
 		h.sample(in.Seen.Others, now)
+		h.attend(working, now)
 	}
 	d, state := Decide(in, h.state)
 	h.state = state
@@ -315,14 +325,6 @@ func (h *Harvest) Harvested(cpu time.Duration) {
 	h.changed = true
 }
 
-// Disturbed counts a time at which the owner may have noticed us.
-func (h *Harvest) Disturbed(kind Disturbance) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.figures.disturbed(kind)
-	h.changed = true
-}
-
 // Status is what is so now.
 type Status struct {
 	Decision Decision
@@ -330,6 +332,7 @@ type Status struct {
 	Command  Command   // the owner's; see Paused
 	Paused   bool
 	Figures  Figures
+	Unseen   bool          // nothing here tells what others wait for: Swapped and Stalled are not counted
 	Today    time.Duration // CPU time of useful work
 	Month    time.Duration
 	Policy   *policy.Policy // the last good one; nil: none, or no owner
@@ -342,7 +345,7 @@ func (h *Harvest) Status() Status {
 	defer h.mu.Unlock()
 	now := time.Now()
 	s := Status{
-		Decision: h.last, Since: h.since, Command: h.command, Paused: h.command.holds(now), Figures: h.figures.clone(),
+		Decision: h.last, Since: h.since, Command: h.command, Paused: h.command.holds(now), Figures: h.figures.clone(), Unseen: h.unseen,
 	}
 	s.Today, s.Month = h.figures.Harvest(now)
 	if h.o.Policy != nil {

@@ -65,7 +65,10 @@ func (o *Owner) Look(ctx context.Context) *gridv1.LookReply {
 		r.Rules = append(r.Rules, &gridv1.OwnerRule{Name: rule.Name, Holds: rule.Holds, Text: rule.Text})
 	}
 	for _, kind := range []harvest.Disturbance{harvest.Late, harvest.Swapped, harvest.Stalled} {
-		r.Disturbances = append(r.Disturbances, &gridv1.OwnerDisturbance{Kind: string(kind), Count: s.Figures.Disturbed[kind]})
+		n := s.Figures.Disturbed[kind]
+		r.Disturbances = append(r.Disturbances, &gridv1.OwnerDisturbance{
+			Kind: string(kind), Count: n, Unknown: n == 0 && s.Unseen && kind != harvest.Late,
+		})
 	}
 	if o.o.Yields != nil {
 		r.Yields = o.o.Yields()

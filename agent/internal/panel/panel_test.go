@@ -84,7 +84,7 @@ func working(now time.Time) *fakeOwner {
 			Sum: &gridv1.OwnerTimes{Count: 321, P50Us: 5000, P99Us: 12_000, MaxUs: 31_000, Buckets: []*gridv1.OwnerBucket{
 				{MostUs: 5000, Count: 200}, {MostUs: 50_000, Count: 121}, {},
 			}},
-			Disturbances: []*gridv1.OwnerDisturbance{{Kind: "late"}, {Kind: "swapped"}, {Kind: "stalled", Count: 2}},
+			Disturbances: []*gridv1.OwnerDisturbance{{Kind: "late"}, {Kind: "swapped", Unknown: true}, {Kind: "stalled", Count: 2}},
 		},
 		history: &gridv1.HistoryReply{
 			Total: 41, Jobs: []*gridv1.OwnerJob{{

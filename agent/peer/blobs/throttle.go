@@ -16,7 +16,11 @@ const leastRate = 2 * minRate
 // zero Throttle and nil bound nothing.
 type Throttle struct {
 	network, disk atomic.Pointer[rate.Limiter] // nil: no bound
+	written       atomic.Int64
 }
+
+// Written returns how many bytes of blobs were given to the disk so far.
+func (t *Throttle) Written() int64 { return t.written.Load() }
 
 // Set bounds the bytes a second of blobs that travel, both ways and all transfers together, and those that are written. A
 // bound below 32 KiB counts as that, and 0 as well; one of a TiB or more is none.
@@ -74,6 +78,9 @@ type paced struct {
 // Read implements io.Reader.
 func (p paced) Read(b []byte) (int, error) {
 	n, err := p.Reader.Read(b[:min(len(b), chunkSize)])
+	if p.throttle != nil {
+		p.throttle.written.Add(int64(n))
+	}
 	// A write to the disk has no context; a chunk waits for seconds at most.
 	_, werr := wait(context.Background(), p.throttle.diskLimit(), n)
 	if err == nil {

@@ -89,6 +89,9 @@ func TestThrottleOfTheDisk(t *testing.T) {
 		if took := time.Since(begun); took < 3*time.Second || took > 5*time.Second {
 			t.Errorf("4 MiB at 1 MiB/s took %s", took)
 		}
+		if n := dir.Throttle.Written(); n != b.Size {
+			t.Errorf("%d bytes were written, expected %d", n, b.Size)
+		}
 	})
 }
 

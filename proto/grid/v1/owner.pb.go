@@ -627,8 +627,10 @@ func (x *OwnerBucket) GetCount() uint64 {
 type OwnerDisturbance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// late, swapped or stalled.
-	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Count         uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Kind  string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Nothing on this PC tells; it may have happened.
+	Unknown       bool `protobuf:"varint,3,opt,name=unknown,proto3" json:"unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -675,6 +677,13 @@ func (x *OwnerDisturbance) GetCount() uint64 {
 		return x.Count
 	}
 	return 0
+}
+
+func (x *OwnerDisturbance) GetUnknown() bool {
+	if x != nil {
+		return x.Unknown
+	}
+	return false
 }
 
 type WhyRequest struct {
@@ -1672,10 +1681,11 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\abuckets\x18\x05 \x03(\v2\x14.grid.v1.OwnerBucketR\abuckets\"<\n" +
 	"\vOwnerBucket\x12\x17\n" +
 	"\amost_us\x18\x01 \x01(\x04R\x06mostUs\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count\"<\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"V\n" +
 	"\x10OwnerDisturbance\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count\"\f\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x18\n" +
+	"\aunknown\x18\x03 \x01(\bR\aunknown\"\f\n" +
 	"\n" +
 	"WhyRequest\"@\n" +
 	"\bWhyReply\x124\n" +

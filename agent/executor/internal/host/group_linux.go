@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"idlegrid/agent/internal/cgroup"
 )
 
 // Group is where the children of one pool stand: in a cgroup v2 with one below it for each child, which freezes all
@@ -27,7 +29,7 @@ type Group struct {
 // do with signals, and String says why.
 func OpenGroup(folder string, p Priority) *Group {
 	g := &Group{priority: p}
-	own, err := ownCgroup()
+	own, _, err := cgroup.Own("/")
 	switch {
 	case folder == "" && p != Idle:
 		return g
@@ -43,36 +45,6 @@ func OpenGroup(folder string, p Priority) *Group {
 		g.units, g.why = "", err.Error()
 	}
 	return g
-}
-
-// ownCgroup returns the folder of the cgroup v2 that this process is in.
-func ownCgroup() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	groups, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", err
-	}
-	mount := cgroupMount(string(mounts))
-	for line := range strings.Lines(string(groups)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok && mount != "" {
-			return filepath.Join(mount, path), nil
-		}
-	}
-	return "", errors.New("no cgroup v2")
-}
-
-// cgroupMount returns where the cgroup v2 is mounted, from a mountinfo: see proc(5).
-func cgroupMount(mountinfo string) string {
-	for line := range strings.Lines(mountinfo) {
-		before, after, _ := strings.Cut(line, " - ")
-		if fields := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			return fields[4]
-		}
-	}
-	return ""
 }
 
 // delegated returns why a cgroup is not ours to divide. A service manager that gave it away says so in an attribute;
@@ -98,14 +70,14 @@ func delegated(folder string) error {
 // this one moves into another beside it.
 func (g *Group) open(folder string, own bool) error {
 	if own {
-		if err := makeCgroup(filepath.Join(folder, "agent")); err != nil {
+		if err := makeCgroup(filepath.Join(folder, cgroup.AgentPart)); err != nil {
 			return err
 		}
-		if err := write(filepath.Join(folder, "agent"), "cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
+		if err := write(filepath.Join(folder, cgroup.AgentPart), "cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
 			return err
 		}
 	}
-	g.units = filepath.Join(folder, "units")
+	g.units = filepath.Join(folder, cgroup.UnitsPart)
 	if err := makeCgroup(g.units); err != nil {
 		return err
 	}

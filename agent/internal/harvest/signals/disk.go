@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// disk tells how much of the time somebody waited for a disk. No system tells our own waiting from others': units
-// write little, but while blobs are copied part of it is ours.
+// disk tells how much of the time somebody waited for a disk, all the time and everywhere. Our own waiting is in it: units
+// write little, but while blobs are copied part of it is ours. Waited knows better where it can, and costs more.
 type disk struct {
 	o     Options
 	at    time.Time

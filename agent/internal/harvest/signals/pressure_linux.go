@@ -22,7 +22,12 @@ type pressure struct {
 // pressureOf reads one of the kernel's pressure files: see Documentation/accounting/psi.rst of Linux. Older and some
 // other kernels have none.
 func pressureOf(root, what string) (pressure, bool) {
-	content, err := readFile(filepath.Join(root, "proc/pressure", what))
+	return pressureIn(filepath.Join(root, "proc/pressure", what))
+}
+
+// pressureIn reads a file of this form: each cgroup has some, too.
+func pressureIn(file string) (pressure, bool) {
+	content, err := readFile(file)
 	if err != nil {
 		return pressure{}, false
 	}
