@@ -46,7 +46,7 @@ type Options struct {
 	Advertise string   // IP:port; empty: where it listens
 	Join      []string // host:port of peers to join by, beside those it knows
 	Cores     int      // units at once, at least 1
-	Quota     int64    // bytes of blobs that are kept at most; 0: no limit
+	Quota     int64    // bytes of blobs that are kept at most, if the owner does not say less; 0: no limit
 	// RepairRate is how many bytes a second this agent moves at most to repair copies; 0: node.RepairRate.
 	RepairRate int64
 	Lease      steward.Lease // zero: the defaults; the same on all agents of a pool

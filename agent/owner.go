@@ -81,9 +81,22 @@ func (a *Agent) Harvest() *harvest.Harvest { return a.harvest }
 // apply makes a decision true, and returns when what has to stop has stopped.
 func (a *Agent) apply(d harvest.Decision) error {
 	a.node.Throttle.Set(d.Network, d.Disk)
+	a.node.Blobs.SetQuota(quotaOf(a.o.Quota, d.Kept))
 	return a.worker.SetOffer(worker.Offer{
 		Slots: d.Cores, GiveBack: d.GiveBack, Memory: uint64(max(1, d.Memory)), Takes: a.takes,
 	})
+}
+
+// quotaOf returns the quota of blobs from what the agent was given, 0 for no limit, and what the owner leaves. With nothing
+// left it is a byte: no blob fits.
+func quotaOf(given, kept int64) int64 {
+	switch {
+	case kept >= policy.Unlimited:
+		return given
+	case given > 0:
+		kept = min(kept, given)
+	}
+	return max(1, kept)
 }
 
 // takes says why the owner's policy refuses a job; nil: it does not.

@@ -81,6 +81,7 @@ type Decision struct {
 	Memory   int64 // bytes for all units, frozen ones too
 	Disk     int64 // bytes of blobs written a second; policy.Unlimited: no limit, 0: as few as can be
 	Network  int64 // bytes of blobs a second, both ways together; likewise
+	Kept     int64 // bytes of blobs that stay here; policy.Unlimited: as many as the agent was given
 
 	Why    string // for people
 	Reason string // Why without what changes all the time, for a list of decisions
@@ -141,7 +142,7 @@ func Decide(in Input, s State) (Decision, State) {
 	cores := min(most, s.yield(in, use))
 	rules := s.rules(in, p, known, who, most)
 	s.remember(rules, in.Now)
-	d := Decision{Cores: cores, Disk: use.DiskWrite, Network: use.Network, Rules: rules, Input: who.input}
+	d := Decision{Cores: cores, Disk: use.DiskWrite, Network: use.Network, Kept: p.Disk, Rules: rules, Input: who.input}
 	if first := slices.IndexFunc(rules, func(r Rule) bool { return !r.Holds }); first >= 0 {
 		d.Cores = 0
 		d.Why, d.Reason = sentence(rules[first]), rules[first].short()
@@ -166,7 +167,7 @@ func Decide(in Input, s State) (Decision, State) {
 
 // decideAlone decides for a machine without an owner.
 func decideAlone(in Input, s State) (Decision, State) {
-	d := Decision{Cores: in.Most, Memory: math.MaxInt64, Disk: policy.Unlimited, Network: policy.Unlimited}
+	d := Decision{Cores: in.Most, Memory: math.MaxInt64, Disk: policy.Unlimited, Network: policy.Unlimited, Kept: policy.Unlimited}
 	pause := pauseRule(in)
 	d.Rules = []Rule{pause}
 	d.Why, d.Reason = fmt.Sprintf("%d cores: this machine has no owner", in.Most), "no owner"

@@ -199,7 +199,8 @@ func (h *Harvest) policy(now time.Time) *policy.Values {
 
 // apply makes a decision true, if it is another one than before, and measures how long the owner had to wait.
 func (h *Harvest) apply(d Decision) {
-	if a := h.applied; a != nil && a.Cores == d.Cores && a.GiveBack == d.GiveBack && a.Memory == d.Memory && a.Disk == d.Disk && a.Network == d.Network {
+	if a := h.applied; a != nil && a.Cores == d.Cores && a.GiveBack == d.GiveBack && a.Memory == d.Memory &&
+		a.Disk == d.Disk && a.Network == d.Network && a.Kept == d.Kept {
 		return
 	}
 	fewer := h.applied != nil && d.Cores < h.applied.Cores

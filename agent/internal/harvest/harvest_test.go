@@ -360,6 +360,11 @@ func TestPolicyChanges(t *testing.T) {
 		set("away: {cores: 3}")
 		time.Sleep(policyEvery + slow)
 		b.expect(t, "a new policy", 3)
+		set("{away: {cores: 3}, disk: 2GiB}")
+		time.Sleep(policyEvery + slow)
+		if d := b.applied[len(b.applied)-1]; d.Kept != 2<<30 || d.Cores != 3 {
+			t.Errorf("less disk, and nothing else: %+v", d)
+		}
 		set("away: {cores: three}")
 		time.Sleep(policyEvery + slow)
 		b.expect(t, "a bad policy", 3)

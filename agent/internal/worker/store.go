@@ -19,7 +19,7 @@ func (w *Worker) checkStore(now time.Time) {
 	full := w.o.Room() < int64(w.backlog)+flushBytes
 	if full && !bad && !w.unfit {
 		w.log.Warn("taking no work: the blobs kept here leave no room for outcomes", "bytes_left", w.o.Room(),
-			"hint", "seal jobs that are done with, or give this agent more with --disk-gib")
+			"hint", "seal jobs that are done with, or give this agent more: --disk-gib, and disk in the policy")
 	}
 	w.unfit = bad || full
 	if !w.unfit || w.stopping {

@@ -98,7 +98,7 @@ func (s *Dir) Put(c Claim, b jobs.Blob, r io.Reader) error {
 	}
 	defer arrived()
 	err = s.reserve(b.Size)
-	if jobs.KindOf(err) == jobs.Exhausted && s.MakeRoom != nil && b.Size <= s.quota {
+	if jobs.KindOf(err) == jobs.Exhausted && s.MakeRoom != nil && b.Size <= s.quota.Load() {
 		s.MakeRoom(b.Size)
 		err = s.reserve(b.Size)
 	}

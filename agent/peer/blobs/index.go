@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"idlegrid/jobs"
@@ -12,7 +13,7 @@ import (
 // index knows which blobs a store has and why, and counts bytes against the quota. A blob enters
 // it only when it is durable, so whatever it says may be acknowledged.
 type index struct {
-	quota int64 // bytes; 0: none
+	quota atomic.Int64 // bytes; 0: none
 
 	mu    sync.Mutex // guards everything below
 	used  int64      // bytes of blobs, and of those on their way in
@@ -35,16 +36,22 @@ type Held struct {
 }
 
 func newIndex(quota int64) *index {
-	return &index{quota: quota, blobs: make(map[jobs.Digest]*entry), coming: taken{}}
+	x := &index{blobs: make(map[jobs.Digest]*entry), coming: taken{}}
+	x.quota.Store(quota)
+	return x
 }
+
+// SetQuota sets how many bytes the blobs may take together; 0: as many as there are. What is here already stays: it is
+// for others to let go of what is too much.
+func (x *index) SetQuota(bytes int64) { x.quota.Store(bytes) }
 
 // reserve sets bytes aside for a blob on its way in. They stay counted when it arrives; release gives them
 // back when it does not.
 func (x *index) reserve(size int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.quota > 0 && size > x.quota-x.used {
-		err := jobs.Errorf(jobs.Exhausted, "a blob of %d bytes does not fit: %d of %d bytes are in use", size, x.used, x.quota)
+	if quota := x.quota.Load(); quota > 0 && size > quota-x.used {
+		err := jobs.Errorf(jobs.Exhausted, "a blob of %d bytes does not fit: %d of %d bytes are in use", size, x.used, quota)
 		return jobs.WithHint(err, "Seal or cancel jobs that are done with, or give this peer a larger quota.")
 	}
 	x.used += size
@@ -55,10 +62,11 @@ func (x *index) reserve(size int64) error {
 func (x *index) Room() int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.quota == 0 {
+	quota := x.quota.Load()
+	if quota == 0 {
 		return math.MaxInt64
 	}
-	return max(0, x.quota-x.used)
+	return max(0, quota-x.used)
 }
 
 func (x *index) release(size int64) {
@@ -230,7 +238,7 @@ type Usage struct {
 func (x *index) Usage() Usage {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return Usage{Blobs: len(x.blobs), Bytes: x.used, Quota: x.quota}
+	return Usage{Blobs: len(x.blobs), Bytes: x.used, Quota: x.quota.Load()}
 }
 
 // claimsOf returns why the blob is kept; nothing if it is not here.

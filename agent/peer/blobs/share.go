@@ -26,7 +26,7 @@ func sharedBy(c Claim) Claim { return Claim{Job: c.Job, Kind: Checkpoint, Author
 // admit sets a part of a checkpoint's share aside while it is on its way in, and refuses it where the share is used up.
 // It returns the function to call when the part is here, and counts as such, or does not come.
 func (x *index) admit(s Shares, c Claim, size int64) (arrived func(), err error) {
-	if x.quota == 0 || c.Kind != Checkpoint || c.Author == s.Self {
+	if x.quota.Load() == 0 || c.Kind != Checkpoint || c.Author == s.Self {
 		return func() {}, nil
 	}
 	size = max(size, minCounted)
@@ -89,10 +89,14 @@ func (x *index) withinShares(s Shares, c Claim, all taken) error {
 			paid += bytes
 		}
 	}
-	if most := x.quota / authorShare; author > most {
+	quota := x.quota.Load()
+	if quota == 0 {
+		return nil // it was lifted just now
+	}
+	if most := quota / authorShare; author > most {
 		return shareUsed("checkpoints of agent "+c.Author.Short(), author, most)
 	}
-	if most := x.quota / submitterShare; paid > most {
+	if most := quota / submitterShare; paid > most {
 		return shareUsed("checkpoints for submitter "+submitter.Short(), paid, most)
 	}
 	return nil

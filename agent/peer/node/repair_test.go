@@ -370,6 +370,36 @@ func TestRoomIsMade(t *testing.T) {
 	})
 }
 
+// TestP6QuotaShrinks: with less room, or none at all, what others have goes within minutes and nothing else comes; the last
+// copies stay.
+func TestP6QuotaShrinks(t *testing.T) {
+	for name, quota := range map[string]int64{"less": 4 << 20, "none": 1} {
+		t.Run(name, func(t *testing.T) {
+			inOffice(t, 4, [2]int{11, 0}, func(o *office) {
+				who := o.place()
+				extra := slices.IndexFunc(o.nodes, func(n *Node) bool { return !n.Blobs.Holds(o.job, o.blob.Digest) })
+				n := o.nodes[extra]
+				last := bytes.Repeat([]byte("nobody else has it"), 1<<18)
+				b := jobs.Blob{Digest: jobs.DigestOf(last), Size: int64(len(last))}
+				cached := blobs.Claim{Job: o.job, Kind: blobs.Cached}
+				o.must(errors.Join(n.Blobs.Put(cached, b, bytes.NewReader(last)), n.Blobs.Put(cached, o.blob, bytes.NewReader(o.data))))
+				o.within(3*time.Minute, "others are reachable", func() bool { return reachable(n, o.nodes[who[0]], o.nodes[who[1]], o.nodes[who[2]]) })
+				n.Blobs.SetQuota(quota)
+				o.within(3*time.Minute, "what others have is gone", func() bool { return !n.Blobs.Has(o.blob.Digest) })
+				time.Sleep(time.Hour)
+				if !n.Blobs.Has(b.Digest) || n.Blobs.Room() >= b.Size {
+					t.Errorf("the last copy is here: %v, and %d bytes are free", n.Blobs.Has(b.Digest), n.Blobs.Room())
+				}
+				if err := n.Blobs.Put(cached, o.blob, bytes.NewReader(o.data)); jobs.KindOf(err) != jobs.Exhausted {
+					t.Errorf("it comes again: %v", err)
+				}
+				n.Blobs.SetQuota(0)
+				o.must(n.Blobs.Put(cached, o.blob, bytes.NewReader(o.data)))
+			})
+		})
+	}
+}
+
 // TestRoomIsMadeAtOnce: a blob that comes when the quota is full takes the place of others' checkpoints there and then,
 // and no place of what nobody else has.
 func TestRoomIsMadeAtOnce(t *testing.T) {

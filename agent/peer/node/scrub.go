@@ -142,12 +142,13 @@ func (t *tender) trim(ctx context.Context, e blobs.Entry) {
 func (t *tender) makeRoom(ctx context.Context) {
 	n := t.node
 	quota := n.Blobs.Usage().Quota
-	if quota == 0 || n.Blobs.Room() >= quota/100*fullFrom {
+	from, until := max(1, quota/100*fullFrom), max(1, quota/100*fullUntil)
+	if quota == 0 || n.Blobs.Room() >= from {
 		return
 	}
-	n.evict(ctx, quota/100*fullUntil)
-	if n.Blobs.Room() < quota/100*fullUntil {
-		n.log.Warn("the blobs kept here leave little room", "bytes_left", n.Blobs.Room(), "hint", "seal or cancel jobs that are done with, or give this agent a larger quota")
+	n.evict(ctx, until)
+	if n.Blobs.Room() < until {
+		n.log.Warn("the blobs kept here leave little room", "bytes_left", n.Blobs.Room(), "hint", "seal or cancel jobs that are done with, or give this agent more: --disk-gib, and disk in the policy")
 	}
 }
 

@@ -329,6 +329,20 @@ func testQuota(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	Put(t, s, Job(1), []byte("54321"))
+	changes, ok := s.(interface{ SetQuota(bytes int64) })
+	if !ok {
+		t.Fatal("its quota cannot change")
+	}
+	changes.SetQuota(9)
+	expectKind(t, s.Put(blobs.For(Job(1)), BlobOf([]byte("x")), strings.NewReader("x")), jobs.Exhausted)
+	if n := len(s.List()); n != 3 {
+		t.Errorf("with a smaller quota %d blobs are there, expected all 3", n)
+	}
+	changes.SetQuota(11)
+	Put(t, s, Job(1), []byte("x"))
+	expectKind(t, s.Put(blobs.For(Job(1)), BlobOf([]byte("y")), strings.NewReader("y")), jobs.Exhausted)
+	changes.SetQuota(0)
+	Put(t, s, Job(1), []byte("as many as there are"))
 }
 
 func testFlip(t *testing.T, h Harness) {
