@@ -121,6 +121,7 @@ type Result struct {
 	Outcome record.Outcome
 	Failure jobs.Failure // zero: the unit succeeded
 	Times   jobs.Times
+	Memory  uint64 // bytes of linear memory that it came to have; 0: not known, since its executor was lost
 }
 
 // UnusableError says that no unit of the program can run, here or anywhere, and how each would fail.

@@ -133,6 +133,7 @@ func (p *process) run(ctx context.Context, u *Unit, log *slog.Logger) (Result, e
 		Outcome: r.outcome,
 		Failure: verdict(done, u.Succeeded),
 		Times:   jobs.Times{CPU: micros(done.GetCpuUs()), Wall: min(micros(done.GetWallUs()), p.clock()-start)},
+		Memory:  min(done.GetMemoryBytes(), p.program.Memory), // a guest may have broken out into the child
 	}, nil
 }
 

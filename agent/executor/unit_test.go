@@ -69,6 +69,31 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// TestMemoryOfAUnit: what a unit came to have is its own, not that of the one before on the same child, and is known of
+// one that was refused more as well.
+func TestMemoryOfAUnit(t *testing.T) {
+	p, guest := newPool(t, 1), goGuest(t)
+	for _, tt := range []struct {
+		args        []string
+		least, most uint64
+	}{
+		{[]string{"echo"}, 1 << 20, 5 << 20},
+		{[]string{"alloc", "20"}, 20 << 20, 60 << 20},
+		{[]string{"echo"}, 1 << 20, 5 << 20},
+		{[]string{"alloc", "200"}, 1 << 20, 64 << 20}, // all at once, which it was refused
+	} {
+		if r := mustRun(t, p, guest, unit(tt.args...)); r.Memory < tt.least || r.Memory > tt.most {
+			t.Errorf("%v had %d bytes, expected %d to %d", tt.args, r.Memory, tt.least, tt.most)
+		}
+	}
+	if r := mustRun(t, p, program(t, module{pages: 3}.bytes()), unit()); r.Memory != 3*64<<10 {
+		t.Errorf("three pages are %d bytes", r.Memory)
+	}
+	if r := mustRun(t, p, program(t, module{body: bodySpin, pages: 3}.bytes()), &executor.Unit{Timeout: 100 * time.Millisecond}); r.Memory != 0 {
+		t.Errorf("of one that was killed %d bytes are known", r.Memory)
+	}
+}
+
 func TestSuccessCodes(t *testing.T) {
 	p := newPool(t, 1)
 	u := unit("exit", "3")

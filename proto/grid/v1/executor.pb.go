@@ -868,7 +868,9 @@ type ExecutorDone struct {
 	CpuUs  uint64 `protobuf:"varint,3,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
 	WallUs uint64 `protobuf:"varint,4,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
 	// Why it could not go on from the checkpoint; nothing ran then.
-	Unfit         string `protobuf:"bytes,6,opt,name=unfit,proto3" json:"unfit,omitempty"`
+	Unfit string `protobuf:"bytes,6,opt,name=unfit,proto3" json:"unfit,omitempty"`
+	// Of the guest's memory at its end. It never shrinks before.
+	MemoryBytes   uint64 `protobuf:"varint,7,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -943,6 +945,13 @@ func (x *ExecutorDone) GetUnfit() string {
 		return x.Unfit
 	}
 	return ""
+}
+
+func (x *ExecutorDone) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
 }
 
 // ExecutorState is how a file of a checkpoint begins: all of a unit's state but what its sections hold.
@@ -1233,14 +1242,15 @@ const file_grid_v1_executor_proto_rawDesc = "" +
 	"\x05whole\x18\x02 \x01(\bR\x05whole\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x15\n" +
-	"\x06cpu_us\x18\x05 \x01(\x04R\x05cpuUs\"\xcd\x01\n" +
+	"\x06cpu_us\x18\x05 \x01(\x04R\x05cpuUs\"\xf0\x01\n" +
 	"\fExecutorDone\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\rR\bexitCode\x12*\n" +
 	"\afailure\x18\x02 \x01(\v2\x10.grid.v1.FailureR\afailure\x12.\n" +
 	"\totherwise\x18\x05 \x01(\v2\x10.grid.v1.FailureR\totherwise\x12\x15\n" +
 	"\x06cpu_us\x18\x03 \x01(\x04R\x05cpuUs\x12\x17\n" +
 	"\awall_us\x18\x04 \x01(\x04R\x06wallUs\x12\x14\n" +
-	"\x05unfit\x18\x06 \x01(\tR\x05unfit\"\xaf\x03\n" +
+	"\x05unfit\x18\x06 \x01(\tR\x05unfit\x12!\n" +
+	"\fmemory_bytes\x18\a \x01(\x04R\vmemoryBytes\"\xaf\x03\n" +
 	"\rExecutorState\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\fR\x04unit\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\fR\x04base\x12\x18\n" +

@@ -287,7 +287,7 @@ func endingOf(err error) ending {
 // judge says whether and why the guest failed. What the host could not do comes first: then nothing that
 // the guest did counts.
 func (g *guest) judge(e ending) *gridv1.ExecutorDone {
-	done := &gridv1.ExecutorDone{ExitCode: e.code}
+	done := &gridv1.ExecutorDone{ExitCode: e.code, MemoryBytes: g.program.memory.used}
 	switch {
 	case g.in.Fault() != nil:
 		done.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, g.in.Fault().Error())
