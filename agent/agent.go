@@ -56,8 +56,7 @@ type Options struct {
 	Owner      Owner
 	// OwnerAway lets an agent of any class work as if its owner never came, and nobody could pause it: for tests.
 	OwnerAway bool
-	// Ran is told of each unit that ended here. It must not block; nil: nobody is.
-	Ran func(Ended)
+	Hooks     Hooks
 	// BeforeWrite fills the disk and Wall sets the clock in tests: see node.Options.
 	BeforeWrite func() error
 	Wall        func() time.Time
@@ -100,7 +99,8 @@ func New(o Options) (*Agent, error) {
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,
 		OnDisk:   func(error) { a.onWake(jobs.JobID{}) },
-		OnForget: func([]jobs.JobID) { a.steward.Sweep() },
+		OnForget: a.onForget,
+		OnCall:   a.onCall,
 	})
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		},
 		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
 		Runnable: a.node.Store.Runnable, Ledger: a.node.Store.WithLedger, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
-		Scratch: filepath.Join(a.o.State, ScratchFolder), Working: a.working, Ended: a.ended,
+		Scratch: filepath.Join(a.o.State, ScratchFolder), Working: a.working, Ended: a.ended, Moved: a.o.Hooks.Moved,
 	})
 }
 
@@ -271,6 +271,7 @@ func (a *Agent) onChange(c records.Change) {
 	a.onWake(c.Job) // the worker looks which jobs live, at once
 	if !c.Ended.IsZero() {
 		a.onEnd(c)
+		a.over(c.Job)
 	}
 }
 

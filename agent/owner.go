@@ -141,7 +141,7 @@ func (a *Agent) ended(e worker.Ended) {
 	if a.harvest != nil && !e.Failure.Failed() {
 		a.harvest.Harvested(e.Times.CPU)
 	}
-	if a.o.Ran != nil {
-		a.o.Ran(e)
+	if a.o.Hooks.Ran != nil {
+		a.o.Hooks.Ran(e)
 	}
 }

@@ -173,7 +173,7 @@ func (d *daemon) start() error {
 	d.side = newSide(f, d.class != peer.AlwaysOn, d.pool, d.log)
 	d.agent, err = agent.New(agent.Options{
 		State: f.state, Network: network, Advertise: f.advertise, Join: f.join, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
-		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.sees(d.pool), Ran: d.side.ended(func() *agent.Agent { return d.agent }), Log: d.log,
+		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.sees(d.pool), Hooks: d.side.hooks(func() *agent.Agent { return d.agent }), Log: d.log,
 	})
 	if err == nil {
 		if err = d.side.attach(d.agent, f, d.class, d.pool, d.log); err != nil {

@@ -99,7 +99,8 @@ func newHistory() *cobra.Command {
 		Use:   "history",
 		Short: "List the jobs that ever ran on this machine, and who looked at it",
 		Long: "history lists the jobs of which units ran here, the newest first: whose they are, their programs, CPU time,\n" +
-			"memory and bytes. Below are those who asked this agent about the machine. 10,000 jobs of at most two years are kept.",
+			"memory and bytes. Below are those who asked this agent anything: people at this PC, and submitters and\n" +
+			"operators over the network. 10,000 jobs of at most two years are kept.",
 		Example: "  gridagent history\n  gridagent history --all -o json",
 		Args:    cobra.NoArgs,
 	}

@@ -20,6 +20,7 @@ import (
 	"idlegrid/agent/internal/owner"
 	"idlegrid/agent/internal/panel"
 	"idlegrid/agent/peer"
+	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -71,17 +72,27 @@ func (s *side) sees(pool *executor.Pool) agent.Owner {
 	return o
 }
 
-// ended returns what hears of units that ended.
-func (s *side) ended(a func() *agent.Agent) func(agent.Ended) {
-	return func(e agent.Ended) {
-		m := e.Job.Manifest
-		ran := owner.Ran{
-			Job: e.Job.ID, Manifest: m, Owner: a().Node().Store.Owner(m.Submitter), Units: 1, CPU: e.Times.CPU, Out: int64(e.Bytes),
-		}
-		if e.Failure.Failed() {
-			ran.Failed = 1
-		}
-		s.past.Ran(ran)
+// hooks return what hears of all that the history has.
+func (s *side) hooks(a func() *agent.Agent) agent.Hooks {
+	row := func(j records.Job) owner.Ran {
+		return owner.Ran{Job: j.ID, Manifest: j.Manifest, Owner: a().Node().Store.Owner(j.Manifest.Submitter)}
+	}
+	return agent.Hooks{
+		Ran: func(e agent.Ended) {
+			ran := row(e.Job)
+			ran.Units, ran.CPU, ran.Memory, ran.Out = 1, e.Times.CPU, int64(e.Memory), int64(e.Bytes)
+			if e.Failure.Failed() {
+				ran.Failed = 1
+			}
+			s.past.Ran(ran)
+		},
+		Moved: func(j records.Job, in, out int64) {
+			ran := row(j)
+			ran.In, ran.Out = in, out
+			s.past.Ran(ran)
+		},
+		Over:   func(id jobs.JobID) { s.past.Ended(id) },
+		Looked: func(who, what string) { s.past.Looked(who, what) },
 	}
 }
 

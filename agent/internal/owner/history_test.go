@@ -98,19 +98,21 @@ func TestHistoryAddsUpAndLasts(t *testing.T) {
 	})
 }
 
+// writes counts what a history has written of its file.
+func writes(h *History) int64 {
+	synctest.Wait()
+	stats := h.db.Stats()
+	return stats.TxStats.GetWrite()
+}
+
 // TestHistoryWritesSeldom: at the end of a job and else once an hour, and never while idle.
 func TestHistoryWritesSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHistory(t, t.TempDir())
-		writes := func() int64 {
-			synctest.Wait()
-			stats := h.db.Stats()
-			return stats.TxStats.GetWrite()
-		}
-		before := writes()
+		before := writes(h)
 		expect := func(what string, written bool) {
 			t.Helper()
-			now := writes()
+			now := writes(h)
 			if (now > before) != written {
 				t.Errorf("%s: %d writes, expected some: %t", what, now-before, written)
 			}
@@ -136,6 +138,34 @@ func TestHistoryWritesSeldom(t *testing.T) {
 		}
 		expect("many jobs", true)
 	})
+}
+
+// TestLookingCostsNoWrites: whoever looks each second makes the history be written no more often than work does.
+func TestLookingCostsNoWrites(t *testing.T) {
+	for name, looks := range map[string]int{"nobody looks": 0, "an operator looks each second": 1, "many do": 100} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := openHistory(t, t.TempDir())
+				const hours = 5
+				written, last := 0, writes(h)
+				for second := range hours * 60 * 60 {
+					if second%600 == 0 {
+						h.Ran(ranOnce(1))
+					}
+					for n := range looks {
+						h.Looked(fmt.Sprintf("operator %d", n), "who is in the pool")
+					}
+					time.Sleep(time.Second)
+					if now := writes(h); now != last {
+						written, last = written+1, now
+					}
+				}
+				if written == 0 || written > hours {
+					t.Errorf("written %d times in %d hours", written, hours)
+				}
+			})
+		})
+	}
 }
 
 func TestHistoryIsBounded(t *testing.T) {

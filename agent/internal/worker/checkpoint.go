@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"idlegrid/agent/executor"
-	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
@@ -139,14 +138,7 @@ func (sv *saver) fetch(ctx context.Context, n *records.Note) (*executor.Checkpoi
 	defer cancel()
 	c := &executor.Checkpoint{CPU: n.CPU}
 	for _, b := range n.Parts {
-		from := peer.Sources(w.o.Self, b.Digest, w.o.Members(), append(slices.Clone(n.Holders), n.Author)...)
-		if err := w.o.Blobs.Fetch(ctx, sv.claim(), b, from); err != nil {
-			return nil, err
-		}
-		if err := w.o.Dir.Verify(b.Digest); err != nil {
-			return nil, err
-		}
-		path, err := w.o.Dir.Path(b.Digest)
+		path, err := w.bring(ctx, sv.bundle.shard.job, sv.claim(), b, append(slices.Clone(n.Holders), n.Author)...)
 		if err != nil {
 			return nil, err
 		}
@@ -219,12 +211,18 @@ func (sv *saver) store(c executor.Checkpoint) (*records.Note, error) {
 	said := &record.Checkpoint{
 		Job: sv.unit.Job, Unit: sv.unit.Unit, Attempt: sv.bundle.attempt, Sequence: c.Sequence, CPU: c.CPU, Runtime: w.o.Runtime,
 	}
+	fresh := int64(0)
 	for _, f := range c.Files {
-		if err := sv.put(f); err != nil {
+		is, err := sv.put(f)
+		if err != nil {
 			return nil, err
+		}
+		if is {
+			fresh += f.Blob.Size
 		}
 		said.Parts = append(said.Parts, f.Blob)
 	}
+	w.moved(sv.bundle.shard.job, 0, fresh)
 	sv.mu.Lock()
 	notes := sv.notes[:min(len(sv.notes), generations-1)]
 	sv.mu.Unlock()
@@ -246,18 +244,18 @@ func (sv *saver) store(c executor.Checkpoint) (*records.Note, error) {
 	return note, w.o.Store.SaveNotes(sv.unit, append([]*records.Note{note}, notes...)...)
 }
 
-// put brings a part into the local store. The base of an earlier checkpoint is there.
-func (sv *saver) put(part executor.CheckpointFile) error {
-	err := sv.w.o.Dir.Keep(sv.claim(), part.Blob)
+// put brings a part into the local store, and reports whether it is new. The base of an earlier checkpoint is there.
+func (sv *saver) put(part executor.CheckpointFile) (fresh bool, err error) {
+	err = sv.w.o.Dir.Keep(sv.claim(), part.Blob)
 	if jobs.KindOf(err) != jobs.NotFound {
-		return err
+		return false, err
 	}
 	f, err := os.Open(part.Path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close() // Nothing is written.
-	return sv.w.o.Dir.Put(sv.claim(), part.Blob, f)
+	return true, sv.w.o.Dir.Put(sv.claim(), part.Blob, f)
 }
 
 // remove removes the files of a checkpoint from the Runner's folder, but those that another one names.

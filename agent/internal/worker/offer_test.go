@@ -249,6 +249,11 @@ func TestNothingIsFetchedWithoutSlots(t *testing.T) {
 	d := newDesk(6, 1)
 	net := slow{asked: make(chan struct{}, 10)}
 	d.o.Blobs = net
+	var err error
+	if d.o.Dir, err = blobs.OpenDir(t.TempDir(), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.o.Dir.Close() })
 	m := d.s.job.Manifest
 	m.Runtime, m.Program, m.SuccessCodes = manifest.RuntimeWasm, jobs.Blob{Digest: jobs.Digest{1}, Size: 8}, []uint32{0}
 	if _, err := m.Identity(); err != nil {

@@ -47,7 +47,7 @@ func (w *Worker) prepare(ctx context.Context, s *shard) *program {
 		identity, err := job.Manifest.Identity()
 		var ready *executor.Program
 		if err == nil {
-			ready, err = w.load(fetching, job.ID, job.Manifest)
+			ready, err = w.load(fetching, job)
 		}
 		if err == nil {
 			err = w.o.Runner.Prepare(ctx, ready)
@@ -95,7 +95,8 @@ func (w *Worker) fault(job jobs.JobID, what string, err error, now time.Time) {
 }
 
 // load fetches what a job's units need and checks it once more.
-func (w *Worker) load(ctx context.Context, job jobs.JobID, m *manifest.Manifest) (*executor.Program, error) {
+func (w *Worker) load(ctx context.Context, job records.Job) (*executor.Program, error) {
+	m := job.Manifest
 	p := &executor.Program{Digest: m.Program.Digest, Memory: m.Memory}
 	var err error
 	if p.Path, err = w.fetch(ctx, job, m.Program); err != nil {
@@ -106,13 +107,14 @@ func (w *Worker) load(ctx context.Context, job jobs.JobID, m *manifest.Manifest)
 			return nil, fmt.Errorf("stdin: %w", err)
 		}
 	}
-	if p.Inputs, err = w.fetchInputs(ctx, job, m); err != nil {
+	if p.Inputs, err = w.fetchInputs(ctx, job); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (w *Worker) fetchInputs(ctx context.Context, job jobs.JobID, m *manifest.Manifest) ([]executor.File, error) {
+func (w *Worker) fetchInputs(ctx context.Context, job records.Job) ([]executor.File, error) {
+	m := job.Manifest
 	if m.Inputs.IsZero() {
 		return nil, nil
 	}
@@ -142,15 +144,33 @@ func (w *Worker) fetchInputs(ctx context.Context, job jobs.JobID, m *manifest.Ma
 	return files, nil
 }
 
-// fetch brings a blob here if it is not, checks its bytes once more and returns where they lie.
-func (w *Worker) fetch(ctx context.Context, job jobs.JobID, b jobs.Blob) (string, error) {
-	if err := w.o.Blobs.Fetch(ctx, blobs.Claim{Job: job, Kind: blobs.Cached}, b, peer.Sources(w.o.Self, b.Digest, w.o.Members())); err != nil {
-		return "", err
+// fetch brings a blob that a job's units need here if it is not, and returns where its bytes lie.
+func (w *Worker) fetch(ctx context.Context, job records.Job, b jobs.Blob) (string, error) {
+	return w.bring(ctx, job, blobs.Claim{Job: job.ID, Kind: blobs.Cached}, b)
+}
+
+// bring brings a blob here if it is not, checks its bytes once more and returns where they lie. hints are members that
+// may have it beside those that should.
+func (w *Worker) bring(ctx context.Context, job records.Job, claim blobs.Claim, b jobs.Blob, hints ...jobs.AgentID) (string, error) {
+	err := w.o.Dir.Keep(claim, b)
+	if jobs.KindOf(err) == jobs.NotFound {
+		if err = w.o.Blobs.Fetch(ctx, claim, b, peer.Sources(w.o.Self, b.Digest, w.o.Members(), hints...)); err == nil {
+			w.moved(job, b.Size, 0)
+		}
 	}
-	if err := w.o.Dir.Verify(b.Digest); err != nil {
+	if err == nil {
+		err = w.o.Dir.Verify(b.Digest)
+	}
+	if err != nil {
 		return "", err
 	}
 	return w.o.Dir.Path(b.Digest)
+}
+
+func (w *Worker) moved(job records.Job, in, out int64) {
+	if w.o.Moved != nil {
+		w.o.Moved(job, in, out)
+	}
 }
 
 // start runs units of one shard in a slot.
@@ -275,7 +295,7 @@ func (w *Worker) endedWith(t task, r result, now time.Time) {
 		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times,
 	}, r.outcome, now)
 	if w.o.Ended != nil {
-		w.o.Ended(Ended{Job: t.bundle.shard.job, Unit: t.unit, Times: r.Times, Failure: r.Failure, Bytes: len(r.outcome)})
+		w.o.Ended(Ended{Job: t.bundle.shard.job, Unit: t.unit, Times: r.Times, Failure: r.Failure, Memory: r.Memory, Bytes: len(r.outcome)})
 	}
 	if r.Failure.Failed() {
 		w.log.Info("unit failed", "unit", jobs.UnitID{Job: t.bundle.shard.id.Job, Unit: t.unit}, "failure", firstLine(r.Failure.String()))

@@ -75,10 +75,12 @@ type Options struct {
 	Room   func() int64 // bytes of blobs that Dir still takes
 	// Scratch is a folder for checkpoints until they are in Dir, on the same disk or not; empty: none are made.
 	Scratch string
-	// Working is told when units begin to run here, and when the last one that ran has ended; nil: nobody is. It must
-	// not block, and neither must Ended, which is told of each that ended by itself; nil: nobody is.
+	// Working is told when units begin to run here, and when the last one that ran has ended; Ended of each that ended
+	// by itself; and Moved, by many at once, of the bytes of a job's blobs that came here to run its units, and of those
+	// of checkpoints that were made here for others. None of them may block; nil: nobody is told.
 	Working func(bool)
 	Ended   func(Ended)
+	Moved   func(job records.Job, in, out int64)
 	Log     *slog.Logger
 }
 
@@ -88,6 +90,7 @@ type Ended struct {
 	Unit    uint64
 	Times   jobs.Times
 	Failure jobs.Failure // zero: it succeeded
+	Memory  uint64       // bytes that it came to have; 0: not known
 	Bytes   int          // of its outcome
 }
 

@@ -49,11 +49,12 @@ const (
 
 // Hooks tell the owner of a node what happened. None may block; each may be nil.
 type Hooks struct {
-	OnWake    func(jobs.JobID)        // a job has open units
-	OnChange  func(records.Change)    // records were added
-	OnMembers func()                  // the pool changed
-	OnForget  func(jobs []jobs.JobID) // these jobs are past their time, or were cancelled or sealed a while ago
-	OnDisk    func(error)             // this peer cannot write to its state folder; nil: it can again
+	OnWake    func(jobs.JobID)                         // a job has open units
+	OnChange  func(records.Change)                     // records were added
+	OnMembers func()                                   // the pool changed
+	OnForget  func(jobs []jobs.JobID)                  // these jobs are past their time, or were cancelled or sealed a while ago
+	OnDisk    func(error)                              // this peer cannot write to its state folder; nil: it can again
+	OnCall    func(who identity.Caller, method string) // somebody calls, and may
 }
 
 // Options say how a node is made.
@@ -241,7 +242,7 @@ func (n *Node) listen(id *identity.Identity) error {
 	if err != nil {
 		return err
 	}
-	n.Server = rpc.NewServer(n.o.Log)
+	n.Server = rpc.NewServer(n.o.Log, n.hooks.OnCall)
 	policy := n.o.Policy
 	if policy == nil {
 		policy = PeerPolicy{n.Store, n.Draining}

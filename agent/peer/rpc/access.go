@@ -63,18 +63,18 @@ var access = sync.OnceValue(Access)
 
 // Caller returns who called: what the TLS handshake proved, or the zero Caller. Expired is as of now, however
 // old the connection is.
-func Caller(ctx context.Context) identity.Caller {
+func Caller(ctx context.Context) identity.Caller { return infoOf(ctx).caller }
+
+// infoOf returns what the connection of a call proved, or nothing.
+func infoOf(ctx context.Context) authInfo {
 	p, ok := grpcpeer.FromContext(ctx)
 	if !ok {
-		return identity.Caller{}
+		return authInfo{}
 	}
-	info, ok := p.AuthInfo.(authInfo)
-	if !ok {
-		return identity.Caller{}
-	}
-	c := info.caller
+	info, _ := p.AuthInfo.(authInfo)
+	c := &info.caller
 	c.Expired = c.Role != peer.Anonymous && time.Now().After(c.NotAfter)
-	return c
+	return info
 }
 
 // WithCaller returns a context in which Caller finds c: for tests that call handlers without a connection. Over
@@ -86,8 +86,8 @@ func WithCaller(ctx context.Context, c identity.Caller) context.Context {
 // Allow returns the caller if the table lets it call the method. Each handler calls it first, with its own
 // method's name and never with one that came over the wire.
 func Allow(ctx context.Context, method string) (identity.Caller, error) {
-	c := Caller(ctx)
-	rule := access()[method]
+	info := infoOf(ctx)
+	c, rule := info.caller, access()[method]
 	switch {
 	case !slices.Contains(rule.Roles, c.Role) && c.Role == peer.Anonymous:
 		return identity.Caller{}, jobs.WithHint(jobs.Errorf(jobs.Denied, "%s needs a certificate", method),
@@ -98,6 +98,9 @@ func Allow(ctx context.Context, method string) (identity.Caller, error) {
 		return identity.Caller{}, jobs.WithHint(
 			jobs.Errorf(jobs.Expired, "the certificate of %s ended at %s", c.ID.Short(), c.NotAfter.UTC().Format(time.RFC3339)),
 			"renew it at the coordinator, and compare the clocks")
+	}
+	if info.called != nil {
+		info.called(c, method)
 	}
 	return c, nil
 }

@@ -150,7 +150,7 @@ func serve(t *testing.T, l net.Listener, o rpc.ListenOptions, register func(*grp
 	t.Helper()
 	o.Log = quiet()
 	listener := rpc.Listen(l, o)
-	server := rpc.NewServer(o.Log)
+	server := rpc.NewServer(o.Log, nil)
 	register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener.GRPC()) }()

@@ -30,20 +30,24 @@ func (s *secured) Close() error {
 
 // handshaken are gRPC credentials for connections that come secured already: the listener has to see TLS's
 // ALPN before gRPC sees the connection, and the dialer serves gossip too.
-type handshaken struct{}
+type handshaken struct {
+	called func(who identity.Caller, method string) // see NewServer; nil on the client's side
+}
 
 // ClientHandshake implements credentials.TransportCredentials.
-func (handshaken) ClientHandshake(_ context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return handshaken{}.ServerHandshake(raw)
+func (h handshaken) ClientHandshake(_ context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return h.ServerHandshake(raw)
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
-func (handshaken) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (h handshaken) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	s, ok := raw.(*secured)
 	if !ok {
 		return nil, nil, jobs.Errorf(jobs.Internal, "a connection that did not come from this package's listener or dialer")
 	}
-	return s, newAuthInfo(s.caller), nil
+	info := newAuthInfo(s.caller)
+	info.called = h.called
+	return s, info, nil
 }
 
 // Info implements credentials.TransportCredentials.
@@ -64,6 +68,7 @@ type level = credentials.CommonAuthInfo
 type authInfo struct {
 	level
 	caller identity.Caller
+	called func(who identity.Caller, method string) // told of what Allow lets pass; nil: nobody is
 }
 
 // AuthType implements credentials.AuthInfo.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
 )
 
@@ -28,10 +29,11 @@ const (
 
 // NewServer returns a gRPC server for the connections of Listener.GRPC. Its handlers return errors of package
 // jobs and start with Allow. A handler that panics gives an error of kind Internal and a line in the log.
-// Stop returns when all handlers have ended.
-func NewServer(log *slog.Logger) *grpc.Server {
+// Stop returns when all handlers have ended. called is told of each call that Allow lets pass; it must not block, and
+// nil means nobody.
+func NewServer(log *slog.Logger, called func(who identity.Caller, method string)) *grpc.Server {
 	return grpc.NewServer(append(Guard(log),
-		grpc.Creds(handshaken{}),
+		grpc.Creds(handshaken{called}),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),

@@ -263,5 +263,17 @@ func TestLaptopWorks(t *testing.T) {
 		s := g.status(id)
 		return s.Accepted == s.Units
 	})
-	p.tells("history", "small", alice)
+	p.tells("history", "small", "submitter "+alice+", key ") // who asked how far it is
+	var past struct {
+		Jobs []struct {
+			Memory uint64 `json:"memory_bytes"`
+			Out    uint64 `json:"out_bytes"`
+		}
+	}
+	if err := json.Unmarshal([]byte(g.must("gridagent", "history", "--state", p.agent.state, "-o", "json").stdout), &past); err != nil {
+		t.Fatal(err)
+	}
+	if len(past.Jobs) != 1 || past.Jobs[0].Memory < 64<<10 || past.Jobs[0].Out == 0 {
+		t.Errorf("its history has %+v", past.Jobs)
+	}
 }

@@ -27,7 +27,8 @@ const recordsFile = "records.db" // in a state folder
 type Machine struct {
 	IP    string
 	State string
-	Join  []string // addresses that it is told to join by
+	Join  []string    // addresses that it is told to join by
+	Hooks agent.Hooks // of an agent, from its next start on
 
 	grid  *Grid
 	grant identity.Grant // that it enrolled with last
@@ -134,7 +135,7 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	var err error
 	m.agent, err = agent.New(agent.Options{
 		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m: m, allowed: Slots}, Runtime: "gridtest 1",
-		OwnerAway: m.grid.OwnersAway, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
+		OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
 	})
 	return m.agent, err
 }

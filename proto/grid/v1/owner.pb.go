@@ -1150,7 +1150,8 @@ type OwnerJob struct {
 	CpuUs  uint64 `protobuf:"varint,10,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
 	// The most that one unit had; 0: not known.
 	MemoryBytes uint64 `protobuf:"varint,11,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	// Programs and inputs that came for it, results and checkpoints that went.
+	// Programs, inputs and checkpoints that came for its units; and results and checkpoints of theirs, each counted once,
+	// however many agents keep a copy.
 	InBytes       uint64 `protobuf:"varint,12,opt,name=in_bytes,json=inBytes,proto3" json:"in_bytes,omitempty"`
 	OutBytes      uint64 `protobuf:"varint,13,opt,name=out_bytes,json=outBytes,proto3" json:"out_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
