@@ -14,12 +14,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"idlegrid/agent/internal/harvest"
@@ -29,6 +31,7 @@ import (
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/peer/steward"
+	"idlegrid/agent/program/exporter"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -51,7 +54,8 @@ type Options struct {
 	RepairRate int64
 	Lease      steward.Lease // zero: the defaults; the same on all agents of a pool
 	Runner     worker.Runner
-	Runtime    string // what the Runner is, named in reports
+	Runtime    string       // what the Runner is, named in reports
+	Metrics    net.Listener // plain HTTP for Prometheus; nil: none
 	Log        *slog.Logger
 	Owner      Owner
 	// OwnerAway lets an agent of any class work as if its owner never came, and nobody could pause it: for tests.
@@ -75,6 +79,8 @@ type Agent struct {
 	harvest *harvest.Harvest // nil: nothing decides how much may run
 	folder  *os.Root         // the state folder, for that
 
+	registry *prometheus.Registry // nil: no metrics
+
 	leaving  chan struct{} // holds a token while the agent hands over what others need
 	departed chan struct{} // closed when it has, and ends
 	depart   sync.Once
@@ -83,7 +89,7 @@ type Agent struct {
 	ends       chan records.Change // jobs were cancelled or sealed
 }
 
-// New opens an agent. It takes over o.Network.
+// New opens an agent. It takes over o.Network and o.Metrics.
 func New(o Options) (*Agent, error) {
 	a := &Agent{
 		o: o, log: o.Log, leaving: make(chan struct{}, 1), departed: make(chan struct{}),
@@ -91,11 +97,12 @@ func New(o Options) (*Agent, error) {
 	}
 	cores, err := a.offered()
 	if err = errors.Join(err, o.Lease.Validate()); err != nil {
-		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
+		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close(), exporter.Close(o.Metrics))
 	}
 	a.node, err = node.New(node.Options{
 		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: a.atFirst(cores), Quota: o.Quota,
-		RepairRate: o.RepairRate, Busy: a.busy, BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3, Log: o.Log,
+		RepairRate: o.RepairRate, Busy: a.busy, BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3,
+		Metrics: a.MetricsAddress(), Log: o.Log,
 	}, node.Hooks{
 		OnWake: a.onWake, OnChange: a.onChange, OnMembers: a.onMembers,
 		OnDisk:   func(error) { a.onWake(jobs.JobID{}) },
@@ -103,7 +110,7 @@ func New(o Options) (*Agent, error) {
 		OnCall:   a.onCall,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, exporter.Close(o.Metrics))
 	}
 	a.steward = steward.New(steward.Options{
 		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake,
@@ -117,6 +124,7 @@ func New(o Options) (*Agent, error) {
 			return nil, errors.Join(err, a.Close())
 		}
 	}
+	a.export()
 	return a, nil
 }
 
@@ -213,6 +221,13 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		})
 	}
+	if a.o.Metrics != nil {
+		work.Go(func() {
+			if err := exporter.Serve(ctx, a.o.Metrics, a.registry, a.log.With("component", "metrics")); err != nil {
+				a.log.Warn("nobody can scrape this agent any more", "err", err)
+			}
+		})
+	}
 	work.Go(func() { a.watchLessees(ctx) })
 	defer context.AfterFunc(ctx, a.node.Throttle.Lift)() // the last packs and checkpoints have little time
 	work.Go(func() { a.passEndsOn(ctx) })
@@ -248,7 +263,7 @@ func (a *Agent) learn(ctx context.Context, shard jobs.ShardID, from peer.Member)
 // Close releases everything. Twice is harmless.
 func (a *Agent) Close() error {
 	a.steward.Close()
-	err := a.node.Close()
+	err := errors.Join(a.node.Close(), exporter.Close(a.o.Metrics))
 	if a.folder != nil {
 		err = errors.Join(err, a.folder.Close())
 	}

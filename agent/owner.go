@@ -15,6 +15,9 @@ import (
 	"idlegrid/jobs/manifest"
 )
 
+// exportEvery is how often the owner's side writes what Prometheus is told, at most: it is told what is on disk.
+const exportEvery = time.Minute
+
 // Signals sees the owner.
 type Signals = harvest.Signals
 
@@ -62,6 +65,9 @@ func (a *Agent) heedOwner(cores int) error {
 	o := harvest.Options{
 		State: a.folder, Cores: cores, Apply: a.apply, Offered: a.tell, OwnCPU: a.o.Owner.Used,
 		Wrote: a.node.Throttle.Written, Log: a.log.With("component", "harvest"),
+	}
+	if a.o.Metrics != nil {
+		o.SaveEvery = exportEvery
 	}
 	if a.owned {
 		o.Signals, o.Policy = a.o.Owner.Signals, a.o.Owner.Policy
@@ -138,8 +144,8 @@ func (a *Agent) working(yes bool) {
 
 // ended hears of a unit that ended here.
 func (a *Agent) ended(e worker.Ended) {
-	if a.harvest != nil && !e.Failure.Failed() {
-		a.harvest.Harvested(e.Times.CPU)
+	if a.harvest != nil {
+		a.harvest.Ended(e.Times.CPU, e.Failure.Failed())
 	}
 	if a.o.Hooks.Ran != nil {
 		a.o.Hooks.Ran(e)

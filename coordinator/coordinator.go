@@ -8,23 +8,21 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/records"
+	"idlegrid/agent/program/exporter"
 	"idlegrid/coordinator/internal/admission"
 	"idlegrid/coordinator/internal/seeding"
 	"idlegrid/coordinator/internal/throughput"
@@ -96,9 +94,9 @@ type Coordinator struct {
 	admit   *admission.Service
 	seeder  *seeding.Seeder
 	gather  *throughput.Gatherer
-	metrics *http.Server // nil: none
-	issuer  time.Time    // when the issuing certificate ends
-	handed  bool         // the network belongs to the node
+	metrics *prometheus.Registry // of the page for Prometheus
+	issuer  time.Time            // when the issuing certificate ends
+	handed  bool                 // the network belongs to the node
 }
 
 // New opens a coordinator. It takes over o.Network and o.Metrics.
@@ -153,15 +151,10 @@ func (c *Coordinator) open() error {
 	policy.service = c.admit
 	gridv1.RegisterCoordinatorServer(c.node.Server, c.admit)
 	gridv1.RegisterControlServer(c.node.Server, &control{coordinator: c})
-	registry := prometheus.NewRegistry()
+	c.metrics = exporter.NewRegistry()
 	c.gather = throughput.New(throughput.Options{
-		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: registry, Log: c.o.Log,
+		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Log: c.o.Log,
 	})
-	if c.o.Metrics != nil {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-		c.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-	}
 	return nil
 }
 
@@ -214,10 +207,9 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	work.Go(func() { c.seeder.Run(ctx) })
 	work.Go(func() { c.gather.Run(ctx) })
 	var metricsErr error
-	if c.metrics != nil {
+	if c.o.Metrics != nil {
 		work.Go(func() {
-			if err := c.metrics.Serve(c.o.Metrics); !errors.Is(err, http.ErrServerClosed) {
-				metricsErr = fmt.Errorf("serve metrics: %w", err)
+			if metricsErr = exporter.Serve(ctx, c.o.Metrics, c.metrics, c.log); metricsErr != nil {
 				cancel()
 			}
 		})
@@ -225,9 +217,6 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	c.log.Info("coordinator runs", "id", c.node.ID(), "address", c.Address())
 	err := c.node.Serve(ctx)
 	cancel()
-	if c.metrics != nil {
-		err = errors.Join(err, c.metrics.Close())
-	}
 	work.Wait()
 	return errors.Join(err, metricsErr)
 }
@@ -241,9 +230,7 @@ func (c *Coordinator) Close() error {
 	case !c.handed:
 		err = errors.Join(c.o.Network.Listener.Close(), c.o.Network.Packets.Close())
 	}
-	if c.o.Metrics != nil && c.metrics == nil {
-		err = errors.Join(err, c.o.Metrics.Close())
-	}
+	err = errors.Join(err, exporter.Close(c.o.Metrics))
 	if c.dir != nil {
 		err = errors.Join(err, c.dir.Close())
 		c.dir = nil

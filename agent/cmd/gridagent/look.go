@@ -32,6 +32,7 @@ type look struct {
 	Disturbed   map[string]*uint64 `json:"disturbed"` // null: nothing here tells
 	Yields      string             `json:"yields,omitempty"`
 	PolicyWrong string             `json:"policy_wrong,omitempty"`
+	Metrics     string             `json:"metrics,omitempty"` // where they can be read
 }
 
 type ownerPause struct {
@@ -64,7 +65,7 @@ func lookOf(r *gridv1.LookReply) *look {
 		Cores: r.GetCores(), OfCores: r.GetOfCores(), Rules: []rule{}, Units: unitsOf(r.GetRunning()), Idle: r.GetIdle(),
 		Today: float64(r.GetTodayMs()) / 1000, Month: float64(r.GetMonthMs()) / 1000,
 		Detect: timesOf(r.GetDetect()), Stop: timesOf(r.GetStop()), Sum: timesOf(r.GetSum()), Disturbed: map[string]*uint64{},
-		Yields: r.GetYields(), PolicyWrong: r.GetPolicyWrong(),
+		Yields: r.GetYields(), PolicyWrong: r.GetPolicyWrong(), Metrics: r.GetMetrics(),
 	}
 	if p := r.GetPause(); p != nil {
 		l.Pause = &ownerPause{Until: moment(p.GetUntilMs()), Stopped: p.GetStopped()}
@@ -131,6 +132,9 @@ func (l *look) head(s *program.Sheet, now time.Time) {
 	s.Line("disturbed", "%s", l.disturbed())
 	if l.Yields != "" {
 		s.Line("yields by", "%s", l.Yields)
+	}
+	if l.Metrics != "" {
+		s.Line("metrics", "http://%s/metrics tells whether this PC is in use, to whoever can reach it", l.Metrics)
 	}
 	if l.PolicyWrong != "" {
 		s.Line("policy", "has errors, the last good one stands: %s", program.Brief(l.PolicyWrong, 300))

@@ -28,7 +28,7 @@ func TestLookSheet(t *testing.T) {
 		Stop:         &gridv1.OwnerTimes{Count: 4, P50Us: 1000, P99Us: 20_000, MaxUs: 12_000, Buckets: buckets(3, 1, 0)},
 		Sum:          &gridv1.OwnerTimes{Count: 3, P50Us: 1000, P99Us: 12_000, MaxUs: 12_000, Buckets: buckets(2, 1, 0)},
 		Disturbances: []*gridv1.OwnerDisturbance{{Kind: "late", Count: 1}, {Kind: "swapped", Unknown: true}, {Kind: "stalled", Count: 2}},
-		Yields:       "cgroup2 freeze, cpu.idle",
+		Yields:       "cgroup2 freeze, cpu.idle", Metrics: "10.0.0.7:9746",
 	}
 	var out bytes.Buffer
 	l := lookOf(r)
@@ -43,6 +43,7 @@ harvest    1h02m of CPU time today, 1d01h this month
 reaction   work stopped within 12 ms of an input, 99 % of 3 times (detect 1 ms, stop 20 ms; longest 12 ms)
 disturbed  work stopped later than 250 ms after an input (1 time); others waited for the disk while the grid wrote (2 times); not known here: whether others waited for memory while work was here
 yields by  cgroup2 freeze, cpu.idle
+metrics    http://10.0.0.7:9746/metrics tells whether this PC is in use, to whoever can reach it
 agent      office
 grid       testgrid
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +21,7 @@ import (
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/steward"
 	"idlegrid/agent/program"
+	"idlegrid/agent/program/exporter"
 	"idlegrid/agent/service"
 	"idlegrid/jobs"
 )
@@ -80,6 +82,7 @@ func join(ctx context.Context, state, token string) (*identity.Identity, error) 
 
 type runFlags struct {
 	state, listen, advertise string
+	metrics                  string
 	join                     []string
 	root, bus                string // where signals are looked for
 	cores, diskGiB           int
@@ -98,6 +101,7 @@ func newRun() *cobra.Command {
 	state, log, join := program.StateFlag(cmd, "agent"), program.LogFlags(cmd), program.JoinFlag(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
 	cmd.Flags().StringVar(&f.advertise, "advertise", "", "IP:port that others reach this agent at (default: where it listens)")
+	cmd.Flags().StringVar(&f.metrics, "metrics", "", "host:port of a page for Prometheus, plain HTTP, such as 127.0.0.1:9746 (default: none)")
 	cmd.Flags().IntVar(&f.repairKiB, "repair-kib", node.RepairRate>>10, "KiB a second to repair copies of programs, inputs and results with, at most")
 	cmd.Flags().IntVar(&f.diskGiB, "disk-gib", 20, "GiB of disk for programs, inputs and results, at most")
 	cmd.Flags().IntVar(&f.cores, "cores", runtime.NumCPU(), "units that run at once")
@@ -166,6 +170,10 @@ func (d *daemon) start() error {
 	if err != nil {
 		return err
 	}
+	page, err := d.listenForMetrics()
+	if err != nil {
+		return errors.Join(err, network.Listener.Close(), network.Packets.Close())
+	}
 	d.pool = executor.NewPool(executor.Options{
 		Slots: f.cores, Cache: filepath.Join(f.state, cacheFolder), Log: d.log,
 		Background: d.class != peer.AlwaysOn, // there is no owner to be noticed by
@@ -173,7 +181,8 @@ func (d *daemon) start() error {
 	d.side = newSide(f, d.class != peer.AlwaysOn, d.pool, d.log)
 	d.agent, err = agent.New(agent.Options{
 		State: f.state, Network: network, Advertise: f.advertise, Join: f.join, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
-		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.sees(d.pool), Hooks: d.side.hooks(func() *agent.Agent { return d.agent }), Log: d.log,
+		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.sees(d.pool), Hooks: d.side.hooks(func() *agent.Agent { return d.agent }),
+		Metrics: page, Log: d.log,
 	})
 	if err == nil {
 		if err = d.side.attach(d.agent, f, d.class, d.pool, d.log); err != nil {
@@ -185,6 +194,19 @@ func (d *daemon) start() error {
 		d.pool.Close()
 	}
 	return err
+}
+
+// listenForMetrics opens the page for Prometheus, if there is to be one.
+func (d *daemon) listenForMetrics() (net.Listener, error) {
+	if d.flags.metrics == "" {
+		return nil, nil
+	}
+	l, err := exporter.Listen(d.flags.metrics)
+	if err == nil && d.class != peer.AlwaysOn && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		d.log.Warn("other machines can read this agent's metrics, which tell when this PC is in use", "address", l.Addr(),
+			"hint", "give --metrics an address of loopback, or let a firewall allow only who collects them")
+	}
+	return l, err
 }
 
 // run runs the agent until ctx ends, through the nights of a PC; a server has none.

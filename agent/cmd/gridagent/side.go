@@ -110,6 +110,7 @@ func (s *side) attach(a *agent.Agent, f runFlags, class peer.Class, pool *execut
 	}
 	o := owner.New(owner.Options{
 		Grid: gridName(a), Class: string(class), Cores: f.cores, Harvest: a.Harvest(), Work: a.AddWork, History: s.past, Yields: pool.Yielding,
+		Metrics: a.MetricsAddress(),
 	})
 	url := func() string { return "" }
 	if s.page, err = panel.New(panel.Options{Owner: o, State: s.folder, Log: log}); err != nil {

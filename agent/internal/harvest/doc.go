@@ -15,6 +15,7 @@
 // An agent of class always-on has no owner: it may use all cores unless it is paused, and looks at no signal.
 //
 // What is kept in the state folder: the owner's pause, at once, and figures (two histograms of promise P9, disturbances,
-// CPU time a day), at most once an hour and only when they changed. The decisions of the last day and what the processor did are
-// kept in memory only: they tell when the owner was here, and no file has to know that.
+// CPU time a day), only when they changed and at most once an hour, or a minute where they are exported. The decisions of
+// the last day and what the processor did are kept in memory only: they tell when the owner was here, and no file has to
+// know that.
 package harvest

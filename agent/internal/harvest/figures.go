@@ -16,7 +16,7 @@ import (
 const (
 	figuresFile = "harvest.json"
 	pauseFile   = "pause.json"
-	// saveEvery is how often figures are written at most.
+	// saveEvery is how often figures are written at most, if nobody says.
 	saveEvery = time.Hour
 	// keepDays is how many days have a figure of their own: this month's and the last one's.
 	keepDays = 62
@@ -37,6 +37,9 @@ const (
 	Stalled Disturbance = "stalled" // others waited for the disk while blobs were written
 )
 
+// Disturbances returns all kinds.
+func Disturbances() []Disturbance { return []Disturbance{Late, Swapped, Stalled} }
+
 // tooLate is what a person notices as a delay, and the bound of Late.
 const tooLate = 250 * time.Millisecond
 
@@ -46,7 +49,10 @@ type Figures struct {
 	Stop      Histogram                `json:"stop"`   // from a decision for fewer cores until that was so
 	Sum       Histogram                `json:"sum"`    // both, where an input was the reason
 	Disturbed map[Disturbance]uint64   `json:"disturbed,omitempty"`
-	Days      map[string]time.Duration `json:"days_cpu_ns,omitempty"` // CPU time of useful work, by the PC's days such as 2026-11-26
+	CPU       time.Duration            `json:"cpu_ns"`                // of useful work, of all days
+	Days      map[string]time.Duration `json:"days_cpu_ns,omitempty"` // the same by the PC's days such as 2026-11-26
+	Units     uint64                   `json:"units"`                 // that ended well
+	Failed    uint64                   `json:"failed_units"`
 }
 
 // Harvest returns the CPU time of a time's day and month.
@@ -59,7 +65,13 @@ func (f *Figures) Harvest(at time.Time) (today, month time.Duration) {
 	return f.Days[at.Format(time.DateOnly)], month
 }
 
-func (f *Figures) harvested(cpu time.Duration, at time.Time) {
+// ended counts a unit that ended well.
+func (f *Figures) ended(cpu time.Duration, at time.Time) {
+	f.Units++
+	if cpu <= 0 {
+		return
+	}
+	f.CPU += cpu
 	if f.Days == nil {
 		f.Days = map[string]time.Duration{}
 	}

@@ -1,6 +1,7 @@
 package harvest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -52,7 +53,9 @@ type Options struct {
 	Wrote func() int64
 	// OwnCPU is the CPU time that the agent and its units have used so far; nil: Samples know of others only.
 	OwnCPU func() time.Duration
-	Log    *slog.Logger
+	// SaveEvery is how often the figures are written at most, while they change; 0: once an hour.
+	SaveEvery time.Duration
+	Log       *slog.Logger
 }
 
 // Harvest watches, decides, applies, measures and remembers.
@@ -79,21 +82,23 @@ type Harvest struct {
 	history history
 	busy    busy
 	figures Figures
-	unseen  bool // what others wait for
-	changed bool // figures, since they were saved
-	saved   time.Time
-	wrong   error // with the policy
+	unseen  bool      // what others wait for
+	kept    Figures   // those on disk
+	changed bool      // figures, since they were saved
+	saved   time.Time // zero: not by this process
+	wrong   error     // with the policy
 }
 
 // New reads what was kept in the state folder. A pause that cannot be read counts as one until the owner resumes.
 func New(o Options) (*Harvest, error) {
-	h := &Harvest{o: o, woken: make(chan struct{}, 1), saved: time.Now(), shift: time.Duration(rand.Int64N(int64(OfferEvery)))}
+	h := &Harvest{o: o, woken: make(chan struct{}, 1), shift: time.Duration(rand.Int64N(int64(OfferEvery)))}
 	if o.Machine == 0 {
 		h.o.Machine = runtime.NumCPU()
 	}
 	if o.OfferEvery == 0 && o.Signals != nil {
 		h.o.OfferEvery = OfferEvery
 	}
+	h.o.SaveEvery = cmp.Or(o.SaveEvery, saveEvery)
 	h.unseen = true
 	if others, ok := o.Signals.(waiting); ok {
 		_, known := others.Waited()
@@ -109,6 +114,7 @@ func New(o Options) (*Harvest, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	h.kept = h.figures.clone()
 	return h, nil
 }
 
@@ -136,7 +142,7 @@ func (h *Harvest) Run(ctx context.Context) error {
 // step looks once and returns when to look again.
 func (h *Harvest) step(now time.Time) time.Duration {
 	h.mu.Lock()
-	command, working, due := h.command, h.working, h.changed && now.Sub(h.saved) >= saveEvery
+	command, working, due := h.command, h.working, h.changed && now.Sub(h.saved) >= h.o.SaveEvery
 	h.mu.Unlock()
 	in := Input{Now: now, Cores: h.o.Machine, Most: h.o.Cores, Command: command, NoOwner: h.o.Signals == nil}
 	if !in.NoOwner {
@@ -260,12 +266,14 @@ func (h *Harvest) save(now time.Time) error {
 	h.changed, h.saved = false, now
 	h.mu.Unlock()
 	err := save(h.o.State, figuresFile, figures)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if err != nil {
-		h.mu.Lock()
 		h.changed = true
-		h.mu.Unlock()
+		return err
 	}
-	return err
+	h.kept = figures
+	return nil
 }
 
 func (h *Harvest) wake() {
@@ -315,14 +323,15 @@ func (h *Harvest) say(c Command) error {
 	return save(h.o.State, pauseFile, c)
 }
 
-// Harvested adds CPU time of useful work.
-func (h *Harvest) Harvested(cpu time.Duration) {
-	if cpu <= 0 {
-		return
-	}
+// Ended counts a unit that ended here, after so much CPU time. That of one that failed was of no use.
+func (h *Harvest) Ended(cpu time.Duration, failed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.figures.harvested(cpu, time.Now())
+	if failed {
+		h.figures.Failed++
+	} else {
+		h.figures.ended(cpu, time.Now())
+	}
 	h.changed = true
 }
 
@@ -340,6 +349,11 @@ type Status struct {
 	Wrong    error          // with the policy's files; nil: nothing
 }
 
+// Unknown reports whether a kind of disturbance may have happened without having been seen.
+func (s *Status) Unknown(kind Disturbance) bool {
+	return s.Unseen && kind != Late && s.Figures.Disturbed[kind] == 0
+}
+
 // Status says what is so now. Before the first look its decision is none.
 func (h *Harvest) Status() Status {
 	h.mu.Lock()
@@ -353,6 +367,14 @@ func (h *Harvest) Status() Status {
 		s.Policy, s.Wrong = h.o.Policy.Policy()
 	}
 	return s
+}
+
+// Kept returns the figures that are on disk. They never go back, whatever ends this process: those of Status do, by what
+// was not saved yet.
+func (h *Harvest) Kept() Figures {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.kept.clone()
 }
 
 // History returns the last day's decisions, the oldest first.

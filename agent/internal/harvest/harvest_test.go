@@ -198,10 +198,10 @@ func TestLooksSeldom(t *testing.T) {
 			t.Errorf("looked %d times in 10 s of work", n)
 		}
 		expectFiles(t, dir)
-		b.Harvested(3 * time.Second)
+		b.Ended(3*time.Second, false)
 		time.Sleep(time.Minute)
 		expectFiles(t, dir, figuresFile)
-		b.Harvested(4 * time.Second)
+		b.Ended(4*time.Second, false)
 		time.Sleep(50 * time.Minute)
 		if kept := keptOf(t, dir); kept != 3*time.Second {
 			t.Errorf("%s are kept within the hour", kept)
@@ -210,11 +210,48 @@ func TestLooksSeldom(t *testing.T) {
 		if kept := keptOf(t, dir); kept != 7*time.Second {
 			t.Errorf("%s are kept after an hour", kept)
 		}
-		b.Harvested(time.Second)
+		b.Ended(time.Second, false)
 		b.stop()
 		if kept := keptOf(t, dir); kept != 8*time.Second {
 			t.Errorf("%s are kept at the end", kept)
 		}
+	})
+}
+
+// TestKeptNeverGoesBack: what Kept tells is what a process has that begins after this one was killed.
+func TestKeptNeverGoesBack(t *testing.T) {
+	dir := t.TempDir()
+	kept := func(want Figures, h *Harvest, when string) {
+		t.Helper()
+		if f := h.Kept(); f.CPU != want.CPU || f.Units != want.Units || f.Failed != want.Failed {
+			t.Errorf("%s: %s, %d units, %d failed, expected %+v", when, f.CPU, f.Units, f.Failed, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		b.Ended(3*time.Second, false)
+		b.Ended(0, false)
+		b.Ended(time.Second, true)
+		kept(Figures{}, b.Harvest, "not on disk yet")
+		time.Sleep(2 * slow)
+		first := Figures{CPU: 3 * time.Second, Units: 2, Failed: 1}
+		kept(first, b.Harvest, "the first that changed is written at once")
+		b.Ended(4*time.Second, false)
+		time.Sleep(saveEvery / 2)
+		kept(first, b.Harvest, "within the hour")
+		state, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer state.Close()
+		killed, err := New(Options{State: state, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept(first, killed, "after a kill")
+		time.Sleep(saveEvery)
+		kept(Figures{CPU: 7 * time.Second, Units: 3, Failed: 1}, b.Harvest, "after an hour")
+		b.stop()
 	})
 }
 
@@ -437,7 +474,7 @@ func TestHistogram(t *testing.T) {
 func TestFiguresForgetOldDays(t *testing.T) {
 	var f Figures
 	for i := range 200 {
-		f.harvested(time.Second, morning.AddDate(0, 0, i-199))
+		f.ended(time.Second, morning.AddDate(0, 0, i-199))
 	}
 	today, month := f.Harvest(morning)
 	if len(f.Days) != keepDays+1 || today != time.Second || month != 26*time.Second {

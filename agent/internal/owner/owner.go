@@ -31,6 +31,7 @@ type Options struct {
 	Work    func(ctx context.Context, to *gridv1.AgentStatus)
 	History *History
 	Yields  func() string // how work is stopped and held down here; nil: nobody says
+	Metrics string        // address of the page for Prometheus; empty: there is none
 }
 
 // Owner answers the owner's questions. Its methods ask nobody who calls.
@@ -54,7 +55,7 @@ func (o *Owner) Look(ctx context.Context) *gridv1.LookReply {
 		Grid: o.o.Grid, Class: o.o.Class, Cores: uint32(s.Decision.Cores), OfCores: uint32(o.o.Cores),
 		SinceMs: ms(s.Since), UntilMs: ms(s.Decision.Until), Running: work.GetRunning(), Idle: work.GetIdle(),
 		TodayMs: uint64(s.Today.Milliseconds()), MonthMs: uint64(s.Month.Milliseconds()),
-		Detect: times(&s.Figures.Detect), Stop: times(&s.Figures.Stop), Sum: times(&s.Figures.Sum),
+		Metrics: o.o.Metrics, Detect: times(&s.Figures.Detect), Stop: times(&s.Figures.Stop), Sum: times(&s.Figures.Sum),
 	}
 	r.State, r.Why = state(s, work)
 	if s.Paused {
@@ -64,10 +65,9 @@ func (o *Owner) Look(ctx context.Context) *gridv1.LookReply {
 	for _, rule := range s.Decision.Rules {
 		r.Rules = append(r.Rules, &gridv1.OwnerRule{Name: rule.Name, Holds: rule.Holds, Text: rule.Text})
 	}
-	for _, kind := range []harvest.Disturbance{harvest.Late, harvest.Swapped, harvest.Stalled} {
-		n := s.Figures.Disturbed[kind]
+	for _, kind := range harvest.Disturbances() {
 		r.Disturbances = append(r.Disturbances, &gridv1.OwnerDisturbance{
-			Kind: string(kind), Count: n, Unknown: n == 0 && s.Unseen && kind != harvest.Late,
+			Kind: string(kind), Count: s.Figures.Disturbed[kind], Unknown: s.Unknown(kind),
 		})
 	}
 	if o.o.Yields != nil {

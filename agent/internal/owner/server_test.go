@@ -175,7 +175,7 @@ func TestLook(t *testing.T) {
 		}
 		p.work.Running, p.work.Idle = []*gridv1.RunningUnit{{Name: "tour"}}, nil
 		p.harvest.Working(true)
-		p.harvest.Harvested(90 * time.Second)
+		p.harvest.Ended(90*time.Second, false)
 		r := p.look(t)
 		if r.GetState() != Working || !strings.HasPrefix(r.GetWhy(), "4 of 4 cores: ") || len(r.GetRules()) < 10 || r.GetTodayMs() != 90_000 {
 			t.Errorf("at work: %v", r)

@@ -111,6 +111,7 @@ func working(now time.Time) *fakeOwner {
 func paused(now time.Time) *fakeOwner {
 	f := working(now)
 	f.look.State, f.look.Why, f.look.Cores, f.look.Running = "paused", "Paused by the owner until 17:30", 0, nil
+	f.look.Metrics = "10.0.0.7:9746"
 	f.look.Pause, f.look.UntilMs = &gridv1.OwnerPause{UntilMs: now.Add(3 * time.Hour).UnixMilli()}, now.Add(3*time.Hour).UnixMilli()
 	return f
 }

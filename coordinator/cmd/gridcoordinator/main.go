@@ -4,7 +4,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program"
+	"idlegrid/agent/program/exporter"
 	"idlegrid/agent/service"
 	"idlegrid/coordinator"
 	"idlegrid/jobs"
@@ -84,8 +84,8 @@ func newRun() *cobra.Command {
 			return err
 		}
 		if *metrics != "" {
-			if o.Metrics, err = net.Listen("tcp", *metrics); err != nil {
-				return errors.Join(fmt.Errorf("listen for metrics: %w", err), o.Network.Listener.Close(), o.Network.Packets.Close())
+			if o.Metrics, err = exporter.Listen(*metrics); err != nil {
+				return errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close())
 			}
 		}
 		c, err := coordinator.New(o)

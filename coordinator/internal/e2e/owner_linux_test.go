@@ -41,8 +41,8 @@ type pc struct {
 	said   chan struct{} // holds a token when the helper has news
 }
 
-// addPC starts an agent of class office whose owner is away, on mains.
-func (g *grid) addPC(classes string) *pc {
+// addPC starts an agent of a class whose owner is away, on mains.
+func (g *grid) addPC(class string, flags ...string) *pc {
 	g.t.Helper()
 	p := &pc{g: g, root: g.path("system"), input: time.Now().Add(-time.Hour), said: make(chan struct{}, 1)}
 	for _, file := range []string{"stat", "meminfo", "diskstats"} { // as they are: nobody else uses this PC
@@ -53,9 +53,9 @@ func (g *grid) addPC(classes string) *pc {
 		p.write(filepath.Join("proc", file), string(text))
 	}
 	p.plug(true)
-	p.agent = g.daemon("gridagent", "pc", "--cores", "1", "--lease-period", "2s", "--lease-ttl", "10s",
-		"--signals-root", p.root, "--signals-bus", "unix:path="+filepath.Join(p.root, "none"))
-	g.must("gridagent", "join", "--state", p.agent.state, g.token("--class", classes))
+	p.agent = g.daemon("gridagent", "pc", append(flags, "--cores", "1", "--lease-period", "2s", "--lease-ttl", "10s",
+		"--signals-root", p.root, "--signals-bus", "unix:path="+filepath.Join(p.root, "none"))...)
+	g.must("gridagent", "join", "--state", p.agent.state, g.token("--class", class))
 	if err := os.WriteFile(filepath.Join(p.agent.state, "policy.yaml"), []byte(quick), 0o600); err != nil {
 		g.t.Fatal(err)
 	}

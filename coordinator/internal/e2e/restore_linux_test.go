@@ -1,11 +1,8 @@
 package e2e_test
 
 import (
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,24 +98,15 @@ func (g *grid) onlyKeys() {
 // metric returns a number of the coordinator's page, or -1 while it shows none.
 func (g *grid) metric(name string) float64 {
 	g.t.Helper()
-	resp, err := http.Get("http://" + g.coordinator.addresses().Metrics + "/metrics")
-	if err != nil {
-		return -1 // it does not run yet
-	}
-	defer resp.Body.Close() // It was read.
-	page, err := io.ReadAll(resp.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^idlegrid_` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(page)
-	if found == nil {
+	text := metric(g.coordinator.scrape(), "idlegrid_"+name)
+	if text == "" {
 		return -1
 	}
-	n, err := strconv.ParseFloat(string(found[1]), 64)
+	value, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return n
+	return value
 }
 
 // TestP5CancelStopsUnits cancels a job of which a long unit runs on each of three agents: none runs a few seconds

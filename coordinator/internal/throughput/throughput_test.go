@@ -2,6 +2,7 @@ package throughput_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,12 +17,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlegrid/agent/peer"
+	"idlegrid/agent/program/exporter/exportertest"
 	"idlegrid/coordinator/internal/jobtest"
 	"idlegrid/coordinator/internal/throughput"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 	gridv1 "idlegrid/proto/grid/v1"
 )
+
+var update = flag.Bool("update", false, "write the table of deploy/docs/metrics.md anew")
 
 const header = `# HELP idlegrid_agents Agents in the pool.
 # TYPE idlegrid_agents gauge
@@ -168,6 +172,17 @@ func TestMetrics(t *testing.T) {
 		p.SetAgents(nil)
 		time.Sleep(25 * time.Hour)
 		look("the jobs have expired", nothing)
+	})
+}
+
+func TestDocumented(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t)
+		defer p.start()()
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		exportertest.Documented(t, p.registry, "coordinator", "../../../deploy/docs/metrics.md", *update)
+		exportertest.Lint(t, p.page())
 	})
 }
 

@@ -202,7 +202,9 @@ type LookReply struct {
 	// How work is stopped and held down on this PC.
 	Yields string `protobuf:"bytes,19,opt,name=yields,proto3" json:"yields,omitempty"`
 	// What is wrong with the policy's files; empty: nothing.
-	PolicyWrong   string `protobuf:"bytes,20,opt,name=policy_wrong,json=policyWrong,proto3" json:"policy_wrong,omitempty"`
+	PolicyWrong string `protobuf:"bytes,20,opt,name=policy_wrong,json=policyWrong,proto3" json:"policy_wrong,omitempty"`
+	// Where the agent's metrics can be read, which tell whether this PC is in use; empty: nowhere.
+	Metrics       string `protobuf:"bytes,21,opt,name=metrics,proto3" json:"metrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +375,13 @@ func (x *LookReply) GetYields() string {
 func (x *LookReply) GetPolicyWrong() string {
 	if x != nil {
 		return x.PolicyWrong
+	}
+	return ""
+}
+
+func (x *LookReply) GetMetrics() string {
+	if x != nil {
+		return x.Metrics
 	}
 	return ""
 }
@@ -1642,7 +1651,7 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\n" +
 	"SessionAsk\x12\x18\n" +
 	"\aclosely\x18\x01 \x01(\bR\aclosely\"\r\n" +
-	"\vLookRequest\"\x8a\x05\n" +
+	"\vLookRequest\"\xa4\x05\n" +
 	"\tLookReply\x12\x12\n" +
 	"\x04grid\x18\x01 \x01(\tR\x04grid\x12\x14\n" +
 	"\x05class\x18\x02 \x01(\tR\x05class\x12\x14\n" +
@@ -1664,7 +1673,8 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\x03sum\x18\x11 \x01(\v2\x13.grid.v1.OwnerTimesR\x03sum\x12=\n" +
 	"\fdisturbances\x18\x12 \x03(\v2\x19.grid.v1.OwnerDisturbanceR\fdisturbances\x12\x16\n" +
 	"\x06yields\x18\x13 \x01(\tR\x06yields\x12!\n" +
-	"\fpolicy_wrong\x18\x14 \x01(\tR\vpolicyWrong\"A\n" +
+	"\fpolicy_wrong\x18\x14 \x01(\tR\vpolicyWrong\x12\x18\n" +
+	"\ametrics\x18\x15 \x01(\tR\ametrics\"A\n" +
 	"\n" +
 	"OwnerPause\x12\x19\n" +
 	"\buntil_ms\x18\x01 \x01(\x03R\auntilMs\x12\x18\n" +
