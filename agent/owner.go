@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -88,9 +89,11 @@ func (a *Agent) Harvest() *harvest.Harvest { return a.harvest }
 func (a *Agent) apply(d harvest.Decision) error {
 	a.node.Throttle.Set(d.Network, d.Disk)
 	a.node.Blobs.SetQuota(quotaOf(a.o.Quota, d.Kept))
-	return a.worker.SetOffer(worker.Offer{
-		Slots: d.Cores, GiveBack: d.GiveBack, Memory: uint64(max(1, d.Memory)), Takes: a.takes,
-	})
+	o := worker.Offer{Slots: d.Cores, GiveBack: d.GiveBack, Takes: a.takes}
+	if d.Memory != math.MaxInt64 {
+		o.Memory = uint64(max(1, d.Memory))
+	}
+	return a.worker.SetOffer(o)
 }
 
 // quotaOf returns the quota of blobs from what the agent was given, 0 for no limit, and what the owner leaves. With nothing

@@ -78,7 +78,7 @@ const (
 type Decision struct {
 	Cores    int
 	GiveBack bool  // what does not run goes back with its newest checkpoint
-	Memory   int64 // bytes for all units, frozen ones too
+	Memory   int64 // bytes for all units, frozen ones too; math.MaxInt64: no limit
 	Disk     int64 // bytes of blobs written a second; policy.Unlimited: no limit, 0: as few as can be
 	Network  int64 // bytes of blobs a second, both ways together; likewise
 	Kept     int64 // bytes of blobs that stay here; policy.Unlimited: as many as the agent was given

@@ -399,6 +399,7 @@ func TestPolicyChanges(t *testing.T) {
 		b.expect(t, "a new policy", 3)
 		set("{away: {cores: 3}, disk: 2GiB}")
 		time.Sleep(policyEvery + slow)
+		b.expect(t, "less disk", 3)
 		if d := b.applied[len(b.applied)-1]; d.Kept != 2<<30 || d.Cores != 3 {
 			t.Errorf("less disk, and nothing else: %+v", d)
 		}

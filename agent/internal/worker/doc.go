@@ -25,6 +25,8 @@
 //   - the machine has slept: stewards are asked whether what it runs is still wanted, and what none confirms goes back;
 //   - the machine is needed for something else (Offer): what runs beyond the slots that are left is frozen and held on,
 //     nothing is fetched or asked for beyond them; after a while what does not go on goes back, with its newest checkpoint;
+//   - memory is needed for something else: units whose manifest lets them have more than is left are neither asked for nor
+//     started, and go back where it has become less; other jobs have the slots;
 //   - the lease was lost: the steward says drop, the units stop;
 //   - the job ends or expires: its units stop, and what waits of it is forgotten;
 //   - the agent stops: long units give a last checkpoint, units end, finished ones of unfinished bundles too are journalled, leases go back.

@@ -41,9 +41,9 @@ func (s *shard) spokenTo(id jobs.AgentID, last, now time.Time) {
 }
 
 // couldRun reports whether units of a shard run here if a steward lends any: it is no steward's fault that none ends
-// while the disk is full, the machine is needed, this agent leaves or the program does not come.
+// while the disk is full, the machine is needed or has no memory left, this agent leaves or the program does not come.
 func (w *Worker) couldRun(s *shard, now time.Time) bool {
-	return w.slots() > 0 && s.refusal == nil && !w.anyFrozen() && !w.unfit && w.backlog < maxBacklog && (len(s.queue) == 0 || w.mayStart(s, now))
+	return w.slots() > 0 && s.refusal == nil && !w.anyFrozen() && !w.unfit && w.backlog < maxBacklog && (len(s.queue) == 0 || w.mayStart(s, now)) && w.fitSoon(s, now) > 0
 }
 
 // doubt turns from a steward whose word keeps the shard from getting on: it goes on saying that nothing is open,

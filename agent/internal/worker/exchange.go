@@ -32,7 +32,7 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 		return
 	}
 	to := s.choose(stewards, now)
-	req := w.request(s, wants)
+	req := w.request(s, wants, now)
 	toldNotes := tell(req, w.untold(s, to.ID, now))
 	told := s.changed
 	s.asking, s.wanting, s.changed = true, wants, false
@@ -62,14 +62,14 @@ func (w *Worker) exchange(ctx context.Context, s *shard, wants bool, now time.Ti
 	})
 }
 
-func (w *Worker) request(s *shard, wants bool) *gridv1.ExchangeRequest {
+func (w *Worker) request(s *shard, wants bool, now time.Time) *gridv1.ExchangeRequest {
 	req := &gridv1.ExchangeRequest{Shard: records.ShardToProto(s.id)}
 	for _, r := range s.held() {
 		req.Held = append(req.Held, &gridv1.Run{First: r.First, Count: r.Count, Attempt: r.Attempt})
 	}
 	if wants {
 		p := w.programs[s.id.Job]
-		req.Slots = uint32(w.wanted(p))
+		req.Slots = uint32(w.wanted(s, p, now))
 		if p != nil {
 			req.UnitUs = uint64(p.unit.Microseconds())
 		}

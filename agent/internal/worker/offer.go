@@ -16,7 +16,8 @@ type Offer struct {
 	Slots int
 	// GiveBack has all units go back that do not go on, with their newest checkpoint.
 	GiveBack bool
-	// Memory is how many bytes frozen units may keep. The largest go back beyond it. 0: as many as they have.
+	// Memory is how many bytes all units may have. Those that go on count with what their manifests let them have, frozen
+	// ones with what they have. What does not fit is not started or asked for, and goes back. 0: as many as they like.
 	Memory uint64
 	// Takes says why a job is neither asked for nor run here; nil: none is refused. It must not block.
 	Takes func(*manifest.Manifest) error
@@ -33,11 +34,7 @@ func (w *Worker) SetOffer(o Offer) error {
 	defer w.offering.Unlock()
 	w.offered.Store(&o)
 	defer w.nudge()
-	err := w.o.Runner.Allow(o.Slots)
-	if d, ok := w.o.Runner.(dropper); ok && o.Memory > 0 {
-		d.DropFrozen(o.Memory)
-	}
-	return err
+	return w.o.Runner.Allow(o.Slots)
 }
 
 // nudge has the worker make a step.
@@ -61,8 +58,8 @@ func (w *Worker) refuses(s *shard) error {
 
 // heed does what the offer asks for.
 func (w *Worker) heed(now time.Time) {
-	o := w.offered.Load()
-	if last := w.heeded; last != o {
+	o, last := w.offered.Load(), w.heeded
+	if last != o {
 		w.heeded = o
 		for _, s := range w.shards {
 			if s.refusal = w.refuses(s); s.refusal != nil {
@@ -78,6 +75,16 @@ func (w *Worker) heed(now time.Time) {
 	}
 	if o.GiveBack {
 		w.giveBackIdle(now)
+	}
+	if o.Memory == 0 {
+		return
+	}
+	left := w.keepToMemory(o.Memory, now)
+	if last != o {
+		w.giveBackTooLarge(o.Memory, now)
+		if d, ok := w.o.Runner.(dropper); ok {
+			d.DropFrozen(left)
+		}
 	}
 }
 
@@ -150,7 +157,5 @@ func (w *Worker) told(r *run, frozen bool) {
 	if r.watch != nil {
 		r.watch.rest()
 	}
-	if frozen {
-		w.nudge() // it may have to go back
-	}
+	w.nudge() // it may have to go back, or leave no memory for others
 }

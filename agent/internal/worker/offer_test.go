@@ -24,6 +24,8 @@ type freezer struct {
 	tell    map[string]func(bool)
 	began   chan string
 	err     error
+
+	frozenMost []uint64 // bytes that frozen units may have
 }
 
 func newFreezer() *freezer {

@@ -135,6 +135,9 @@ func (w *Worker) whyIdle(s *shard, now time.Time) string {
 	switch {
 	case s.refusal != nil:
 		return fmt.Sprintf("job %s is refused here: %s", name, brief(s.refusal))
+	case !w.fits(s) && (len(s.queue) > 0 || s.open > 0 || s.answered.IsZero()):
+		return fmt.Sprintf("memory: a unit of job %s may have %d MiB, and %d MiB are left for units here",
+			name, (s.memory()+1<<20-1)>>20, w.memoryLeft(func(*run) bool { return true })>>20)
 	case now.Before(s.restUntil):
 		return fmt.Sprintf("job %s rests here for %s after a fault: %s", name, s.restUntil.Sub(now).Round(time.Second), s.fault)
 	case len(peer.Stewards(s.id, w.o.Members())) == 0:

@@ -12,6 +12,10 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
+func oneSteward() []peer.Member {
+	return []peer.Member{{ID: jobs.AgentID{3}, Role: peer.Agent, Class: peer.AlwaysOn, Reachable: true}}
+}
+
 // TestWhyIdle: each reason for which slots are free.
 func TestWhyIdle(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -60,8 +64,7 @@ func TestWhyIdle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(20, 1)
 			d.s.job.Manifest.Name = "j"
-			one := []peer.Member{{ID: jobs.AgentID{3}, Role: peer.Agent, Class: peer.AlwaysOn, Reachable: true}}
-			d.o.Members = func() []peer.Member { return one }
+			d.o.Members = oneSteward
 			test.is(d)
 			if got := d.status(d.now).Idle; !slices.Equal(got, test.want) {
 				t.Errorf("got %q, expected %q", got, test.want)

@@ -129,7 +129,7 @@ func (w *Worker) startUnits(ctx context.Context, now time.Time) {
 			continue // it ended just now: whoever says so also wakes
 		}
 		p := w.prepare(ctx, s)
-		for w.mayStart(s, now) && len(w.running) < slots && len(s.queue) > 0 && w.backlog < maxBacklog {
+		for w.mayStart(s, now) && len(w.running) < slots && len(s.queue) > 0 && w.backlog < maxBacklog && w.fits(s) {
 			n := w.together(len(s.queue), p)
 			tasks := s.queue[:n]
 			s.queue = s.queue[n:]
@@ -204,7 +204,7 @@ func (w *Worker) askDue(s *shard, now time.Time, hungry bool) time.Time {
 
 // workDue returns when the shard may be asked for work. A queue that cannot start gets no longer.
 func (w *Worker) workDue(s *shard, now time.Time) time.Time {
-	if s.asking || s.refusal != nil || len(s.bundles) >= maxHeld || len(s.queue) > 0 && !w.mayStart(s, now) {
+	if s.asking || s.refusal != nil || len(s.bundles) >= maxHeld || len(s.queue) > 0 && !w.mayStart(s, now) || w.crowded(s, now) {
 		return never(now)
 	}
 	return later(s.askAt, later(s.restUntil, later(s.retryAt, s.askedAt.Add(minAsk))))
@@ -236,8 +236,12 @@ func (w *Worker) supply(now time.Time) time.Duration {
 		if len(s.queue) == 0 || !w.mayStart(s, now) {
 			continue
 		}
+		fit := w.fitSoon(s, now)
+		if fit == 0 {
+			continue
+		}
 		unit := w.programs[s.id.Job].unit
-		if queued += len(s.queue); unit == 0 {
+		if queued += min(len(s.queue), fit); unit == 0 {
 			work = forever
 		}
 		if work < forever/2 {
@@ -249,9 +253,7 @@ func (w *Worker) supply(now time.Time) time.Duration {
 	}
 	soonest := forever
 	for r := range w.running {
-		if r.program.unit > 0 {
-			soonest = min(soonest, max(0, time.Duration(1+len(r.ahead))*r.program.unit-now.Sub(r.since)))
-		}
+		soonest = min(soonest, r.remains(now))
 	}
 	if soonest == forever || work == forever {
 		return forever
@@ -259,16 +261,26 @@ func (w *Worker) supply(now time.Time) time.Duration {
 	return soonest + work/time.Duration(max(1, slots))
 }
 
-// wanted is how many slots to ask work for: all when units are short, else only those that are free.
-func (w *Worker) wanted(p *program) int {
+// remains is how long a run takes yet, by what its job's units took; forever where none has ended.
+func (r *run) remains(now time.Time) time.Duration {
+	if r.program.unit == 0 {
+		return forever
+	}
+	return max(0, time.Duration(1+len(r.ahead))*r.program.unit-now.Sub(r.since))
+}
+
+// wanted is how many slots to ask a shard's work for: all that there is memory for when units are short, else only those
+// that are free.
+func (w *Worker) wanted(s *shard, p *program, now time.Time) int {
+	fit := w.fitSoon(s, now)
 	if p != nil && p.unit > 0 && p.unit < lowWater {
-		return w.slots()
+		return max(1, min(w.slots(), fit))
 	}
 	free := w.slots() - len(w.running)
 	for _, s := range w.shards {
 		free -= len(s.queue)
 	}
-	return max(1, free)
+	return max(1, min(free, fit-len(s.queue)))
 }
 
 // nextLook is when something falls due without an event.

@@ -105,6 +105,57 @@ func TestGivenBackAtOnce(t *testing.T) {
 	})
 }
 
+// TestMemoryOfLargeUnits: units that need more than there is run elsewhere or not at all, which keeps no other job waiting,
+// and no more of them run at a time than fit.
+func TestMemoryOfLargeUnits(t *testing.T) {
+	gridtest.Run(t, 1, func(g *gridtest.Grid) {
+		g.Work(gridtest.Takes(3 * time.Second))
+		on := g.Agents[0]
+		offer := func(mib uint64) { on.Offer(agent.Offer{Slots: gridtest.Slots, Memory: mib << 20}) }
+		offer(100)
+		large := g.Submit(6, func(m *manifest.Manifest) { m.Memory = 128 << 20 })
+		small := g.Submit(20) // of 64 MiB
+		small.Await(5 * time.Minute)
+		small.Complete()
+		if n := large.RanOn(on); n > 0 {
+			t.Errorf("%d units ran that need more memory than there is", n)
+		}
+		expectIdle(t, on, "memory: a unit of job "+large.Manifest.Name+" may have 128 MiB, and 100 MiB are left for units here")
+		offer(255)
+		most := 0
+		g.Eventually(5*time.Minute, "the large ones are done", func() bool {
+			most = max(most, len(g.InHand(on)))
+			return large.Done()
+		})
+		large.Complete()
+		if most != 1 {
+			t.Errorf("%d units of 128 MiB ran at a time in 255 MiB", most)
+		}
+	})
+}
+
+// TestMemoryShrinks: an owner who leaves less memory has at once what one unit too many may have: it goes on elsewhere from
+// its newest checkpoint. The others go on here.
+func TestMemoryShrinks(t *testing.T) {
+	gridtest.Run(t, 2, func(g *gridtest.Grid) {
+		g.Work(saves(20 * time.Minute))
+		on := g.Agents[0]
+		g.Agents[1].Offer(agent.Offer{})
+		j := g.Submit(gridtest.Slots, saved)
+		g.Eventually(time.Minute, "all run on one", func() bool { return len(g.InHand(on)) == gridtest.Slots })
+		time.Sleep(5 * time.Minute)
+		g.Agents[1].Offer(agent.Offer{Slots: gridtest.Slots})
+		on.Offer(agent.Offer{Slots: gridtest.Slots, Memory: (gridtest.Slots-1)*j.Manifest.Memory + 1})
+		took := g.Eventually(time.Minute, "one runs elsewhere", func() bool { return len(g.InHand(g.Agents[1])) == 1 })
+		here, there := g.InHand(on), g.InHand(g.Agents[1])[0]
+		if took > 15*time.Second || len(here) != gridtest.Slots-1 || there.From < 4*time.Minute {
+			t.Errorf("after %s %d units run here, and one elsewhere from %s on", took, len(here), there.From)
+		}
+		j.Await(30 * time.Minute)
+		j.Complete()
+	})
+}
+
 // TestRefusedHere: a job that this machine does not take is neither asked for nor run here, also if it runs just now, and
 // status says why.
 func TestRefusedHere(t *testing.T) {
