@@ -61,6 +61,9 @@ type Options struct {
 	// OwnerAway lets an agent of any class work as if its owner never came, and nobody could pause it: for tests.
 	OwnerAway bool
 	Hooks     Hooks
+	// Overhead is the CPU time that this agent has used so far for all that is no unit's, the compiling of programs
+	// included. It is called once a second at most, and not while nothing is to be done; nil: nobody says.
+	Overhead func() time.Duration
 	// BeforeWrite fills the disk and Wall sets the clock in tests: see node.Options.
 	BeforeWrite func() error
 	Wall        func() time.Time
@@ -167,6 +170,7 @@ func (a *Agent) newWorker(cores int) *worker.Worker {
 		Steward: a.steward, Lease: a.o.Lease, Runner: a.o.Runner, Log: a.o.Log,
 		Runnable: a.node.Store.Runnable, Ledger: a.node.Store.WithLedger, Disk: a.node.Disk, Room: a.node.Blobs.Room, Mend: a.node.Mend,
 		Scratch: filepath.Join(a.o.State, ScratchFolder), Working: a.working, Ended: a.ended, Moved: a.o.Hooks.Moved,
+		Overhead: a.o.Overhead,
 	})
 }
 

@@ -116,7 +116,8 @@ type Unit struct {
 	Frozen func(frozen bool)
 }
 
-// Result is what became of a unit. A unit that failed has an outcome too: what it wrote until then.
+// Result is what became of a unit. A unit that failed has an outcome too: what it wrote until then. With an error there
+// is nothing but the CPU time that the unit used until it was ended.
 type Result struct {
 	Outcome record.Outcome
 	Failure jobs.Failure // zero: the unit succeeded

@@ -48,6 +48,7 @@ type Pool struct {
 	allowed  int                   // how many of them may go on; as many as there are slots, or more: all
 	changed  chan struct{}         // closed when one more may go on; nil: nobody waits for that
 	spent    time.Duration         // CPU time of children that have ended
+	besides  time.Duration         // of that, what was no unit's
 }
 
 // NewPool returns a Pool. It starts no process yet.

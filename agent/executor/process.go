@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"idlegrid/agent/executor/internal/host"
@@ -32,7 +33,8 @@ type process struct {
 	born    time.Time
 	program *Program
 	warning string        // what it could not do to step back
-	cpu     time.Duration // that was reported so far
+	units   time.Duration // its CPU time that was units', as results have it
+	besides atomic.Int64  // other CPU time that it told of, in nanoseconds: of loading and compiling
 
 	mu     sync.Mutex          // guards everything below
 	dead   error               // why it was killed; nil: it was not
@@ -194,11 +196,18 @@ func (p *process) obituary() string {
 	return text
 }
 
-// restCPU returns the CPU time of a dead child that was not reported.
-func (p *process) restCPU() time.Duration {
+// lostCPU takes the CPU time of a dead child that was not told of as that of its last unit, and returns it.
+func (p *process) lostCPU() time.Duration {
+	rest := max(0, p.total()-p.units-time.Duration(p.besides.Load()))
+	p.units += rest
+	return rest
+}
+
+// total returns the CPU time of a child, once it is dead.
+func (p *process) total() time.Duration {
 	<-p.ended
 	s := p.cmd.ProcessState
-	return max(0, s.UserTime()+s.SystemTime()-p.cpu)
+	return s.UserTime() + s.SystemTime()
 }
 
 // head keeps the first part of what is written to it: a Go program that dies says why first, and all its

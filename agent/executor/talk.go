@@ -54,7 +54,7 @@ func (p *process) load(ctx context.Context, prog *Program, o loadOptions) error 
 		return &UnusableError{Failure: jobs.Failure{Kind: jobs.FailureCrash, Text: child.Text("while compiling, " + p.obituary())}}
 	}
 	p.program, p.warning = prog, loaded.GetWarning()
-	p.cpu += micros(loaded.GetCpuUs())
+	p.besides.Add(int64(micros(loaded.GetCpuUs())))
 	if f := failureOf(loaded.GetFailure()); f.Failed() {
 		return &UnusableError{Failure: f}
 	}
@@ -124,11 +124,11 @@ func (p *process) run(ctx context.Context, u *Unit, log *slog.Logger) (Result, e
 		return p.lost(ctx, u, &r, lostBy{start: start, err: err})
 	}
 	if unfit := done.GetUnfit(); unfit != "" {
-		p.cpu += micros(done.GetCpuUs())
+		p.besides.Add(int64(micros(done.GetCpuUs())))
 		return Result{}, &ResumeError{Why: child.Text(unfit)}
 	}
 	r.outcome.ExitCode = done.GetExitCode()
-	p.cpu += micros(done.GetCpuUs())
+	p.units += micros(done.GetCpuUs())
 	return Result{
 		Outcome: r.outcome,
 		Failure: verdict(done, u.Succeeded),
@@ -178,14 +178,14 @@ type lostBy struct {
 func (p *process) lost(ctx context.Context, u *Unit, r *receiver, by lostBy) (Result, error) {
 	p.kill(by.err)
 	why := p.reason()
-	result := Result{Outcome: r.outcome, Times: jobs.Times{CPU: p.restCPU(), Wall: p.clock() - by.start}}
+	result := Result{Outcome: r.outcome, Times: jobs.Times{CPU: p.lostCPU(), Wall: p.clock() - by.start}}
 	switch {
 	case errors.Is(why, errTimeout):
 		result.Failure = jobs.Failure{Kind: jobs.FailureTimeout, Text: fmt.Sprintf("ran longer than %v", u.Timeout)}
 	case ctx.Err() != nil:
-		return Result{}, context.Cause(ctx)
+		return Result{Times: result.Times}, context.Cause(ctx)
 	case ownFault(why):
-		return Result{}, why
+		return Result{Times: result.Times}, why
 	default:
 		text := p.obituary()
 		if errors.Is(why, errProtocol) {

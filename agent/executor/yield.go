@@ -78,6 +78,18 @@ func (p *Pool) Used() time.Duration {
 	return sum
 }
 
+// Overhead returns the CPU time that this process and its children have had so far for all that is no unit's: that of this
+// process, and of loading and compiling programs.
+func (p *Pool) Overhead() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sum := host.CPUTime() + p.besides
+	for c := range p.children {
+		sum += time.Duration(c.besides.Load())
+	}
+	return sum
+}
+
 // DropFrozen ends frozen children until those that are left have at most so many bytes of memory: first those without
 // a unit, then the largest. The error of their units' Run is ErrDropped.
 func (p *Pool) DropFrozen(most uint64) {
@@ -252,8 +264,8 @@ func (p *Pool) end(c *process) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ours := p.children[c]; ours {
-		s := c.cmd.ProcessState
-		p.spent += s.UserTime() + s.SystemTime()
+		p.spent += c.total()
+		p.besides += max(0, c.total()-c.units)
 	}
 	delete(p.children, c)
 	p.rest(c)

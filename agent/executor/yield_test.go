@@ -255,6 +255,35 @@ func TestUsed(t *testing.T) {
 	}
 }
 
+// TestOverhead: what children use is either of units, as results say, those of ended units among them, or overhead, as
+// compiling is.
+func TestOverhead(t *testing.T) {
+	p := newPool(t, 1)
+	before := p.Overhead()
+	if err := p.Prepare(t.Context(), program(t, module{pages: 78}.bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if p.Overhead() <= before {
+		t.Error("compiling a program took nothing")
+	}
+	g := goes(t, p, goGuest(t), unit("spin"))
+	eventually(t, "it has used some CPU time", func() bool { return spent(p) > 300*time.Millisecond })
+	g.end(errOwner)
+	g.mustEnd(t, errOwner)
+	short, err := p.Run(t.Context(), goGuest(t), unit("echo"))
+	if err != nil || short.Failure.Failed() {
+		t.Fatal(short.Failure, err)
+	}
+	if g.res.Times.CPU < 200*time.Millisecond || len(g.res.Outcome.Stdout) > 0 {
+		t.Errorf("a unit that was ended says %+v", g.res)
+	}
+	p.Close()
+	units := g.res.Times.CPU + short.Times.CPU
+	if rest := p.Used() - p.Overhead() - units; rest.Abs() > 100*time.Millisecond {
+		t.Errorf("%s in all less %s of overhead, units took %s", p.Used(), p.Overhead(), units)
+	}
+}
+
 // TestNoCheckpointOfTheFrozen: the interval stands still, and who asks for one at once gets it when the unit goes on.
 func TestNoCheckpointOfTheFrozen(t *testing.T) {
 	yields(t, 1, func(t *testing.T, p *executor.Pool) {

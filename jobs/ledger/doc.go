@@ -56,6 +56,14 @@
 // attempts the first may have been used, so that the unit would fail for ever in that attempt, and the second
 // can be driven beyond all bounds by one false report.
 //
+// # What it cost
+//
+// Account adds up CPU time by the hour in which reports were signed, and by what became of it: useful (of the accepted
+// outcome), repeated (of other successes of the unit), failed, lost (of runs that ended without a result) and overhead
+// (of agents themselves). It is a function of the records as the status is, so that whoever has them computes the same;
+// a ruling or a revocation moves what was counted. Time that runs have in common, since one went on from the other's
+// checkpoint, counts once.
+//
 // # What it does not do
 //
 // It verifies no signature, knows no pack's holders, bounds no author's number of records, and takes no lock:

@@ -75,6 +75,11 @@ func (l *Ledger) Join(other *Ledger) {
 
 func (l *Ledger) joinReports(other *Ledger) {
 	fresh := map[*report][]entry{}
+	for id, r := range other.reports {
+		if l.reports[id] == nil {
+			fresh[r] = nil // some have no entries
+		}
+	}
 	for i := range other.bundles {
 		for _, e := range other.bundles[i].entries {
 			if l.reports[e.report.id] == nil {
@@ -83,6 +88,13 @@ func (l *Ledger) joinReports(other *Ledger) {
 		}
 	}
 	for r, entries := range fresh {
-		l.insert(l.addReport(r.id, l.authors[r.author.id], *r.platform, r.pack), entries)
+		l.insert(l.takeOver(r), entries)
 	}
+}
+
+// takeOver adds a report of another ledger.
+func (l *Ledger) takeOver(r *report) *report {
+	own := *r
+	own.author, own.hour = l.authors[r.author.id], l.hour(r.hour.Hour)
+	return l.addReport(own)
 }

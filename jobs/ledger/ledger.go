@@ -19,6 +19,7 @@ type Ledger struct {
 	bundles   []bundle
 	openBits  []uint64 // a bit for each bundle that has open units
 	tally     tally
+	hours     map[uint32]*HourSpend // a part of the tally
 	cancelled bool
 	sealed    bool
 }
@@ -38,6 +39,7 @@ type entry struct {
 	times   jobs.Times
 	outcome jobs.Digest
 	attempt uint32
+	before  uint32 // milliseconds of CPU time
 }
 
 // report is what all entries of one report share.
@@ -46,6 +48,9 @@ type report struct {
 	author   *author
 	platform *platform
 	pack     jobs.Blob
+	hour     *HourSpend // when it was signed
+	lost     uint64     // microseconds
+	overhead uint64
 }
 
 type author struct {
@@ -83,6 +88,7 @@ func New(terms Terms) *Ledger {
 		authors:   map[jobs.AgentID]*author{},
 		platforms: map[platform]*platform{},
 		rulings:   map[uint64]ruling{},
+		hours:     map[uint32]*HourSpend{},
 		bundles:   make([]bundle, terms.bundles()),
 	}
 	l.openBits = make([]uint64, (len(l.bundles)+wordBits-1)/wordBits)
@@ -108,7 +114,10 @@ func (l *Ledger) AddReport(id jobs.Digest, r *record.Report, owner string) (bool
 	if l.reports[id] != nil {
 		return false, nil
 	}
-	l.insert(l.addReport(id, by, platform{r.Runtime, r.Platform}, r.Pack), entries)
+	l.insert(l.addReport(report{
+		id: id, author: by, platform: &platform{r.Runtime, r.Platform}, pack: r.Pack, hour: l.hour(r.Hour),
+		lost: micros(r.Lost), overhead: micros(r.Overhead),
+	}), entries)
 	return true, nil
 }
 
@@ -132,7 +141,7 @@ func (l *Ledger) entriesOf(r *record.Report) ([]entry, error) {
 				return nil, jobs.Errorf(jobs.Invalid, "report about unit %d in bundle %d, which shard %d of job %s does not have",
 					u.Unit, b.Bundle, r.Shard, r.Job.Short())
 			}
-			e := entry{unit: u.Unit, attempt: b.Attempt, outcome: u.Outcome, times: u.Times}
+			e := entry{unit: u.Unit, attempt: b.Attempt, outcome: u.Outcome, times: u.Times, before: millis(u.Before)}
 			if u.Failure.Failed() {
 				failure := u.Failure
 				e.failure = &failure
@@ -164,13 +173,15 @@ func (l *Ledger) author(id jobs.AgentID, owner string) *author {
 	return a
 }
 
-func (l *Ledger) addReport(id jobs.Digest, by *author, on platform, pack jobs.Blob) *report {
-	if l.platforms[on] == nil {
-		l.platforms[on] = &on
+// addReport takes over a new report. There is one platform of a kind.
+func (l *Ledger) addReport(r report) *report {
+	if known := l.platforms[*r.platform]; known != nil {
+		r.platform = known
 	}
-	r := &report{id: id, author: by, platform: l.platforms[on], pack: pack}
-	l.reports[id] = r
-	return r
+	l.platforms[*r.platform] = r.platform
+	l.reports[r.id] = &r
+	r.account()
+	return &r
 }
 
 // insert takes over the entries of a new report.
@@ -273,8 +284,9 @@ func (l *Ledger) count(i uint64, entries []entry, unit uint64, by int) {
 		l.tally.differs += n
 	}
 	if v.status == Accepted {
-		l.tally.usefulCPU += n * micros(v.from.times.CPU)
+		l.tally.usefulCPU += n * (micros(v.from.times.CPU) + beforeMicros(v.from))
 	}
+	l.account(entries, &v, n)
 	if v.status == Open {
 		l.setOpen(i, l.bundles[i].open+n)
 	}
@@ -293,6 +305,12 @@ func (l *Ledger) setOpen(i, n uint64) {
 func (l *Ledger) recount() {
 	l.tally = tally{}
 	l.tally.units[Open] = l.terms.Units
+	for _, h := range l.hours {
+		h.Spend = Spend{}
+	}
+	for _, r := range l.reports {
+		r.account()
+	}
 	for i := range uint64(len(l.bundles)) {
 		_, n := l.terms.bundleUnits(i)
 		l.setOpen(i, n)

@@ -214,7 +214,7 @@ func (n *naive) counts(l *ledger.Ledger, now time.Time) ledger.Counts {
 		status, accepted := n.status(unit, now)
 		*into[status]++
 		if u := l.Unit(unit, now); !accepted.IsZero() {
-			c.UsefulCPU += u.From.Times.CPU
+			c.UsefulCPU += n.cost(unit, u.From.ID, u.From.Attempt)
 		}
 		different := map[jobs.Digest]bool{}
 		for _, claim := range n.claims(unit) {

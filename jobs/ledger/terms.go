@@ -25,6 +25,7 @@ type Terms struct {
 	Bundle    uint32 // units of a bundle, at least 1; the shard's last bundle may have fewer
 	Quorum    uint32 // owners who must agree; 0 is 1
 	Retries   uint32 // a unit fails for good after one failed attempt more than this
+	Created   time.Time
 	Expires   time.Time
 }
 
@@ -35,7 +36,7 @@ func TermsOf(job jobs.JobID, m *manifest.Manifest, shard uint32) Terms {
 	firstBundle, bundles := m.ShardRange(shard)
 	t := Terms{
 		Job: job, Submitter: m.Submitter, Shard: shard, First: firstBundle * uint64(m.Bundle), Bundle: m.Bundle,
-		Quorum: m.Quorum, Retries: m.Retries, Expires: m.Expires,
+		Quorum: m.Quorum, Retries: m.Retries, Created: m.Created, Expires: m.Expires,
 	}
 	if bundles > 0 {
 		first, n := m.BundleUnits(firstBundle + bundles - 1)

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -24,13 +25,14 @@ var (
 	theJob    = jobs.JobID(jobs.DigestOf([]byte("job")))
 	submitter = jobs.KeyID(jobs.DigestOf([]byte("submitter")))
 	expires   = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	created   = expires.Add(-3 * time.Hour)
 	before    = expires.Add(-time.Hour)
 )
 
 func terms(quorum, retries uint32) ledger.Terms {
 	return ledger.Terms{
 		Job: theJob, Submitter: submitter, Shard: 1, First: firstUnit, Units: nUnits, Bundle: bundleSize,
-		Quorum: quorum, Retries: retries, Expires: expires,
+		Quorum: quorum, Retries: retries, Created: created, Expires: expires,
 	}
 }
 
@@ -139,10 +141,18 @@ func drawReport(t *rapid.T) said {
 	r := &record.Report{
 		Job: theJob, Shard: 1, Author: agent(fmt.Sprint(who)), Counter: rapid.Uint64Range(0, 3).Draw(t, "counter"),
 		Runtime: rapid.SampledFrom([]string{"r 1", "r 2"}).Draw(t, "runtime"), Platform: "linux/amd64",
-		Pack: jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4},
+		Pack: jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}, Hour: drawHour(t),
+		Lost: drawMillis(t, "lost"), Overhead: drawMillis(t, "overhead"),
 	}
-	for range rapid.IntRange(1, 3).Draw(t, "bundles") {
+	least := 1
+	if r.Lost+r.Overhead > 0 {
+		least = 0
+	}
+	for range rapid.IntRange(least, 3).Draw(t, "bundles") {
 		r.Bundles = append(r.Bundles, drawBundle(t))
+	}
+	if len(r.Bundles) == 0 {
+		r.Pack = jobs.Blob{}
 	}
 	// Now and then one machine has a second certificate, with another owner.
 	owner := fmt.Sprint("owner ", (who+rapid.SampledFrom([]int{0, 0, 0, 0, 0, 1}).Draw(t, "moved"))/2)
@@ -150,6 +160,16 @@ func drawReport(t *rapid.T) said {
 		r.Bundles = r.Bundles[:1]
 	}
 	return by(owner, r)
+}
+
+// drawHour draws one of the job's life, or near it, or far from it.
+func drawHour(t *rapid.T) uint32 {
+	from := record.HourOf(created)
+	return rapid.OneOf(rapid.Uint32Range(from-3, from+6), rapid.SampledFrom([]uint32{0, math.MaxUint32})).Draw(t, "hour")
+}
+
+func drawMillis(t *rapid.T, what string) time.Duration {
+	return time.Duration(rapid.IntRange(0, 9).Draw(t, what)) * time.Millisecond
 }
 
 func drawBundle(t *rapid.T) record.BundleReport {
@@ -160,7 +180,7 @@ func drawBundle(t *rapid.T) record.BundleReport {
 	first := b.Bundle * bundleSize
 	last := min(first+bundleSize, firstUnit+nUnits)
 	for unit := first + rapid.Uint64Range(0, last-first-1).Draw(t, "skipped"); unit < last; unit++ {
-		u := record.UnitReport{Unit: unit, Times: jobs.Times{CPU: time.Duration(rapid.IntRange(1, 9).Draw(t, "cpu")) * time.Millisecond}}
+		u := record.UnitReport{Unit: unit, Times: jobs.Times{CPU: drawMillis(t, "cpu")}, Before: drawMillis(t, "before")}
 		if rapid.IntRange(0, 2).Draw(t, "failed") == 0 {
 			u.Failure = jobs.Failure{Kind: jobs.FailureExit, Text: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "text")}
 		} else {
@@ -178,11 +198,12 @@ type view struct {
 	open     [][]uint64
 	attempts []uint32
 	failedBy [][]jobs.AgentID
+	account  []ledger.HourSpend
 	next     []string
 }
 
 func viewOf(l *ledger.Ledger) view {
-	var v view
+	v := view{account: l.Account()}
 	for _, now := range []time.Time{before, expires.Add(1)} {
 		for unit := uint64(firstUnit); unit < firstUnit+nUnits; unit++ {
 			v.units = append(v.units, l.Unit(unit, now))

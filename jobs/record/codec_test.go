@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"bytes"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -89,7 +90,17 @@ func TestReportBounds(t *testing.T) {
 		{"no pack, only failures that wrote nothing", func(r *record.Report) {
 			r.Pack, r.Bundles[0].Units = jobs.Blob{}, []record.UnitReport{{Failure: jobs.Failure{Kind: jobs.FailureInput}}}
 		}, true},
-		{"no bundles", func(r *record.Report) { r.Bundles = nil }, false},
+		{"no bundles, with a pack", func(r *record.Report) { r.Bundles = nil }, false},
+		{"no bundles", func(r *record.Report) { r.Bundles, r.Pack = nil, jobs.Blob{} }, true},
+		{"no bundles, only lost", func(r *record.Report) { r.Bundles, r.Pack, r.Overhead = nil, jobs.Blob{}, 0 }, true},
+		{"no bundles, only overhead", func(r *record.Report) { r.Bundles, r.Pack, r.Lost = nil, jobs.Blob{}, 0 }, true},
+		{"nothing", func(r *record.Report) { r.Bundles, r.Pack, r.Lost, r.Overhead = nil, jobs.Blob{}, 0, 0 }, false},
+		{"most lost", func(r *record.Report) { r.Lost = record.MaxSpend }, true},
+		{"too much lost", func(r *record.Report) { r.Lost = record.MaxSpend + time.Microsecond }, false},
+		{"too much overhead", func(r *record.Report) { r.Overhead = record.MaxSpend + time.Microsecond }, false},
+		{"far hour", func(r *record.Report) { r.Hour = math.MaxUint32 }, true},
+		{"long before", func(r *record.Report) { unit(r).Before = record.MaxUnitMicros * time.Microsecond }, true},
+		{"too long before", func(r *record.Report) { unit(r).Before = record.MaxUnitMicros*time.Microsecond + time.Millisecond }, false},
 		{"no units", func(r *record.Report) { r.Bundles[0].Units = nil }, false},
 		{"most bundles", func(r *record.Report) { r.Bundles = bundles(record.MaxReportBundles) }, true},
 		{"too many bundles", func(r *record.Report) { r.Bundles = bundles(record.MaxReportBundles + 1) }, false},
@@ -136,6 +147,9 @@ func TestReportThatCannotBeEncoded(t *testing.T) {
 		"runtime that is no UTF-8": func(r *record.Report) { r.Runtime = "\xff" },
 		"text that is no UTF-8":    func(r *record.Report) { r.Bundles[0].Units[1].Failure.Text = "\xff" },
 		"negative time":            func(r *record.Report) { r.Bundles[0].Units[0].Times.CPU = -1 },
+		"negative time before":     func(r *record.Report) { r.Bundles[0].Units[0].Before = -1 },
+		"negative loss":            func(r *record.Report) { r.Lost = -1 },
+		"negative overhead":        func(r *record.Report) { r.Overhead = -1 },
 		"text without a failure":   func(r *record.Report) { r.Bundles[0].Units[0].Failure.Text = "why" },
 	} {
 		r := sampleReport()

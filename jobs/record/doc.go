@@ -13,6 +13,8 @@
 // is the submitter, an operator or an agent of this grid is decided where its certificate chain is known.
 package record
 
+import "time"
+
 // The types of payloads. The type is signed together with the payload, so that no signature can be used for
 // a payload of another kind.
 const (
@@ -58,6 +60,9 @@ const (
 	MaxAttempt = 1 << 16
 	// MaxUnitMicros bounds what one unit may claim to have cost, in microseconds: the longest life of a job.
 	MaxUnitMicros = 30 * 24 * 3600 * 1_000_000
+	// MaxSpend bounds what one report may claim to be lost, and what of overhead. A writer with more leaves the rest to
+	// its next report.
+	MaxSpend = 30 * 24 * time.Hour
 	// MaxOutcome bounds an encoded outcome, in bytes.
 	MaxOutcome = 256 << 20
 	// MaxOutcomeFiles bounds the files of an outcome.

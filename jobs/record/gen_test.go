@@ -37,10 +37,14 @@ func drawReport(t *rapid.T) *record.Report {
 	r := &record.Report{
 		Job: theJob, Shard: rapid.Uint32().Draw(t, "shard"), Author: anAgent,
 		Counter: rapid.Uint64().Draw(t, "counter"), Runtime: rapid.StringN(1, 20, record.MaxName).Draw(t, "runtime"),
-		Platform: "linux/amd64", Pack: drawBlob(t),
+		Platform: "linux/amd64", Pack: drawBlob(t), Hour: rapid.Uint32().Draw(t, "hour"),
+		Lost: drawSpend(t, "lost"), Overhead: drawSpend(t, "overhead"),
 	}
-	unit := uint64(0)
-	for range rapid.IntRange(1, 4).Draw(t, "bundles") {
+	unit, least := uint64(0), 1
+	if r.Lost+r.Overhead > 0 {
+		least = 0
+	}
+	for range rapid.IntRange(least, 4).Draw(t, "bundles") {
 		b := record.BundleReport{
 			Bundle:  rapid.Uint64().Draw(t, "bundle"),
 			Attempt: rapid.Uint32Range(0, record.MaxAttempt).Draw(t, "attempt"),
@@ -51,15 +55,25 @@ func drawReport(t *rapid.T) *record.Report {
 		}
 		r.Bundles = append(r.Bundles, b)
 	}
+	if len(r.Bundles) == 0 {
+		r.Pack = jobs.Blob{}
+	}
 	return r
+}
+
+func drawSpend(t *rapid.T, what string) time.Duration {
+	return time.Duration(rapid.Int64Range(0, record.MaxSpend.Microseconds()).Draw(t, what)) * time.Microsecond
 }
 
 func drawUnit(t *rapid.T, unit uint64) record.UnitReport {
 	micros := rapid.Int64Range(0, record.MaxUnitMicros)
-	u := record.UnitReport{Unit: unit, Times: jobs.Times{
-		CPU:  time.Duration(micros.Draw(t, "cpu")) * time.Microsecond,
-		Wall: time.Duration(micros.Draw(t, "wall")) * time.Microsecond,
-	}}
+	u := record.UnitReport{
+		Unit: unit, Before: time.Duration(rapid.Int64Range(0, record.MaxUnitMicros/1000).Draw(t, "before")) * time.Millisecond,
+		Times: jobs.Times{
+			CPU:  time.Duration(micros.Draw(t, "cpu")) * time.Microsecond,
+			Wall: time.Duration(micros.Draw(t, "wall")) * time.Microsecond,
+		},
+	}
 	failed := rapid.Bool().Draw(t, "failed")
 	if failed {
 		u.Failure.Kind = jobs.FailureKind(rapid.IntRange(1, int(jobs.FailureInput)).Draw(t, "kind"))
@@ -129,9 +143,9 @@ func drawEnvelope(t *rapid.T) record.Envelope {
 func sampleReport() *record.Report {
 	return &record.Report{
 		Job: theJob, Shard: 2, Author: anAgent, Counter: 7, Runtime: "wazero 1.12.0", Platform: "linux/amd64",
-		Pack: jobs.Blob{Digest: digest("pack"), Size: 123},
+		Pack: jobs.Blob{Digest: digest("pack"), Size: 123}, Lost: time.Minute, Overhead: 3 * time.Second, Hour: 490_000,
 		Bundles: []record.BundleReport{{Bundle: 3, Attempt: 1, Units: []record.UnitReport{
-			{Unit: 9, Outcome: digest("nine"), Times: jobs.Times{CPU: time.Second, Wall: 2 * time.Second}},
+			{Unit: 9, Outcome: digest("nine"), Times: jobs.Times{CPU: time.Second, Wall: 2 * time.Second}, Before: 5 * time.Second},
 			{Unit: 10, Outcome: digest("ten"), Failure: jobs.Failure{Kind: jobs.FailureExit, Text: "exit code 3"}},
 		}}},
 	}

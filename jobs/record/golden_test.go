@@ -22,7 +22,7 @@ func TestGoldenBytes(t *testing.T) {
 		{"envelope", jobs.DigestOf(manifest.Encode()), "cafa23ea1201b245548a04d8f5db4bda74f2fdf88176ce1a8cf643dea3160956"},
 		{"ID of a manifest", manifest.ID(), "239f59ed55e737c77147cf55ad0c1b030b6d7ee748a7426952f9b852d5a935e5"},
 		{"ID of a seal", seal.ID(), "691e3f3137a38335f502220b14d40d26ce246fd5b13680d72b6e56e07b856b2f"},
-		{"report", jobs.DigestOf(sampleReport().Encode()), "954ca16184521e5fe7a1e88f424acd8416657a441efa6aef49958fc3badbc156"},
+		{"report", jobs.DigestOf(sampleReport().Encode()), "d50af2418ed221a8550af94f7d9454f02045784f71c31d564256206c7e0701f5"},
 		{"receipt", jobs.DigestOf(sampleReceipt().Encode()), "312ecea196c13b61ec2c043028cb401042282cfa360f966698c2a931e77bc211"},
 		{"ruling", jobs.DigestOf(sampleRuling().Encode()), "e1fc148b808cb8409243fa331187e5b6f4da412c424aa2ad024a55cae0fadfcc"},
 		{"cancel", jobs.DigestOf((&record.Cancel{Job: theJob}).Encode()), "4837b615f933443ef9b59eb799272acec340e2d5f956ed9b851a7739b2729fd2"},

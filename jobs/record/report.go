@@ -10,17 +10,24 @@ import (
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
-// Report is what one agent signs about units that it finished or failed.
+// Report is what one agent signs about units that it finished or failed, and about CPU time that came to nothing.
 type Report struct {
 	Job      jobs.JobID
 	Shard    uint32
 	Author   jobs.AgentID
-	Counter  uint64 // counts the author's reports, so that no two of them have equal bytes
-	Runtime  string // name and version of what ran the units, such as "wazero 1.12.0"
-	Platform string // operating system and processor, such as "linux/amd64"
-	Pack     jobs.Blob
-	Bundles  []BundleReport
+	Counter  uint64         // counts the author's reports, so that no two of them have equal bytes
+	Runtime  string         // name and version of what ran the units, such as "wazero 1.12.0"
+	Platform string         // operating system and processor, such as "linux/amd64"
+	Pack     jobs.Blob      // zero where no unit has an outcome
+	Bundles  []BundleReport // none where the agent leaves the shard, and Lost or Overhead are in no report yet
+	// Lost and Overhead are CPU time since the author's report before for this shard, in whole microseconds: of runs that
+	// ended without a result, after the checkpoint that others can go on from, and of the agent itself while it held work.
+	Lost, Overhead time.Duration
+	Hour           uint32 // since 1970, when this was signed, by the author's clock
 }
+
+// HourOf returns the hour of a moment as reports name it.
+func HourOf(t time.Time) uint32 { return uint32(max(0, t.Unix()) / 3600) }
 
 // BundleReport is about units of one bundle, from one attempt. It need not name all units of the bundle, and
 // a report may hold several about one bundle.
@@ -35,7 +42,9 @@ type UnitReport struct {
 	Unit    uint64
 	Outcome jobs.Digest  // of a failed unit, what it wrote until then; zero if nothing of it was kept
 	Failure jobs.Failure // zero: the unit succeeded
-	Times   jobs.Times   // travels in whole microseconds
+	Times   jobs.Times   // of this run; travels in whole microseconds
+	// Before is the CPU time of the runs before, from whose checkpoint it went on, in whole milliseconds.
+	Before time.Duration
 }
 
 // Check returns an error if the report is beyond a bound, and thus would be refused by every peer. A writer
@@ -109,9 +118,13 @@ func (r *Report) checkHead(units int, kept bool) error {
 		return jobs.Errorf(jobs.Invalid, "report: without a job or an author")
 	case !isName(r.Runtime) || !isName(r.Platform):
 		return jobs.Errorf(jobs.Invalid, "report: runtime %q on %q, expected 1 to %d bytes of UTF-8 each", r.Runtime, r.Platform, MaxName)
-	case len(r.Bundles) == 0 || len(r.Bundles) > MaxReportBundles || units > MaxReportUnits:
-		return jobs.Errorf(jobs.Invalid, "report: %d units in %d bundles, expected at most %d in 1 to %d",
+	case len(r.Bundles) > MaxReportBundles || units > MaxReportUnits:
+		return jobs.Errorf(jobs.Invalid, "report: %d units in %d bundles, expected at most %d in %d",
 			units, len(r.Bundles), MaxReportUnits, MaxReportBundles)
+	case len(r.Bundles) == 0 && (r.Lost == 0 && r.Overhead == 0 || !r.Pack.IsZero()):
+		return jobs.Errorf(jobs.Invalid, "report: without bundles, expected CPU time and no pack")
+	case r.Lost < 0 || r.Lost > MaxSpend || r.Overhead < 0 || r.Overhead > MaxSpend:
+		return jobs.Errorf(jobs.Invalid, "report: %s of CPU lost and %s of overhead, expected at most %s each", r.Lost, r.Overhead, MaxSpend)
 	case kept && r.Pack.Digest.IsZero():
 		return jobs.Errorf(jobs.Invalid, "report: outcomes without a pack that holds them")
 	}
@@ -130,8 +143,8 @@ func (u *UnitReport) check() error {
 			u.Unit, len(u.Failure.Text), jobs.MaxFailureText)
 	}
 	limit := MaxUnitMicros * time.Microsecond
-	if t := u.Times; t.CPU < 0 || t.CPU > limit || t.Wall < 0 || t.Wall > limit {
-		return jobs.Errorf(jobs.Invalid, "report: unit %d: %s of CPU in %s, expected at most %s", u.Unit, t.CPU, t.Wall, limit)
+	if t := u.Times; t.CPU < 0 || t.CPU > limit || t.Wall < 0 || t.Wall > limit || u.Before < 0 || u.Before > limit {
+		return jobs.Errorf(jobs.Invalid, "report: unit %d: %s of CPU in %s, after %s, expected at most %s", u.Unit, t.CPU, t.Wall, u.Before, limit)
 	}
 	return nil
 }
@@ -142,6 +155,7 @@ func (r *Report) proto() *gridv1.Report {
 	p := &gridv1.Report{
 		Job: r.Job[:], Shard: r.Shard, Author: r.Author[:], Counter: r.Counter,
 		Runtime: r.Runtime, Platform: r.Platform, Pack: BlobToProto(r.Pack),
+		LostUs: uint64(r.Lost.Microseconds()), OverheadUs: uint64(r.Overhead.Microseconds()), Hour: r.Hour,
 		Bundles: make([]*gridv1.BundleReport, len(r.Bundles)),
 	}
 	for i := range r.Bundles {
@@ -158,7 +172,7 @@ func (r *Report) proto() *gridv1.Report {
 func (u *UnitReport) proto() *gridv1.UnitReport {
 	p := &gridv1.UnitReport{
 		Unit: u.Unit, Failure: FailureToProto(u.Failure),
-		CpuUs: uint64(u.Times.CPU.Microseconds()), WallUs: uint64(u.Times.Wall.Microseconds()),
+		CpuUs: uint64(u.Times.CPU.Microseconds()), WallUs: uint64(u.Times.Wall.Microseconds()), BeforeMs: uint32(u.Before.Milliseconds()),
 	}
 	if !u.Outcome.IsZero() {
 		p.Outcome = u.Outcome[:]
@@ -167,7 +181,12 @@ func (u *UnitReport) proto() *gridv1.UnitReport {
 }
 
 func reportFromProto(p *gridv1.Report) (*Report, error) {
-	r := &Report{Shard: p.GetShard(), Counter: p.GetCounter(), Runtime: p.GetRuntime(), Platform: p.GetPlatform()}
+	r := &Report{Shard: p.GetShard(), Counter: p.GetCounter(), Runtime: p.GetRuntime(), Platform: p.GetPlatform(), Hour: p.GetHour()}
+	const most = uint64(MaxSpend / time.Microsecond)
+	if p.GetLostUs() > most || p.GetOverheadUs() > most {
+		return nil, jobs.Errorf(jobs.Invalid, "%d µs of CPU lost and %d of overhead, expected at most %d each", p.GetLostUs(), p.GetOverheadUs(), most)
+	}
+	r.Lost, r.Overhead = time.Duration(p.GetLostUs())*time.Microsecond, time.Duration(p.GetOverheadUs())*time.Microsecond
 	var err error
 	if r.Job, err = jobs.JobIDFromBytes(p.GetJob()); err != nil {
 		return nil, err
@@ -178,7 +197,9 @@ func reportFromProto(p *gridv1.Report) (*Report, error) {
 	if r.Pack, err = BlobFromProto(p.GetPack()); err != nil {
 		return nil, err
 	}
-	r.Bundles = make([]BundleReport, len(p.GetBundles()))
+	if n := len(p.GetBundles()); n > 0 {
+		r.Bundles = make([]BundleReport, n)
+	}
 	for i, q := range p.GetBundles() {
 		b := BundleReport{Bundle: q.GetBundle(), Attempt: q.GetAttempt(), Units: make([]UnitReport, len(q.GetUnits()))}
 		for j, u := range q.GetUnits() {
@@ -208,5 +229,6 @@ func unitFromProto(p *gridv1.UnitReport) (UnitReport, error) {
 	}
 	u.Times.CPU = time.Duration(p.GetCpuUs()) * time.Microsecond
 	u.Times.Wall = time.Duration(p.GetWallUs()) * time.Microsecond
+	u.Before = time.Duration(p.GetBeforeMs()) * time.Millisecond
 	return u, nil
 }

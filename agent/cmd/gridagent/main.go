@@ -181,7 +181,7 @@ func (d *daemon) start() error {
 	d.side = newSide(f, d.class != peer.AlwaysOn, d.pool, d.log)
 	d.agent, err = agent.New(agent.Options{
 		State: f.state, Network: network, Advertise: f.advertise, Join: f.join, Cores: f.cores, Quota: int64(f.diskGiB) << 30, RepairRate: int64(f.repairKiB) << 10,
-		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Owner: d.side.sees(d.pool), Hooks: d.side.hooks(func() *agent.Agent { return d.agent }),
+		Lease: f.lease, Runner: d.pool, Runtime: executor.Runtime(), Overhead: d.pool.Overhead, Owner: d.side.sees(d.pool), Hooks: d.side.hooks(func() *agent.Agent { return d.agent }),
 		Metrics: page, Log: d.log,
 	})
 	if err == nil {

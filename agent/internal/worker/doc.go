@@ -39,6 +39,12 @@
 // with none it begins anew. A steward can hide checkpoints or give old ones, and never forge any. They are released when
 // a durable report names the unit, or a steward says that it is open no more.
 //
+// What it costs. Reports say of each unit what CPU time its run took, and that of the runs before from whose checkpoint it
+// went on. Beside that they say what came to nothing since the report before: of runs that ended without a result, what
+// nobody can go on from (lost), and what the agent itself used while it held anything (overhead). Whoever holds nothing
+// of a shard any more, and has something to say, writes a report of that alone: one for each time that it leaves a shard
+// of a live job. What it used since its last checkpoint and its last report goes with an agent that is killed.
+//
 // Where the outcomes of a bundle are large, or backlog is full, those units that ended go into a report ahead
 // of the others, as a part of the bundle.
 //

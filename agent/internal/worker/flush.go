@@ -125,17 +125,34 @@ func (w *Worker) take() []*part {
 	return batch
 }
 
+// draft is what a report is to say.
+type draft struct {
+	shard   *shard
+	parts   []*part // none: the agent leaves the shard
+	spend   spend
+	counter uint64
+}
+
+func (w *Worker) draft(s *shard, parts []*part) draft {
+	return draft{shard: s, parts: parts, spend: s.spend.take(), counter: w.nextCounter()}
+}
+
 // flush packs and journals one report's worth of finished parts.
 func (w *Worker) flush(ctx context.Context) {
 	batch := w.take()
-	counter := w.nextCounter()
+	w.report(ctx, batch[0].bundle.shard, batch)
+}
+
+// report packs and journals finished parts of a shard, and what was spent on it.
+func (w *Worker) report(ctx context.Context, s *shard, parts []*part) {
+	d := w.draft(s, parts)
 	w.flushes++
 	w.spawn(func() event {
-		p, err := w.journal(ctx, batch, counter)
+		p, err := w.journal(ctx, d)
 		return func(now time.Time) {
 			w.flushes--
 			if err != nil {
-				w.unflushed(batch, err, now)
+				w.unflushed(d, err, now)
 				return
 			}
 			w.journalled(p)
@@ -161,9 +178,11 @@ func (w *Worker) journalled(p *pending) {
 // unflushed puts parts back whose pack or report could not be stored, behind what else is finished, to try
 // again a little later. After a while they are discarded, so that their leases do not keep the units from
 // running elsewhere.
-func (w *Worker) unflushed(batch []*part, err error, now time.Time) {
-	s := batch[0].bundle.shard
+func (w *Worker) unflushed(d draft, err error, now time.Time) {
+	w.unsaid(d, err, now)
+	s, batch := d.shard, d.parts
 	switch {
+	case len(batch) == 0:
 	case w.shards[s.id] != s:
 		// The job has ended meanwhile.
 	case errors.Is(err, errUnfit):
@@ -180,6 +199,7 @@ func (w *Worker) unflushed(batch []*part, err error, now time.Time) {
 		return
 	}
 	for _, p := range batch {
+		s.spend.lost += cpuOf(p.units)
 		w.settle(p)
 	}
 }
@@ -197,10 +217,13 @@ func (w *Worker) failedFor(batch []*part, now time.Time) time.Duration {
 }
 
 // journal packs outcomes, stores the pack at its holders, signs a report and writes it into the journal.
-func (w *Worker) journal(ctx context.Context, batch []*part, counter uint64) (*pending, error) {
-	report, err := w.pack(batch, counter)
+func (w *Worker) journal(ctx context.Context, d draft) (*pending, error) {
+	report, err := w.pack(d)
 	if err != nil {
 		return nil, err
+	}
+	if len(d.parts) == 0 {
+		return w.write(ctx, report, nil, nil)
 	}
 	failpoint.Hit("worker.packed")
 	receipts, err := w.o.Blobs.Place(ctx, packOf(report), report.Pack, w.o.Members())
@@ -208,18 +231,22 @@ func (w *Worker) journal(ctx context.Context, batch []*part, counter uint64) (*p
 		return nil, err
 	}
 	failpoint.Hit("worker.placed")
-	return w.write(ctx, report, receipts, batch)
+	return w.write(ctx, report, receipts, d.parts)
 }
 
-// pack stores the outcomes of parts in one local blob and returns the report on them.
-func (w *Worker) pack(batch []*part, counter uint64) (*record.Report, error) {
-	s := batch[0].bundle.shard
+// pack stores the outcomes of parts, if there are any, in one local blob and returns the report.
+func (w *Worker) pack(d draft) (*record.Report, error) {
+	s := d.shard
 	report := &record.Report{
-		Job: s.id.Job, Shard: s.id.Shard, Author: w.o.Self, Counter: counter,
+		Job: s.id.Job, Shard: s.id.Shard, Author: w.o.Self, Counter: d.counter,
 		Runtime: w.o.Runtime, Platform: w.o.Platform,
+		Lost: d.spend.lost, Overhead: d.spend.overhead, Hour: record.HourOf(time.Now()),
+	}
+	if len(d.parts) == 0 {
+		return report, nil
 	}
 	var outcomes []record.UnitOutcome
-	for _, p := range batch {
+	for _, p := range d.parts {
 		outcomes = append(outcomes, p.packed...)
 		report.Bundles = append(report.Bundles, record.BundleReport{
 			Bundle: p.bundle.number, Attempt: p.bundle.attempt, Units: p.units,

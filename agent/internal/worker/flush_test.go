@@ -15,40 +15,45 @@ import (
 )
 
 // TestBacklog is the law of what is held: whatever happens, backlog counts the bytes of exactly those outcomes
-// that are not kept yet, their bundles are held until all are, and at the end nothing is left behind.
+// that are not kept yet, their bundles are held until all are, and at the end nothing is left behind. All CPU time of units
+// that ended is in a report, or on its way to one, or to be reported as lost.
 func TestBacklog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := newDesk(40, 4)
-		var flushing [][]*part
+		ended, reported := time.Duration(0), time.Duration(0)
+		var flushing []draft
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			switch rapid.IntRange(0, 8).Draw(t, "what") {
 			case 0, 1:
 				d.lend(rapid.Uint64Range(0, 9).Draw(t, "bundle"), 1)
 			case 2, 3:
-				d.finishUnits(rapid.IntRange(1, 6).Draw(t, "units"), 10)
+				ended += d.finishUnits(rapid.IntRange(1, 6).Draw(t, "units"), 10)
 			case 4:
 				d.drop(d.s, rapid.Uint64Range(0, 9).Draw(t, "dropped"))
 			case 5:
 				if len(d.finished) > 0 {
-					flushing = append(flushing, d.take())
+					flushing = append(flushing, draft{shard: d.s, parts: d.take(), spend: d.s.spend.take()})
 				}
 			case 6:
 				d.fault(d.s.id.Job, "test", errors.New("test"), d.now)
 			case 7:
-				for i, batch := range flushing {
-					d.land(t, i, batch)
+				for i, f := range flushing {
+					reported += d.land(t, i, f)
 				}
 				flushing = nil
 			case 8:
 				d.finishAll(d.now)
 			}
 			d.checkBacklog(t, flushing)
+			if got := d.accounted(flushing) + reported; got != ended {
+				t.Fatalf("%s of CPU time are accounted for, units took %s", got, ended)
+			}
 		}
 		if rapid.Bool().Draw(t, "ends") {
 			d.end(d.s)
 		}
-		for i, batch := range flushing {
-			d.land(t, i, batch)
+		for i, f := range flushing {
+			d.land(t, i, f)
 		}
 		d.end(d.s)
 		d.loads(d.now)
@@ -59,20 +64,43 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// land ends a flush in one of the ways it can.
-func (d *desk) land(t *rapid.T, i int, batch []*part) {
+// land ends a flush in one of the ways it can, and returns how much CPU time it reported.
+func (d *desk) land(t *rapid.T, i int, f draft) (reported time.Duration) {
 	switch rapid.IntRange(0, 2).Draw(t, "flush") {
 	case 0:
-		d.unflushed(batch, errors.New("test"), d.now)
+		d.unflushed(f, errors.New("test"), d.now)
 	case 1:
-		d.unflushed(batch, errUnfit, d.now)
+		d.unflushed(f, errUnfit, d.now)
 	default:
-		envelope := record.Envelope{Payload: fmt.Appendf(nil, "%d %p", i, batch[0])}
+		envelope := record.Envelope{Payload: fmt.Appendf(nil, "%d %p", i, f.parts[0])}
 		d.journalled(&pending{
 			offer: records.Offer{Record: records.Record{Envelope: envelope}},
-			shard: batch[0].bundle.shard.id, parts: batch, answers: map[jobs.AgentID]bool{},
+			shard: f.shard.id, parts: f.parts, answers: map[jobs.AgentID]bool{},
 		})
+		return f.cpu()
 	}
+	return 0
+}
+
+// cpu returns what a report of the draft says.
+func (f draft) cpu() time.Duration {
+	sum := f.spend.lost
+	for _, p := range f.parts {
+		sum += cpuOf(p.units)
+	}
+	return sum
+}
+
+// accounted returns the CPU time that is not reported yet, and will be.
+func (d *desk) accounted(flushing []draft) time.Duration {
+	sum := draft{parts: d.finished, spend: d.s.spend}.cpu()
+	for _, f := range flushing {
+		sum += f.cpu()
+	}
+	for _, b := range d.s.bundles {
+		sum += cpuOf(b.ended.units)
+	}
+	return sum
 }
 
 // TestBacklogIsFreed holds that outcomes of unfinished bundles are reported before they fill the backlog for
@@ -133,7 +161,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-func (d *desk) checkBacklog(t *rapid.T, flushing [][]*part) {
+func (d *desk) checkBacklog(t *rapid.T, flushing []draft) {
 	sum := 0
 	for _, b := range d.s.bundles {
 		sum += b.ended.bytes
@@ -142,8 +170,8 @@ func (d *desk) checkBacklog(t *rapid.T, flushing [][]*part) {
 		}
 	}
 	parts := d.finished
-	for _, batch := range flushing {
-		parts = slices.Concat(parts, batch)
+	for _, f := range flushing {
+		parts = slices.Concat(parts, f.parts)
 	}
 	for _, p := range d.reports {
 		parts = slices.Concat(parts, p.parts)
@@ -170,7 +198,7 @@ func TestPackThatNobodyTakes(t *testing.T) {
 	d.lend(0, 2)
 	d.finishUnits(6, 10)
 	full := errors.New("disk full")
-	fail := func(after time.Duration) { d.unflushed(d.take(), full, d.now.Add(after)) }
+	fail := func(after time.Duration) { d.unflushed(draft{shard: d.s, parts: d.take()}, full, d.now.Add(after)) }
 	for after := time.Duration(0); after < flushPatience; after += flushRetry {
 		fail(after)
 		if len(d.finished) != 1 || len(d.s.bundles) != 2 {

@@ -64,6 +64,10 @@ func (w *Worker) loadNotes() {
 // noted takes a new checkpoint of this agent's own. Its steward is told soon, so that a kill costs little.
 func (w *Worker) noted(sv *saver, notes []*records.Note) {
 	s := w.shards[sv.shard]
+	if s != nil && sv.owes > 0 {
+		s.spend.lost += w.lostOf(sv, sv.owes, sv.why)
+		sv.owes = 0
+	}
 	switch {
 	case len(notes) == 0:
 	case s == nil || sv.over:

@@ -213,8 +213,9 @@ func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.T
 type result struct {
 	task
 	executor.Result
-	outcome []byte // encoded
-	err     error  // it was not run, or not to its end
+	before  time.Duration // CPU time of the runs from whose checkpoint it went on
+	outcome []byte        // encoded
+	err     error         // it was not run, or not to its end
 }
 
 // work runs a slot's units, until one cannot be run, they take long or leave
@@ -235,6 +236,7 @@ func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, iden
 		}
 		if r.saver != nil {
 			got.Result, got.err = r.saver.run(ctx, ready, u)
+			got.before = r.saver.before
 		} else {
 			got.Result, got.err = w.o.Runner.Run(ctx, ready, u)
 		}
@@ -257,11 +259,15 @@ func (w *Worker) ran(r *run, ran []result, stopped bool, now time.Time) {
 	left := r.left()
 	var fault error
 	for _, got := range ran {
+		if got.err != nil || got.bundle.dropped {
+			w.lose(r, got.Times.CPU, got.err)
+		}
 		switch {
 		case got.bundle.dropped:
 		case got.err == nil:
 			if r.saver != nil {
 				r.saver.over = true
+				r.shard.spend.lost += r.saver.passedOver()
 			}
 			if r.program.unit == 0 {
 				w.log.Debug("first unit ended", "job", r.shard.id.Job)
@@ -292,7 +298,7 @@ func (p *program) measure(wall time.Duration) {
 
 func (w *Worker) endedWith(t task, r result, now time.Time) {
 	w.ended(t.bundle, record.UnitReport{
-		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times,
+		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times, Before: r.before.Truncate(time.Millisecond),
 	}, r.outcome, now)
 	if w.o.Ended != nil {
 		w.o.Ended(Ended{Job: t.bundle.shard.job, Unit: t.unit, Times: r.Times, Failure: r.Failure, Memory: r.Memory, Bytes: len(r.outcome)})

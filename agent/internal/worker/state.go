@@ -37,6 +37,10 @@ type state struct {
 	heeded    *Offer
 	busy      bool // units run, as was told
 
+	metered time.Time        // when Options.Overhead was read last; zero: nothing is held
+	read    time.Duration    // what it was
+	sharing map[*shard]int64 // who shared it last, and in what proportion
+
 	finished  []*part
 	oldest    time.Time // when the oldest of finished was finished, about
 	bytes     int       // of the outcomes of finished
@@ -93,6 +97,8 @@ type shard struct {
 	skip     map[jobs.AgentID]time.Time // stewards passed over because they do not answer, until when
 	lender   jobs.AgentID               // spoken to last
 	standing standing
+	spend    spend
+	heldAt   time.Time // when anything was held last
 }
 
 // bundle is a bundle that this agent holds.
@@ -232,6 +238,7 @@ func (s *shard) held() []steward.Run {
 func (s *state) discard(b *bundle) {
 	b.dropped = true
 	s.backlog -= b.ended.bytes
+	b.shard.spend.lost += cpuOf(b.ended.units)
 	delete(b.shard.bundles, b.number)
 	b.shard.changed = true
 	m := b.shard.job.Manifest

@@ -58,9 +58,11 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 	w.ask(ctx, now)
 	w.tellAside(w.saving, now)
 	w.letGo(w.saving)
+	w.meter(now, false)
 	for w.flushDue(now) {
 		w.flush(ctx)
 	}
+	w.leaveShards(ctx, now)
 	if !now.Before(w.pushAt) {
 		w.push(ctx, now)
 	}
@@ -298,6 +300,10 @@ func (w *Worker) nextLook(now time.Time) time.Duration {
 		if len(s.bundles) > 0 {
 			next = earlier(next, later(w.refreshAt, s.job.Manifest.Expires))
 		}
+		next = earlier(next, w.leaveDue(s, now))
+	}
+	if !w.metered.IsZero() && !w.holds() {
+		next = earlier(next, w.metered.Add(meterEvery))
 	}
 	if supply := w.supply(now); !hungry && supply >= lowWater && supply-lowWater < askEvery {
 		next = earlier(next, now.Add(supply-lowWater+1))

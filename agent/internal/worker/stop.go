@@ -10,6 +10,7 @@ import (
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
+	"idlegrid/jobs/record"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -56,6 +57,7 @@ func (w *Worker) stop(ctx context.Context) {
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
+	w.meter(time.Now(), true)
 	w.flushLast(ctx, spare)
 	w.farewell(ctx)
 }
@@ -111,20 +113,33 @@ func (w *Worker) flushLast(ctx context.Context, spare time.Duration) {
 			return
 		}
 		batch := w.take()
-		report, err := w.pack(batch, w.nextCounter())
-		if err == nil {
-			receipts, short := w.o.Blobs.Place(ctx, packOf(report), report.Pack, w.o.Members())
-			if short != nil {
-				w.log.Info("reporting without enough holders", "shard", batch[0].bundle.shard.id, "err", short)
-			}
-			var p *pending
-			if p, err = w.write(context.WithoutCancel(ctx), report, receipts, batch); err == nil {
-				w.journalled(p)
+		w.reportLast(ctx, w.draft(batch[0].bundle.shard, batch))
+	}
+	for _, s := range w.shards {
+		if s.spend.lost+s.spend.overhead >= worthReport && w.o.Runnable(s.id.Job) == nil && time.Now().Before(until) {
+			w.reportLast(ctx, w.draft(s, nil))
+		}
+	}
+}
+
+// reportLast journals a report, with the receipts that can be had.
+func (w *Worker) reportLast(ctx context.Context, d draft) {
+	report, err := w.pack(d)
+	if err == nil {
+		var receipts []record.Envelope
+		if len(d.parts) > 0 {
+			var short error
+			if receipts, short = w.o.Blobs.Place(ctx, packOf(report), report.Pack, w.o.Members()); short != nil {
+				w.log.Info("reporting without enough holders", "shard", d.shard.id, "err", short)
 			}
 		}
-		if err != nil {
-			w.log.Warn("finished units are lost with this stop", "shard", batch[0].bundle.shard.id, "parts", len(batch), "err", err)
+		var p *pending
+		if p, err = w.write(context.WithoutCancel(ctx), report, receipts, d.parts); err == nil {
+			w.journalled(p)
 		}
+	}
+	if err != nil {
+		w.log.Warn("a last report is lost with this stop, and the finished units in it", "shard", d.shard.id, "parts", len(d.parts), "err", err)
 	}
 }
 

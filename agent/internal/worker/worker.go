@@ -81,7 +81,10 @@ type Options struct {
 	Working func(bool)
 	Ended   func(Ended)
 	Moved   func(job records.Job, in, out int64)
-	Log     *slog.Logger
+	// Overhead is the CPU time that this agent has used so far for all that is no unit's; nil: it is not counted. It is
+	// called once a second at most, and only while work is held.
+	Overhead func() time.Duration
+	Log      *slog.Logger
 }
 
 // Ended is a unit that ended here.

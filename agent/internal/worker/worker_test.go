@@ -87,13 +87,15 @@ func (d *desk) lend(first uint64, count uint32, units ...uint64) int {
 	return d.lent(d.s, &gridv1.Run{First: first, Count: count, Units: units}, maxHeld)
 }
 
-// finishUnits ends queued units with outcomes of so many bytes.
-func (d *desk) finishUnits(n, size int) {
+// finishUnits ends queued units with outcomes of so many bytes, and returns what CPU time they took.
+func (d *desk) finishUnits(n, size int) (took time.Duration) {
 	for range min(n, len(d.s.queue)) {
 		t := d.s.queue[0]
 		d.s.queue = d.s.queue[1:]
-		d.ended(t.bundle, record.UnitReport{Unit: t.unit}, make([]byte, size), d.now)
+		d.ended(t.bundle, record.UnitReport{Unit: t.unit, Times: jobs.Times{CPU: time.Second}}, make([]byte, size), d.now)
+		took += time.Second
 	}
+	return took
 }
 
 // TestLentAgain: units that this agent's own records say are done are not run again, whoever lends them, and a

@@ -209,6 +209,9 @@ func (r *repairer) learn(ctx context.Context, job records.Job, shard jobs.ShardI
 			continue
 		}
 		s.reports[id] = true
+		if report.Pack.IsZero() {
+			continue
+		}
 		s.blobs[report.Pack.Digest] = &copies{
 			claim: blobs.Claim{Job: job.ID, Kind: blobs.Pack}, blob: report.Pack, report: id, asked: time.Now(),
 			holders: appendID(holders, report.Author),

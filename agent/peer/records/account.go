@@ -40,13 +40,15 @@ func (a *accepted) charge(m *manifest.Manifest) {
 	switch p := a.payload.(type) {
 	case *record.Report:
 		a.account = account{shard: a.scope().Shard, author: p.Author}
-		a.cost, a.limit = 0, spare+timesOver*(uint64(m.Retries)+1)*ledger.TermsOf(a.job, m, p.Shard).Units
+		a.cost, a.limit = 1, spare+timesOver*(uint64(m.Retries)+1)*ledger.TermsOf(a.job, m, p.Shard).Units
+		units := uint64(0)
 		for i := range p.Bundles {
-			a.cost += uint64(len(p.Bundles[i].Units))
+			units += uint64(len(p.Bundles[i].Units))
 			for _, u := range p.Bundles[i].Units {
 				size -= len(u.Failure.Text)
 			}
 		}
+		a.cost = max(a.cost, units) // one without units counts as one
 	case *record.Ruling:
 		a.cost += uint64(len(p.Units))
 	case later:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -338,4 +339,39 @@ func TestPaddingIsCharged(t *testing.T) {
 	if err != nil || len(refused) != 1 {
 		t.Errorf("1 MiB of padding: refused %v, %v", refused, err)
 	}
+}
+
+// TestP11ReportsOfNoUnits: an agent that leaves a shard says what it spent on it in a report without a pack, which needs
+// no receipts, and cannot say so without end.
+func TestP11ReportsOfNoUnits(t *testing.T) {
+	w := newWorld(t)
+	s := w.store()
+	j := w.job()
+	left := func() records.Offer {
+		return j.bare(j.report(func(r *record.Report) { r.Bundles, r.Pack, r.Lost = nil, jobs.Blob{}, time.Second }))
+	}
+	one := left()
+	w.add(s, j.offer, one)
+	if _, _, enough, err := s.Holders(one.Envelope.ID()); !enough || err != nil {
+		t.Errorf("its pack lacks holders, though it has none: %v", err)
+	}
+	if used, _ := s.Used(j.shard(0), w.agents[0].ID()); used != 1 {
+		t.Errorf("it counts as %d", used)
+	}
+	kept := 1
+	for range 10 {
+		var more []records.Offer
+		for range records.Spare / 2 {
+			more = append(more, left())
+		}
+		k, _, err := s.Add(t.Context(), more, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept += len(k)
+	}
+	if most := records.Spare + 2*2*int(j.manifest.Units); kept != most {
+		t.Errorf("%d are kept, expected %d", kept, most)
+	}
+	w.add(s, j.offered(j.report(by(w.agents[1])))) // the room of others is theirs
 }

@@ -139,11 +139,15 @@ func holdersOf(receipts []record.Envelope, r *record.Report) ([]jobs.AgentID, er
 }
 
 // verifyReceipts demands receipts for the pack by enough distinct agents that may hold blobs now, or could within
-// the last days, the author included. Only fewer receipts than needed may be mended by offering again.
+// the last days, the author included. Only fewer receipts than needed may be mended by offering again. A report without
+// outcomes has no pack.
 func (s *Store) verifyReceipts(a *accepted, r *record.Report, now time.Time) error {
 	who, err := holdersOf(a.Receipts, r)
 	if err != nil {
 		return err
+	}
+	if r.Pack.IsZero() {
+		return nil
 	}
 	members := s.o.Members()
 	counted := 0
@@ -203,7 +207,7 @@ func (s *Store) Holders(id jobs.Digest) (r *record.Report, holders []jobs.AgentI
 	}
 	members := s.o.Members()
 	here := slices.DeleteFunc(slices.Clone(holders), func(id jobs.AgentID) bool { return !eligible(members, id) })
-	return r, holders, len(here) >= peer.Needed(members), nil
+	return r, holders, r.Pack.IsZero() || len(here) >= peer.Needed(members), nil
 }
 
 // AddReceipts keeps verified receipts with a report, the newest first, and returns all that are kept with it.

@@ -341,7 +341,7 @@ func othersWork(members []peer.Member, who jobs.AgentID) bool {
 	return false
 }
 
-// Summary counts a shard as this agent's records have it.
+// Summary counts a shard, and what it has cost, as this agent's records have it.
 func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gridv1.SummaryReply, error) {
 	who, err := rpc.Allow(ctx, gridv1.Steward_Summary_FullMethodName)
 	if err != nil {
@@ -360,7 +360,10 @@ func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gri
 	}
 	now := time.Now()
 	reply := &gridv1.SummaryReply{Stewards: uint32(len(peer.Stewards(scope.Shard, s.o.Members())))}
-	err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) { countsToProto(led.Counts(now), reply) })
+	err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) {
+		countsToProto(led.Counts(now), reply)
+		reply.Account = accountToProto(led.Account())
+	})
 	if err != nil {
 		return nil, err
 	}

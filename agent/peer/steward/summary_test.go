@@ -42,15 +42,21 @@ func TestSummary(t *testing.T) {
 		b.report(1, j, true, 1)
 		b.ask(1, shard, 0)
 		second := uint64(time.Second / time.Microsecond)
-		want(&gridv1.SummaryReply{
-			Open: 9, Accepted: 2, Lent: 8, Lessees: [][]byte{two[:]}, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second,
-		})
+		spent := func(r *gridv1.SummaryReply) *gridv1.SummaryReply {
+			r.UsefulCpuUs, r.CpuUs, r.Stewards = 2*second, 4*second, 2
+			hour := record.HourOf(j.Manifest.Created.Add(-time.Hour)) // these reports say none
+			r.Account = []*gridv1.HourlySpend{{
+				Hour: hour, Spend: &gridv1.Spend{UsefulUs: 2 * second, FailedUs: 2 * second, AcceptedRuns: 2, FailedRuns: 2},
+			}}
+			return r
+		}
+		want(spent(&gridv1.SummaryReply{Open: 9, Accepted: 2, Lent: 8, Lessees: [][]byte{two[:]}}))
 		time.Sleep(DefaultTTL)
-		want(&gridv1.SummaryReply{Open: 9, Accepted: 2, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
+		want(spent(&gridv1.SummaryReply{Open: 9, Accepted: 2}))
 		b.add(false, b.offer(record.TypeSeal, (&record.Seal{Job: j.ID}).Encode(), b.submitter))
-		want(&gridv1.SummaryReply{Sealed: 11, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
+		want(spent(&gridv1.SummaryReply{Sealed: 11}))
 		b.add(false, b.offer(record.TypeCancel, (&record.Cancel{Job: j.ID}).Encode(), b.submitter))
-		want(&gridv1.SummaryReply{Dead: 11, Stewards: 2, UsefulCpuUs: 2 * second, CpuUs: 4 * second})
+		want(spent(&gridv1.SummaryReply{Dead: 11}))
 	})
 }
 

@@ -222,13 +222,11 @@ func (r *runner) Run(ctx context.Context, prog *executor.Program, u *executor.Un
 	defer p.end()
 	reached, err := s.runFor(ctx, p, from, res)
 	runs.end(run, reached, err)
+	times := jobs.Times{CPU: reached - from, Wall: reached - from}
 	if err != nil {
-		return executor.Result{}, err
+		return executor.Result{Times: times}, err
 	}
-	took := res.Takes - from
-	return executor.Result{
-		Outcome: res.Outcome, Failure: res.Failure, Times: jobs.Times{CPU: took, Wall: took},
-	}, nil
+	return executor.Result{Outcome: res.Outcome, Failure: res.Failure, Times: times}, nil
 }
 
 func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Duration) (*UnitRun, Work) {

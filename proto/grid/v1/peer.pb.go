@@ -1092,7 +1092,9 @@ type SummaryReply struct {
 	// Agents that hold a lease at this moment, key IDs.
 	Lessees [][]byte `protobuf:"bytes,11,rep,name=lessees,proto3" json:"lessees,omitempty"`
 	// Agents that keep this ledger as far as this steward knows.
-	Stewards      uint32 `protobuf:"varint,12,opt,name=stewards,proto3" json:"stewards,omitempty"`
+	Stewards uint32 `protobuf:"varint,12,opt,name=stewards,proto3" json:"stewards,omitempty"`
+	// CPU time by hour, in ascending order. At most as many hours as a job may live, and four.
+	Account       []*HourlySpend `protobuf:"bytes,13,rep,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1211,6 +1213,174 @@ func (x *SummaryReply) GetStewards() uint32 {
 	return 0
 }
 
+func (x *SummaryReply) GetAccount() []*HourlySpend {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// HourlySpend is the CPU time that reports signed within an hour tell of, by what became of it, and the unit runs that
+// ended.
+type HourlySpend struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since 1970.
+	Hour          uint32 `protobuf:"varint,1,opt,name=hour,proto3" json:"hour,omitempty"`
+	Spend         *Spend `protobuf:"bytes,2,opt,name=spend,proto3" json:"spend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HourlySpend) Reset() {
+	*x = HourlySpend{}
+	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HourlySpend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HourlySpend) ProtoMessage() {}
+
+func (x *HourlySpend) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HourlySpend.ProtoReflect.Descriptor instead.
+func (*HourlySpend) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HourlySpend) GetHour() uint32 {
+	if x != nil {
+		return x.Hour
+	}
+	return 0
+}
+
+func (x *HourlySpend) GetSpend() *Spend {
+	if x != nil {
+		return x.Spend
+	}
+	return nil
+}
+
+// Spend is CPU time by what became of it, and ends of unit runs.
+type Spend struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of accepted outcomes.
+	UsefulUs uint64 `protobuf:"varint,1,opt,name=useful_us,json=usefulUs,proto3" json:"useful_us,omitempty"`
+	// Of other successes of the same units.
+	RepeatedUs uint64 `protobuf:"varint,2,opt,name=repeated_us,json=repeatedUs,proto3" json:"repeated_us,omitempty"`
+	// Of failures.
+	FailedUs uint64 `protobuf:"varint,3,opt,name=failed_us,json=failedUs,proto3" json:"failed_us,omitempty"`
+	// Of runs that ended without a result.
+	LostUs uint64 `protobuf:"varint,4,opt,name=lost_us,json=lostUs,proto3" json:"lost_us,omitempty"`
+	// Of agents themselves, while they held work.
+	OverheadUs    uint64 `protobuf:"varint,5,opt,name=overhead_us,json=overheadUs,proto3" json:"overhead_us,omitempty"`
+	AcceptedRuns  uint64 `protobuf:"varint,6,opt,name=accepted_runs,json=acceptedRuns,proto3" json:"accepted_runs,omitempty"`
+	RepeatedRuns  uint64 `protobuf:"varint,7,opt,name=repeated_runs,json=repeatedRuns,proto3" json:"repeated_runs,omitempty"`
+	FailedRuns    uint64 `protobuf:"varint,8,opt,name=failed_runs,json=failedRuns,proto3" json:"failed_runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Spend) Reset() {
+	*x = Spend{}
+	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Spend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Spend) ProtoMessage() {}
+
+func (x *Spend) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Spend.ProtoReflect.Descriptor instead.
+func (*Spend) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Spend) GetUsefulUs() uint64 {
+	if x != nil {
+		return x.UsefulUs
+	}
+	return 0
+}
+
+func (x *Spend) GetRepeatedUs() uint64 {
+	if x != nil {
+		return x.RepeatedUs
+	}
+	return 0
+}
+
+func (x *Spend) GetFailedUs() uint64 {
+	if x != nil {
+		return x.FailedUs
+	}
+	return 0
+}
+
+func (x *Spend) GetLostUs() uint64 {
+	if x != nil {
+		return x.LostUs
+	}
+	return 0
+}
+
+func (x *Spend) GetOverheadUs() uint64 {
+	if x != nil {
+		return x.OverheadUs
+	}
+	return 0
+}
+
+func (x *Spend) GetAcceptedRuns() uint64 {
+	if x != nil {
+		return x.AcceptedRuns
+	}
+	return 0
+}
+
+func (x *Spend) GetRepeatedRuns() uint64 {
+	if x != nil {
+		return x.RepeatedRuns
+	}
+	return 0
+}
+
+func (x *Spend) GetFailedRuns() uint64 {
+	if x != nil {
+		return x.FailedRuns
+	}
+	return 0
+}
+
 type GetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -1221,7 +1391,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1403,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1416,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetRequest) GetJob() []byte {
@@ -1272,7 +1442,7 @@ type GetReply struct {
 
 func (x *GetReply) Reset() {
 	*x = GetReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1454,7 @@ func (x *GetReply) String() string {
 func (*GetReply) ProtoMessage() {}
 
 func (x *GetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1467,7 @@ func (x *GetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReply.ProtoReflect.Descriptor instead.
 func (*GetReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetReply) GetData() []byte {
@@ -1317,7 +1487,7 @@ type HaveRequest struct {
 
 func (x *HaveRequest) Reset() {
 	*x = HaveRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1499,7 @@ func (x *HaveRequest) String() string {
 func (*HaveRequest) ProtoMessage() {}
 
 func (x *HaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1512,7 @@ func (x *HaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveRequest.ProtoReflect.Descriptor instead.
 func (*HaveRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HaveRequest) GetJob() []byte {
@@ -1369,7 +1539,7 @@ type HaveReply struct {
 
 func (x *HaveReply) Reset() {
 	*x = HaveReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1551,7 @@ func (x *HaveReply) String() string {
 func (*HaveReply) ProtoMessage() {}
 
 func (x *HaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1564,7 @@ func (x *HaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveReply.ProtoReflect.Descriptor instead.
 func (*HaveReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HaveReply) GetHave() []bool {
@@ -1415,7 +1585,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1597,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1610,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutRequest) GetHeader() *PutHeader {
@@ -1472,7 +1642,7 @@ type PutHeader struct {
 
 func (x *PutHeader) Reset() {
 	*x = PutHeader{}
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1654,7 @@ func (x *PutHeader) String() string {
 func (*PutHeader) ProtoMessage() {}
 
 func (x *PutHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1667,7 @@ func (x *PutHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutHeader.ProtoReflect.Descriptor instead.
 func (*PutHeader) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutHeader) GetJob() []byte {
@@ -1545,7 +1715,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1727,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1740,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReleaseRequest) GetJob() []byte {
@@ -1595,7 +1765,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1777,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1790,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 type PutReply struct {
@@ -1633,7 +1803,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1815,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1828,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutReply) GetReceipt() *Envelope {
@@ -1676,7 +1846,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1858,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1871,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 type ListReply struct {
@@ -1713,7 +1883,7 @@ type ListReply struct {
 
 func (x *ListReply) Reset() {
 	*x = ListReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1895,7 @@ func (x *ListReply) String() string {
 func (*ListReply) ProtoMessage() {}
 
 func (x *ListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1908,7 @@ func (x *ListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReply.ProtoReflect.Descriptor instead.
 func (*ListReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListReply) GetMembers() []*Member {
@@ -1767,7 +1937,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1949,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1962,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Member) GetId() []byte {
@@ -1860,7 +2030,7 @@ type DialBackRequest struct {
 
 func (x *DialBackRequest) Reset() {
 	*x = DialBackRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2042,7 @@ func (x *DialBackRequest) String() string {
 func (*DialBackRequest) ProtoMessage() {}
 
 func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2055,7 @@ func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackRequest.ProtoReflect.Descriptor instead.
 func (*DialBackRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DialBackRequest) GetAddress() string {
@@ -1903,7 +2073,7 @@ type DialBackReply struct {
 
 func (x *DialBackReply) Reset() {
 	*x = DialBackReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2085,7 @@ func (x *DialBackReply) String() string {
 func (*DialBackReply) ProtoMessage() {}
 
 func (x *DialBackReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2098,7 @@ func (x *DialBackReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackReply.ProtoReflect.Descriptor instead.
 func (*DialBackReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 // NodeMeta is what a member says of itself in gossip: at most 256 bytes with its signature.
@@ -1954,7 +2124,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2136,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2149,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -2064,7 +2234,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2246,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2259,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -2168,7 +2338,7 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"NotesReply\x121\n" +
 	"\vcheckpoints\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"6\n" +
 	"\x0eSummaryRequest\x12$\n" +
-	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\xbd\x02\n" +
+	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\xed\x02\n" +
 	"\fSummaryReply\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\x04R\x04open\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\x04R\baccepted\x12\x16\n" +
@@ -2182,7 +2352,23 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x06cpu_us\x18\n" +
 	" \x01(\x04R\x05cpuUs\x12\x18\n" +
 	"\alessees\x18\v \x03(\fR\alessees\x12\x1a\n" +
-	"\bstewards\x18\f \x01(\rR\bstewards\"6\n" +
+	"\bstewards\x18\f \x01(\rR\bstewards\x12.\n" +
+	"\aaccount\x18\r \x03(\v2\x14.grid.v1.HourlySpendR\aaccount\"G\n" +
+	"\vHourlySpend\x12\x12\n" +
+	"\x04hour\x18\x01 \x01(\rR\x04hour\x12$\n" +
+	"\x05spend\x18\x02 \x01(\v2\x0e.grid.v1.SpendR\x05spend\"\x87\x02\n" +
+	"\x05Spend\x12\x1b\n" +
+	"\tuseful_us\x18\x01 \x01(\x04R\busefulUs\x12\x1f\n" +
+	"\vrepeated_us\x18\x02 \x01(\x04R\n" +
+	"repeatedUs\x12\x1b\n" +
+	"\tfailed_us\x18\x03 \x01(\x04R\bfailedUs\x12\x17\n" +
+	"\alost_us\x18\x04 \x01(\x04R\x06lostUs\x12\x1f\n" +
+	"\voverhead_us\x18\x05 \x01(\x04R\n" +
+	"overheadUs\x12#\n" +
+	"\raccepted_runs\x18\x06 \x01(\x04R\facceptedRuns\x12#\n" +
+	"\rrepeated_runs\x18\a \x01(\x04R\frepeatedRuns\x12\x1f\n" +
+	"\vfailed_runs\x18\b \x01(\x04R\n" +
+	"failedRuns\"6\n" +
 	"\n" +
 	"GetRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x16\n" +
@@ -2287,7 +2473,7 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_grid_v1_peer_proto_goTypes = []any{
 	(BlobKind)(0),           // 0: grid.v1.BlobKind
 	(Role)(0),               // 1: grid.v1.Role
@@ -2308,32 +2494,34 @@ var file_grid_v1_peer_proto_goTypes = []any{
 	(*NotesReply)(nil),      // 16: grid.v1.NotesReply
 	(*SummaryRequest)(nil),  // 17: grid.v1.SummaryRequest
 	(*SummaryReply)(nil),    // 18: grid.v1.SummaryReply
-	(*GetRequest)(nil),      // 19: grid.v1.GetRequest
-	(*GetReply)(nil),        // 20: grid.v1.GetReply
-	(*HaveRequest)(nil),     // 21: grid.v1.HaveRequest
-	(*HaveReply)(nil),       // 22: grid.v1.HaveReply
-	(*PutRequest)(nil),      // 23: grid.v1.PutRequest
-	(*PutHeader)(nil),       // 24: grid.v1.PutHeader
-	(*ReleaseRequest)(nil),  // 25: grid.v1.ReleaseRequest
-	(*ReleaseReply)(nil),    // 26: grid.v1.ReleaseReply
-	(*PutReply)(nil),        // 27: grid.v1.PutReply
-	(*ListRequest)(nil),     // 28: grid.v1.ListRequest
-	(*ListReply)(nil),       // 29: grid.v1.ListReply
-	(*Member)(nil),          // 30: grid.v1.Member
-	(*DialBackRequest)(nil), // 31: grid.v1.DialBackRequest
-	(*DialBackReply)(nil),   // 32: grid.v1.DialBackReply
-	(*NodeMeta)(nil),        // 33: grid.v1.NodeMeta
-	(*Wake)(nil),            // 34: grid.v1.Wake
-	(*Envelope)(nil),        // 35: grid.v1.Envelope
-	(*Chain)(nil),           // 36: grid.v1.Chain
-	(*Blob)(nil),            // 37: grid.v1.Blob
+	(*HourlySpend)(nil),     // 19: grid.v1.HourlySpend
+	(*Spend)(nil),           // 20: grid.v1.Spend
+	(*GetRequest)(nil),      // 21: grid.v1.GetRequest
+	(*GetReply)(nil),        // 22: grid.v1.GetReply
+	(*HaveRequest)(nil),     // 23: grid.v1.HaveRequest
+	(*HaveReply)(nil),       // 24: grid.v1.HaveReply
+	(*PutRequest)(nil),      // 25: grid.v1.PutRequest
+	(*PutHeader)(nil),       // 26: grid.v1.PutHeader
+	(*ReleaseRequest)(nil),  // 27: grid.v1.ReleaseRequest
+	(*ReleaseReply)(nil),    // 28: grid.v1.ReleaseReply
+	(*PutReply)(nil),        // 29: grid.v1.PutReply
+	(*ListRequest)(nil),     // 30: grid.v1.ListRequest
+	(*ListReply)(nil),       // 31: grid.v1.ListReply
+	(*Member)(nil),          // 32: grid.v1.Member
+	(*DialBackRequest)(nil), // 33: grid.v1.DialBackRequest
+	(*DialBackReply)(nil),   // 34: grid.v1.DialBackReply
+	(*NodeMeta)(nil),        // 35: grid.v1.NodeMeta
+	(*Wake)(nil),            // 36: grid.v1.Wake
+	(*Envelope)(nil),        // 37: grid.v1.Envelope
+	(*Chain)(nil),           // 38: grid.v1.Chain
+	(*Blob)(nil),            // 39: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
 	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	35, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	36, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	35, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	37, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	38, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	37, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
 	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
 	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
 	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
@@ -2346,44 +2534,46 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 14: grid.v1.NotesRequest.shard:type_name -> grid.v1.Scope
 	7,  // 15: grid.v1.NotesReply.checkpoints:type_name -> grid.v1.Record
 	3,  // 16: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
-	24, // 17: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	37, // 18: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	0,  // 19: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
-	35, // 20: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	30, // 21: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	1,  // 22: grid.v1.Member.role:type_name -> grid.v1.Role
-	2,  // 23: grid.v1.Member.class:type_name -> grid.v1.Class
-	1,  // 24: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	2,  // 25: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	4,  // 26: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	6,  // 27: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	10, // 28: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	12, // 29: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	17, // 30: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	15, // 31: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
-	19, // 32: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	21, // 33: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	23, // 34: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	25, // 35: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
-	28, // 36: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	31, // 37: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	5,  // 38: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	8,  // 39: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	11, // 40: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	14, // 41: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	18, // 42: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	16, // 43: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
-	20, // 44: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	22, // 45: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	27, // 46: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	26, // 47: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
-	29, // 48: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	32, // 49: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	38, // [38:50] is the sub-list for method output_type
-	26, // [26:38] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	19, // 17: grid.v1.SummaryReply.account:type_name -> grid.v1.HourlySpend
+	20, // 18: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
+	26, // 19: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	39, // 20: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	0,  // 21: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
+	37, // 22: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	32, // 23: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	1,  // 24: grid.v1.Member.role:type_name -> grid.v1.Role
+	2,  // 25: grid.v1.Member.class:type_name -> grid.v1.Class
+	1,  // 26: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	2,  // 27: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	4,  // 28: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	6,  // 29: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	10, // 30: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	12, // 31: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	17, // 32: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	15, // 33: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
+	21, // 34: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	23, // 35: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	25, // 36: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	27, // 37: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
+	30, // 38: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	33, // 39: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	5,  // 40: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 41: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 42: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 43: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	18, // 44: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	16, // 45: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
+	22, // 46: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	24, // 47: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	29, // 48: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	28, // 49: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	31, // 50: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	34, // 51: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	40, // [40:52] is the sub-list for method output_type
+	28, // [28:40] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }
@@ -2398,7 +2588,7 @@ func file_grid_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

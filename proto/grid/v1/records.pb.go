@@ -720,7 +720,7 @@ func (x *Input) GetBlob() *Blob {
 	return nil
 }
 
-// Report is what one agent signs about units that it finished or failed.
+// Report is what one agent signs about units that it finished or failed, and about CPU time that came to nothing.
 type Report struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Job   []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -733,9 +733,18 @@ type Report struct {
 	Runtime string `protobuf:"bytes,5,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// Operating system and processor, such as "linux/amd64".
 	Platform string `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
-	// The pack with the outcomes named below.
-	Pack          *Blob           `protobuf:"bytes,7,opt,name=pack,proto3" json:"pack,omitempty"`
-	Bundles       []*BundleReport `protobuf:"bytes,8,rep,name=bundles,proto3" json:"bundles,omitempty"`
+	// The pack with the outcomes named below. Absent where there are none.
+	Pack *Blob `protobuf:"bytes,7,opt,name=pack,proto3" json:"pack,omitempty"`
+	// Empty: the agent leaves the shard with CPU time that no report has.
+	Bundles []*BundleReport `protobuf:"bytes,8,rep,name=bundles,proto3" json:"bundles,omitempty"`
+	// CPU time since the author's report before for this shard: of runs that ended without a result, after the
+	// checkpoint that others can go on from.
+	LostUs uint64 `protobuf:"varint,9,opt,name=lost_us,json=lostUs,proto3" json:"lost_us,omitempty"`
+	// Likewise, of the agent itself while it held work.
+	OverheadUs uint64 `protobuf:"varint,10,opt,name=overhead_us,json=overheadUs,proto3" json:"overhead_us,omitempty"`
+	// Hours since 1970 when this was signed, by the author's clock: no finer, so that it tells nobody when a person comes
+	// and goes.
+	Hour          uint32 `protobuf:"varint,11,opt,name=hour,proto3" json:"hour,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -826,6 +835,27 @@ func (x *Report) GetBundles() []*BundleReport {
 	return nil
 }
 
+func (x *Report) GetLostUs() uint64 {
+	if x != nil {
+		return x.LostUs
+	}
+	return 0
+}
+
+func (x *Report) GetOverheadUs() uint64 {
+	if x != nil {
+		return x.OverheadUs
+	}
+	return 0
+}
+
+func (x *Report) GetHour() uint32 {
+	if x != nil {
+		return x.Hour
+	}
+	return 0
+}
+
 type BundleReport struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Bundle uint64                 `protobuf:"varint,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
@@ -893,9 +923,12 @@ type UnitReport struct {
 	// Digest of the outcome; of a failed unit, of what it wrote.
 	Outcome []byte `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Absent: the unit succeeded.
-	Failure       *Failure `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
-	CpuUs         uint64   `protobuf:"varint,4,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
-	WallUs        uint64   `protobuf:"varint,5,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	Failure *Failure `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	// CPU time and time of this run.
+	CpuUs  uint64 `protobuf:"varint,4,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	WallUs uint64 `protobuf:"varint,5,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	// CPU time of the runs before, from whose checkpoint it went on.
+	BeforeMs      uint32 `protobuf:"varint,6,opt,name=before_ms,json=beforeMs,proto3" json:"before_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -961,6 +994,13 @@ func (x *UnitReport) GetCpuUs() uint64 {
 func (x *UnitReport) GetWallUs() uint64 {
 	if x != nil {
 		return x.WallUs
+	}
+	return 0
+}
+
+func (x *UnitReport) GetBeforeMs() uint32 {
+	if x != nil {
+		return x.BeforeMs
 	}
 	return 0
 }
@@ -1673,7 +1713,7 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\x06inputs\x18\x01 \x03(\v2\x0e.grid.v1.InputR\x06inputs\">\n" +
 	"\x05Input\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
-	"\x04blob\x18\x02 \x01(\v2\r.grid.v1.BlobR\x04blob\"\xec\x01\n" +
+	"\x04blob\x18\x02 \x01(\v2\r.grid.v1.BlobR\x04blob\"\xba\x02\n" +
 	"\x06Report\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x16\n" +
@@ -1682,18 +1722,24 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\aruntime\x18\x05 \x01(\tR\aruntime\x12\x1a\n" +
 	"\bplatform\x18\x06 \x01(\tR\bplatform\x12!\n" +
 	"\x04pack\x18\a \x01(\v2\r.grid.v1.BlobR\x04pack\x12/\n" +
-	"\abundles\x18\b \x03(\v2\x15.grid.v1.BundleReportR\abundles\"k\n" +
+	"\abundles\x18\b \x03(\v2\x15.grid.v1.BundleReportR\abundles\x12\x17\n" +
+	"\alost_us\x18\t \x01(\x04R\x06lostUs\x12\x1f\n" +
+	"\voverhead_us\x18\n" +
+	" \x01(\x04R\n" +
+	"overheadUs\x12\x12\n" +
+	"\x04hour\x18\v \x01(\rR\x04hour\"k\n" +
 	"\fBundleReport\x12\x16\n" +
 	"\x06bundle\x18\x01 \x01(\x04R\x06bundle\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12)\n" +
-	"\x05units\x18\x03 \x03(\v2\x13.grid.v1.UnitReportR\x05units\"\x96\x01\n" +
+	"\x05units\x18\x03 \x03(\v2\x13.grid.v1.UnitReportR\x05units\"\xb3\x01\n" +
 	"\n" +
 	"UnitReport\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\x04R\x04unit\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\fR\aoutcome\x12*\n" +
 	"\afailure\x18\x03 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
 	"\x06cpu_us\x18\x04 \x01(\x04R\x05cpuUs\x12\x17\n" +
-	"\awall_us\x18\x05 \x01(\x04R\x06wallUs\"G\n" +
+	"\awall_us\x18\x05 \x01(\x04R\x06wallUs\x12\x1b\n" +
+	"\tbefore_ms\x18\x06 \x01(\rR\bbeforeMs\"G\n" +
 	"\aFailure\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.grid.v1.FailureKindR\x04kind\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"~\n" +
