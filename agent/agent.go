@@ -103,7 +103,7 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.Join(err, o.Network.Listener.Close(), o.Network.Packets.Close(), exporter.Close(o.Metrics))
 	}
 	a.node, err = node.New(node.Options{
-		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: a.atFirst(cores), Quota: o.Quota,
+		State: o.State, Network: o.Network, Advertise: o.Advertise, Join: o.Join, Cores: a.atFirst(cores), CoresEvery: a.offersEvery(), Quota: o.Quota,
 		RepairRate: o.RepairRate, Busy: a.busy, BeforeWrite: o.BeforeWrite, Wall: o.Wall, OfferWithin: o.Lease.OrDefault().Period / 3,
 		Metrics: a.MetricsAddress(), Log: o.Log,
 	}, node.Hooks{

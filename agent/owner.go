@@ -25,6 +25,9 @@ type Signals = harvest.Signals
 // Observation is what Signals see.
 type Observation = signals.Observation
 
+// Session is somebody who is logged in.
+type Session = signals.Session
+
 // Ended is a unit that ended.
 type Ended = worker.Ended
 
@@ -133,6 +136,14 @@ func (a *Agent) atFirst(cores int) int {
 		return 0
 	}
 	return cores
+}
+
+// offersEvery is how often others hear of other cores at most.
+func (a *Agent) offersEvery() time.Duration {
+	if a.owned {
+		return harvest.OfferEvery
+	}
+	return 0
 }
 
 // working hears whether units run.

@@ -61,7 +61,7 @@ type Options struct {
 // Harvest watches, decides, applies, measures and remembers.
 type Harvest struct {
 	o     Options
-	shift time.Duration // of the periods in which the offer stays
+	phase time.Time     // when a period in which the offer stays began, by chance
 	woken chan struct{} // holds a token when a look cannot wait
 
 	// Of the goroutine of Run.
@@ -91,7 +91,7 @@ type Harvest struct {
 
 // New reads what was kept in the state folder. A pause that cannot be read counts as one until the owner resumes.
 func New(o Options) (*Harvest, error) {
-	h := &Harvest{o: o, woken: make(chan struct{}, 1), shift: time.Duration(rand.Int64N(int64(OfferEvery)))}
+	h := &Harvest{o: o, woken: make(chan struct{}, 1), phase: time.Now().Add(-rand.N(OfferEvery))}
 	if o.Machine == 0 {
 		h.o.Machine = runtime.NumCPU()
 	}
@@ -248,7 +248,7 @@ func (h *Harvest) tell(d Decision, now time.Time) {
 	}
 	h.last = d
 	h.mu.Unlock()
-	h.offer = h.offer.Next(d.Cores, now, h.o.OfferEvery, h.shift)
+	h.offer = h.offer.Next(d.Cores, now.Sub(h.phase), h.o.OfferEvery)
 	if h.offer.Cores != h.offered && h.o.Offered != nil {
 		h.offered = h.offer.Cores
 		h.o.Offered(h.offered)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +82,7 @@ type bench struct {
 	fail    error      // of Apply
 	applied []Decision
 	offers  []int
+	told    time.Time // when the last of them came
 }
 
 // start makes a Harvest in a folder and runs it. It is to be called in a bubble.
@@ -91,7 +94,7 @@ func start(t *testing.T, dir string, owner bool) *bench {
 	}
 	b := &bench{signals: &fakeSignals{changed: make(chan struct{}), input: time.Now()}, dir: dir}
 	o := Options{
-		State: state, Cores: 8, Machine: 8, Apply: b.apply, Offered: func(n int) { b.offers = append(b.offers, n) }, Wrote: b.wrote.Load,
+		State: state, Cores: 8, Machine: 8, Apply: b.apply, Offered: func(n int) { b.offers, b.told = append(b.offers, n), time.Now() }, Wrote: b.wrote.Load,
 		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
 	}
 	if owner {
@@ -486,25 +489,73 @@ func TestFiguresForgetOldDays(t *testing.T) {
 // TestOfferTellsNothing: the offer changes at most every ten minutes, at times that the owner has nothing to do with.
 func TestOfferTellsNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		shift := time.Duration(rapid.Int64Range(0, int64(OfferEvery)-1).Draw(t, "shift"))
-		now, o := morning, Offer{}
-		var changed time.Time
+		passed, o := time.Duration(rapid.Int64Range(0, int64(OfferEvery)-1).Draw(t, "phase")), Offer{}
+		changed := time.Duration(-1)
 		for range rapid.IntRange(1, 60).Draw(t, "looks") {
-			now = now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "passes")) * time.Second)
-			next := o.Next(rapid.IntRange(0, 8).Draw(t, "cores"), now, OfferEvery, shift)
+			next := o.Next(rapid.IntRange(0, 8).Draw(t, "cores"), passed, OfferEvery)
 			if next.Cores != o.Cores {
-				slot := now.Add(shift).Truncate(OfferEvery)
-				if !changed.IsZero() && !slot.After(changed) {
-					t.Fatalf("two changes in the period that begins %s", slot)
+				period := passed.Truncate(OfferEvery)
+				if period <= changed || period == 0 {
+					t.Fatalf("two changes in the period that begins after %s, or one in that of the start", period)
 				}
-				changed = slot
+				changed = period
 			}
 			o = next
+			passed += time.Duration(rapid.IntRange(0, 300).Draw(t, "passes")) * time.Second
 		}
 	})
-	if got := (Offer{}).Next(4, morning, 0, 0); got.Cores != 4 {
+	if got := (Offer{}).Next(4, time.Hour, 0); got.Cores != 4 {
 		t.Error("an agent without an owner does not offer its cores at once")
 	}
+}
+
+// TestOfferChangesEveryTenMinutes: whatever the owner does, however often, what others hear of changes at the beginnings
+// of ten minutes only, which are the same all the time.
+func TestOfferChangesEveryTenMinutes(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		var changed []time.Time
+		offered := 0
+		storm := rand.New(rand.NewPCG(1, 2))
+		begun := time.Now()
+		for time.Since(begun) < 24*time.Hour {
+			var err error
+			switch storm.IntN(20) {
+			case 0:
+				err = b.Pause(time.Now().Add(time.Duration(1+storm.IntN(900)) * time.Second))
+			case 1:
+				err = b.StopJobs(time.Time{})
+			case 2, 3, 4:
+				err = b.Resume()
+			case 5:
+				b.signals.key(true)
+			case 6:
+				hours := fmt.Sprintf("away: {cores: %d}\n", 1+storm.IntN(8))
+				err = os.WriteFile(filepath.Join(dir, policy.OwnerFile), []byte(hours), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(1+storm.IntN(180)) * time.Second)
+			synctest.Wait()
+			if n := len(b.offers); n > offered {
+				if n > offered+1 {
+					t.Fatalf("told %d times within three minutes", n-offered)
+				}
+				offered, changed = n, append(changed, b.told)
+			}
+		}
+		b.stop()
+		if len(changed) < 20 {
+			t.Fatalf("%d changes in a day show nothing", len(changed))
+		}
+		for _, at := range changed {
+			if late := at.Sub(b.phase) % OfferEvery; late > 2*slow {
+				t.Errorf("a change %s after a period began", late)
+			}
+		}
+	})
 }
 
 func TestSamples(t *testing.T) {

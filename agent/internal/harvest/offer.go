@@ -7,20 +7,20 @@ import "time"
 const OfferEvery = 10 * time.Minute
 
 // Offer is what others may know of decisions: so many cores, or none. In use, paused and switched off by the policy look
-// the same.
+// the same. The zero Offer is that of an agent that has just started.
 type Offer struct {
 	Cores int
-	slot  int64 // of the last look; the first counts as a change
+	slot  time.Duration // the number of the period of the last look
 }
 
-// Next returns the offer after a decision. It changes only at the beginnings of periods that have nothing to do with
-// the owner: what happens within one shows at its end, if it still holds. An agent without an owner has every 0 and
-// changes at once; shift moves the beginnings, so that not all agents change together.
-func (o Offer) Next(cores int, now time.Time, every, shift time.Duration) Offer {
+// Next returns the offer after a decision, some time after a moment that has nothing to do with the owner, by a clock that
+// nobody sets. From then on it changes only where a period begins: what happens within one shows at its end, if it still
+// holds. An agent without an owner has every 0 and changes at once.
+func (o Offer) Next(cores int, passed, every time.Duration) Offer {
 	if every <= 0 {
 		return Offer{Cores: cores}
 	}
-	slot := now.Add(shift).UnixNano() / int64(every)
+	slot := passed / every
 	if slot == o.slot {
 		return o
 	}

@@ -2,13 +2,12 @@ package gossip
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
-// Update changes what this member says of itself. Cores go out at most every max(10 s, 1.5 s a member),
-// the newest value then; everything else at once, because it is rare and placement reads it. Members shows
-// the change when the others are told. change is called with a lock held and must only set fields; what
+// Update changes what this member says of itself. Cores go out at most every max(10 s, 1.5 s a member), and no more often
+// than Options.CoresEvery, the newest value then; everything else at once, because it is rare and placement reads it.
+// Members shows the change when the others are told. change is called with a lock held and must only set fields; what
 // others would refuse is not taken over.
 func (g *Gossip) Update(change func(*State)) error {
 	g.mu.Lock()
@@ -28,7 +27,7 @@ func (g *Gossip) Update(change func(*State)) error {
 func (g *Gossip) announce() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	p := pacer{said: g.opts.State.clone(), next: time.Now().Add(pause(1))}
+	p := pacer{said: g.opts.State.clone(), every: g.opts.CoresEvery, next: time.Now().Add(pause(1))}
 	for {
 		select {
 		case <-g.ctx.Done():
@@ -40,12 +39,13 @@ func (g *Gossip) announce() {
 		want := g.state
 		g.mu.Unlock()
 		now := time.Now()
-		switch wait := p.wait(want, now); {
-		case wait == 0:
-			p.said, p.next = want, now.Add(pause(g.roster.size()))
-			g.say(want)
-		case wait > 0:
-			timer.Reset(wait)
+		say, again := p.due(want, now)
+		if !say.equal(p.said) {
+			p.tell(say, now, pause(g.roster.size()))
+			g.say(say)
+		}
+		if again > 0 {
+			timer.Reset(again)
 		}
 	}
 }
@@ -73,22 +73,29 @@ func (g *Gossip) say(s State) {
 // pacer decides when a state may be announced. A change of 300 members every 10 s would fill memberlist's
 // queues.
 type pacer struct {
-	said State     // announced last
-	next time.Time // before it, a change of cores waits
+	said  State         // announced last
+	every time.Duration // how often cores change at most
+	next  time.Time     // before it, a change of cores waits, whatever else is announced meanwhile
 }
 
-// wait returns how long want has to wait; a negative time means that there is nothing to say.
-func (p *pacer) wait(want State, now time.Time) time.Duration {
-	v, w := p.said.Voucher, want.Voucher
-	sameVoucher := v.Role == w.Role && v.Class == w.Class && v.NotAfter.Equal(w.NotAfter) &&
-		slices.Equal(v.Signature, w.Signature)
-	switch {
-	case !sameVoucher || p.said.Reachable != want.Reachable || p.said.Draining != want.Draining:
-		return 0
-	case p.said.Cores == want.Cores:
-		return -1
+// due returns what may be said now, and when there will be more of want; 0: not by itself.
+func (p *pacer) due(want State, now time.Time) (say State, again time.Duration) {
+	say = want
+	if wait := p.next.Sub(now); wait > 0 && want.Cores != p.said.Cores {
+		say.Cores, again = p.said.Cores, wait
 	}
-	return max(0, p.next.Sub(now))
+	return say, again
+}
+
+// tell notes what is announced.
+func (p *pacer) tell(s State, now time.Time, pause time.Duration) {
+	if s.Cores != p.said.Cores {
+		pause = max(pause, p.every)
+	}
+	if next := now.Add(pause); next.After(p.next) {
+		p.next = next
+	}
+	p.said = s
 }
 
 // pause returns the time between two changes of cores in a pool of n. When all 100 members of a pool change

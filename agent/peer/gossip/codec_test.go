@@ -66,7 +66,7 @@ func TestMetaRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (&pacer{said: s}).wait(c.State, time.Now()) >= 0 || c.version != peer.Version {
+		if !c.equal(s) || c.version != peer.Version {
 			t.Fatalf("%+v came back as %+v", s, c)
 		}
 	})
@@ -156,21 +156,27 @@ func FuzzName(f *testing.F) {
 func TestPacer(t *testing.T) {
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	said := State{Voucher: Voucher{NotAfter: now, Signature: []byte{1}}, Cores: 1}
-	p := pacer{said: said, next: now.Add(7 * time.Second)}
 	for name, test := range map[string]struct {
 		change func(*State)
-		want   time.Duration
+		at     time.Duration
+		say    bool
+		cores  int
+		again  time.Duration
 	}{
-		"nothing":   {func(*State) {}, -1},
-		"cores":     {func(s *State) { s.Cores++ }, 7 * time.Second},
-		"reachable": {func(s *State) { s.Reachable = true }, 0},
-		"draining":  {func(s *State) { s.Draining, s.Cores = true, 9 }, 0},
-		"voucher":   {func(s *State) { s.Voucher.Signature = []byte{2} }, 0},
+		"nothing":          {func(*State) {}, 0, false, 1, 0},
+		"cores":            {func(s *State) { s.Cores = 2 }, 0, false, 1, 7 * time.Second},
+		"cores later":      {func(s *State) { s.Cores = 2 }, 7 * time.Second, true, 2, 0},
+		"reachable":        {func(s *State) { s.Reachable = true }, 0, true, 1, 0},
+		"draining":         {func(s *State) { s.Draining, s.Cores = true, 9 }, 0, true, 1, 7 * time.Second},
+		"voucher":          {func(s *State) { s.Voucher.Signature = []byte{2} }, 0, true, 1, 0},
+		"voucher and more": {func(s *State) { s.Voucher.Signature, s.Cores = []byte{2}, 9 }, 8 * time.Second, true, 9, 0},
 	} {
+		p := pacer{said: said, next: now.Add(7 * time.Second)}
 		want := said.clone()
 		test.change(&want)
-		if got := p.wait(want, now); got != test.want {
-			t.Errorf("%s waits %s, want %s", name, got, test.want)
+		say, again := p.due(want, now.Add(test.at))
+		if say.equal(said) == test.say || say.Cores != test.cores || again != test.again {
+			t.Errorf("%s: says %+v and waits %s", name, say, again)
 		}
 	}
 	for n, least := range map[int]time.Duration{1: 10 * time.Second, 6: 10 * time.Second, 100: 150 * time.Second, 500: 750 * time.Second} {
@@ -180,6 +186,36 @@ func TestPacer(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCoresChangeSeldom: two announcements of other cores are never closer than they may be, whatever is announced
+// between them.
+func TestCoresChangeSeldom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+		p := pacer{every: 10 * time.Minute}
+		var want State
+		var changed time.Time
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 900).Draw(t, "passes")) * time.Second)
+			want.Cores = rapid.IntRange(0, 3).Draw(t, "cores")
+			want.Reachable, want.Draining = rapid.Bool().Draw(t, "reachable"), rapid.Bool().Draw(t, "draining")
+			say, again := p.due(want, now)
+			if say.Reachable != want.Reachable || say.Draining != want.Draining || say.Cores != want.Cores && again <= 0 {
+				t.Fatalf("of %+v it says %+v, and looks again in %s", want, say, again)
+			}
+			if say.equal(p.said) {
+				continue
+			}
+			if say.Cores != p.said.Cores {
+				if !changed.IsZero() && now.Sub(changed) < p.every {
+					t.Fatalf("other cores after %s", now.Sub(changed))
+				}
+				changed = now
+			}
+			p.tell(say, now, pause(rapid.IntRange(1, 600).Draw(t, "members")))
+		}
+	})
 }
 
 func TestLogIsBounded(t *testing.T) {

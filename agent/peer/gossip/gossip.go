@@ -32,6 +32,8 @@ type Options struct {
 	Secrets [][]byte
 	// State is what the peer says of itself at first.
 	State State
+	// CoresEvery is how often the cores that others see change at most; 0: as often as the pool's size allows.
+	CoresEvery time.Duration
 
 	// Packets carries the gossip. New takes it over: it is closed by Close, or by a New that fails.
 	Packets net.PacketConn

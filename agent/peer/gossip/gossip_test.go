@@ -213,8 +213,9 @@ func TestUpdate(t *testing.T) {
 		}
 		p.eventually(4*time.Second, "draining arrives at once", func() bool {
 			m, _ := lookup(at, g.ID())
-			return m.Draining && !m.Reachable && m.Cores == 8
+			return m.Draining && !m.Reachable
 		})
+		p.eventually(20*time.Second, "the cores follow", func() bool { m, _ := lookup(at, g.ID()); return m.Cores == 8 })
 		if err := g.Update(func(s *State) { s.Cores = -1 }); jobs.KindOf(err) != jobs.Invalid {
 			t.Errorf("a negative number of cores: %v", err)
 		}

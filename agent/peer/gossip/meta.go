@@ -55,6 +55,12 @@ func (s State) clone() State {
 	return s
 }
 
+func (s State) equal(o State) bool {
+	v, w := s.Voucher, o.Voucher
+	return v.Role == w.Role && v.Class == w.Class && v.NotAfter.Equal(w.NotAfter) && slices.Equal(v.Signature, w.Signature) &&
+		s.Reachable == o.Reachable && s.Draining == o.Draining && s.Cores == o.Cores
+}
+
 // claim is what a meta says, before anybody verified it.
 type claim struct {
 	State

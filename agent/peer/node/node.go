@@ -66,6 +66,7 @@ type Options struct {
 	Metrics     string   // host:port of the metrics page for addresses.json, or empty
 	Accept      identity.Accept
 	Cores       int                 // offered in gossip
+	CoresEvery  time.Duration       // how often that changes at most; 0: as often as the pool's size allows
 	Policy      blobs.Policy        // nil: PeerPolicy
 	Quota       int64               // bytes of blobs, 0: no limit
 	RepairRate  int64               // bytes a second that are moved at most to repair copies; 0: RepairRate
@@ -228,7 +229,7 @@ func (n *Node) listen(id *identity.Identity) error {
 	n.listener = rpc.Listen(n.o.Network.Listener, rpc.ListenOptions{Identity: n.Identity, Accept: n.o.Accept, Met: n.met, Log: n.o.Log})
 	n.gossip, err = gossip.New(gossip.Options{
 		Key: id.Key, Boot: n.Store.Boot(), Advertise: n.address, Secrets: n.grid.Load().GossipKeys,
-		State:   gossip.State{Voucher: n.voucher(), Cores: n.o.Cores},
+		State: gossip.State{Voucher: n.voucher(), Cores: n.o.Cores}, CoresEvery: n.o.CoresEvery,
 		Packets: n.o.Network.Packets, Streams: n.listener.Gossip(), Dial: n.Dialer.Stream,
 		VerifyVoucher: n.verifyVoucher, Log: n.o.Log.With("component", "gossip"),
 		OnChange: func() {

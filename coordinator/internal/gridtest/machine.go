@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
 
 	"idlegrid/agent"
 	"idlegrid/agent/peer"
@@ -27,8 +28,12 @@ const recordsFile = "records.db" // in a state folder
 type Machine struct {
 	IP    string
 	State string
-	Join  []string    // addresses that it is told to join by
-	Hooks agent.Hooks // of an agent, from its next start on
+	Join  []string // addresses that it is told to join by
+	// Of an agent, from its next start on: what it tells of, who its owner is (nil: nobody sees one), and what is told of
+	// each message that it sends with a call (nil: nothing).
+	Hooks agent.Hooks
+	Owner *Owner
+	Sends func(method string, m proto.Message)
 
 	grid  *Grid
 	grant identity.Grant // that it enrolled with last
@@ -115,6 +120,9 @@ func (m *Machine) Start() {
 		g.T.Fatalf("%s is on", m.IP)
 	}
 	network := g.network(m.IP)
+	if m.Sends != nil {
+		network.Calls = tap{&g.meter, m.Sends}
+	}
 	log := slog.New(&m.heard).With("machine", m.IP)
 	d, err := m.open(network, log)
 	g.must(err)
@@ -133,9 +141,13 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 		return coordinator.New(coordinator.Options{State: m.State, Network: network, Join: m.Join, Log: log})
 	}
 	var err error
+	var owner agent.Owner
+	if m.Owner != nil {
+		owner.Signals = m.Owner
+	}
 	m.agent, err = agent.New(agent.Options{
 		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m: m, allowed: Slots}, Runtime: "gridtest 1",
-		OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
+		Owner: owner, OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
 	})
 	return m.agent, err
 }
