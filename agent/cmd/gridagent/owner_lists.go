@@ -4,14 +4,10 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"idlegrid/agent/internal/harvest/policy"
 	"idlegrid/agent/program"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -182,110 +178,4 @@ func (h *history) sheet(wide bool) *program.Sheet {
 	}
 	s.Table([]string{"LOOKED", "LAST", "CALLS", "LAST CALL"}, visitors)
 	return s
-}
-
-type setting struct {
-	Key    string `json:"key"`
-	Value  string `json:"value"`
-	Layer  string `json:"layer"`
-	File   string `json:"file,omitempty"`
-	Line   uint32 `json:"line,omitempty"`
-	Locked bool   `json:"locked"`
-}
-
-type policyShown struct {
-	Settings []setting `json:"settings"`
-	Warnings []string  `json:"warnings"`
-	Wrong    string    `json:"wrong,omitempty"` // with the files; the settings are the last good ones
-}
-
-func newPolicy() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "policy",
-		Short: "Show and check what the grid may do on this machine",
-	}
-	cmd.AddCommand(newPolicyShow(), newPolicyCheck())
-	return cmd
-}
-
-func newPolicyShow() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "show",
-		Short:   "Show each value, who says it and where",
-		Example: "  gridagent policy show",
-		Args:    cobra.NoArgs,
-	}
-	state, format := program.StateFlag(cmd, "agent"), program.OutputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var r *gridv1.PolicyReply
-		err := askOwner(cmd.Context(), *state, func(ctx context.Context, c gridv1.OwnerClient) (err error) {
-			r, err = c.Policy(ctx, &gridv1.PolicyRequest{})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		p := &policyShown{Settings: []setting{}, Warnings: r.GetWarnings(), Wrong: r.GetWrong()}
-		s := &program.Sheet{}
-		if p.Wrong != "" {
-			s.List("the policy has errors, the last good one stands", strings.Split(p.Wrong, "\n"))
-		}
-		var rows [][]string
-		for _, v := range r.GetSettings() {
-			p.Settings = append(p.Settings, setting{v.GetKey(), v.GetValue(), v.GetLayer(), v.GetFile(), v.GetLine(), v.GetLocked()})
-			where := v.GetLayer()
-			if v.GetFile() != "" {
-				where = fmt.Sprintf("%s, %s:%d", where, v.GetFile(), v.GetLine())
-			}
-			if v.GetLocked() {
-				where += ", locked"
-			}
-			rows = append(rows, []string{v.GetKey(), v.GetValue(), where})
-		}
-		if len(rows) == 0 && p.Wrong == "" {
-			s.Line("policy", "none: a machine of class always-on has no owner")
-		}
-		s.Table([]string{"KEY", "VALUE", "FROM"}, rows)
-		s.List("warnings", p.Warnings)
-		return program.Show(cmd.OutOrStdout(), *format, p, s)
-	}
-	return cmd
-}
-
-func newPolicyCheck() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a policy file",
-		Long: "check reads a policy file and tells all that is wrong in it, with file, line and column. It needs no agent.\n" +
-			"Exit codes: 0 it is good, 2 it is not, 1 it cannot be read.",
-		Example: "  gridagent policy check /etc/idlegrid/policy.yaml",
-		Args:    cobra.ExactArgs(1),
-	}
-	layer := cmd.Flags().String("layer", string(policy.Machine), "whose file it is: machine, local or owner; only the machine's may lock keys")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		file := args[0]
-		var p policy.Paths
-		switch policy.Layer(*layer) {
-		case policy.Machine:
-			p.Machine = []string{file}
-		case policy.Local:
-			p.Local = file
-		case policy.Owner:
-			p.Owner = file
-		default:
-			return jobs.Errorf(jobs.Invalid, "--layer %.40s: expected machine, local or owner", *layer)
-		}
-		if filepath.Ext(file) != ".yaml" {
-			return jobs.Errorf(jobs.Invalid, "%s: expected a file whose name ends in .yaml, the agent reads no others", file)
-		}
-		if _, err := os.Stat(file); err != nil {
-			return jobs.Errorf(jobs.NotFound, "check a policy: %w", err)
-		}
-		if _, err := policy.Load(p); err != nil {
-			return err
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s is good as a policy of layer %s\n", file, *layer)
-		return nil
-	}
-	return cmd
 }

@@ -323,6 +323,20 @@ func (h *Harvest) say(c Command) error {
 	return save(h.o.State, pauseFile, c)
 }
 
+// SetPolicy sets a key of the owner's layer of the policy, as a file has it, or takes it out for nil. It holds at once. The
+// errors are those of policy.Store.SetOwner; without an owner it is one of kind jobs.Unsupported.
+func (h *Harvest) SetPolicy(key string, value *string) error {
+	if h.o.Policy == nil {
+		return jobs.WithHint(jobs.Errorf(jobs.Unsupported, "this machine has no owner whose policy could count"),
+			"an agent of class always-on works unless it is paused: gridagent pause")
+	}
+	if err := h.o.Policy.SetOwner(h.o.State, key, value); err != nil {
+		return err
+	}
+	h.wake()
+	return nil
+}
+
 // Ended counts a unit that ended here, after so much CPU time. That of one that failed was of no use.
 func (h *Harvest) Ended(cpu time.Duration, failed bool) {
 	h.mu.Lock()

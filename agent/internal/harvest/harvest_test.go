@@ -423,6 +423,31 @@ func TestPolicyChanges(t *testing.T) {
 	})
 }
 
+// TestSetPolicy: what the owner sets holds at once, and where there is no owner nothing can be set.
+func TestSetPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), true)
+		time.Sleep(6 * time.Minute)
+		b.expect(t, "away", 8)
+		two := "2"
+		if err := b.SetPolicy("away.cores", &two); err != nil {
+			t.Fatal(err)
+		}
+		b.expect(t, "set", 2)
+		if err := b.SetPolicy("away.cores", nil); err != nil {
+			t.Fatal(err)
+		}
+		b.expect(t, "taken out", 8)
+		b.stop()
+		b = start(t, t.TempDir(), false)
+		if err := b.SetPolicy("away.cores", &two); jobs.KindOf(err) != jobs.Unsupported {
+			t.Errorf("without an owner: %v", err)
+		}
+		b.expect(t, "without an owner", 8)
+		b.stop()
+	})
+}
+
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, t.TempDir(), true)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"idlegrid/agent/internal/harvest"
+	"idlegrid/agent/internal/harvest/policy"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -152,11 +153,32 @@ func (o *Owner) Policy() *gridv1.PolicyReply {
 		r.Warnings = append(r.Warnings, cut(w))
 	}
 	for _, v := range s.Policy.Settings {
-		r.Settings = append(r.Settings, &gridv1.OwnerSetting{
-			Key: v.Key, Value: cut(v.Value), Layer: string(v.Layer), File: v.File, Line: uint32(v.Line), Locked: v.Locked,
-		})
+		r.Settings = append(r.Settings, settingOf(v))
 	}
 	return r
+}
+
+func settingOf(v policy.Setting) *gridv1.OwnerSetting {
+	return &gridv1.OwnerSetting{
+		Key: v.Key, Value: cut(v.Value), Layer: string(v.Layer), File: v.File, Line: uint32(v.Line), Locked: v.Lock != "",
+	}
+}
+
+// SetPolicy sets a key of the owner's policy, or takes it out for nil, and tells what counts now.
+func (o *Owner) SetPolicy(key string, value *string) (*gridv1.SetPolicyReply, error) {
+	if err := o.o.Harvest.SetPolicy(key, value); err != nil {
+		return nil, err
+	}
+	s, r := o.o.Harvest.Status(), &gridv1.SetPolicyReply{}
+	if s.Wrong != nil {
+		r.Wrong = cut(s.Wrong.Error())
+	}
+	if s.Policy != nil {
+		if v, ok := s.Policy.Setting(key); ok {
+			r.Setting = settingOf(v)
+		}
+	}
+	return r, nil
 }
 
 // until reads when a pause ends; zero: when the owner resumes.

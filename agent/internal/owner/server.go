@@ -115,6 +115,14 @@ func (s *Server) Policy(ctx context.Context, _ *gridv1.PolicyRequest) (*gridv1.P
 	return s.owner.Policy(), nil
 }
 
+// SetPolicy implements gridv1.OwnerServer.
+func (s *Server) SetPolicy(ctx context.Context, r *gridv1.SetPolicyRequest) (*gridv1.SetPolicyReply, error) {
+	if err := s.allow(ctx, gridv1.Owner_SetPolicy_FullMethodName); err != nil {
+		return nil, err
+	}
+	return s.owner.SetPolicy(r.GetKey(), r.Value)
+}
+
 // Panel implements gridv1.OwnerServer.
 func (s *Server) Panel(ctx context.Context, _ *gridv1.PanelRequest) (*gridv1.PanelReply, error) {
 	if err := s.allow(ctx, gridv1.Owner_Panel_FullMethodName); err != nil {

@@ -55,7 +55,7 @@ func newPC(t *testing.T, machine string) *pc {
 	}
 	t.Cleanup(func() { root.Close() })
 	h, err := harvest.New(harvest.Options{
-		Signals: nobody{}, Policy: policy.Open(policy.Paths{Machine: []string{file}}), State: root, Cores: 4, Machine: 4,
+		Signals: nobody{}, Policy: policy.Open(policy.Paths{Machine: []string{file}, Owner: filepath.Join(dir, policy.OwnerFile)}), State: root, Cores: 4, Machine: 4,
 		Apply: func(harvest.Decision) error { return nil }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -95,6 +95,10 @@ func methods(p *pc) map[string]func(context.Context) error {
 	add("StopJobs", func(ctx context.Context) error { _, err := p.StopJobs(ctx, &gridv1.PauseRequest{}); return err })
 	add("History", func(ctx context.Context) error { _, err := p.History(ctx, &gridv1.HistoryRequest{}); return err })
 	add("Policy", func(ctx context.Context) error { _, err := p.Policy(ctx, &gridv1.PolicyRequest{}); return err })
+	add("SetPolicy", func(ctx context.Context) error {
+		_, err := p.SetPolicy(ctx, &gridv1.SetPolicyRequest{Key: "idle"})
+		return err
+	})
 	add("Panel", func(ctx context.Context) error { _, err := p.Panel(ctx, &gridv1.PanelRequest{}); return err })
 	return call
 }
@@ -242,6 +246,30 @@ func TestPauseCannotBeLocked(t *testing.T) {
 			t.Errorf("resume without a pause: %v, %v", r, err)
 		}
 	})
+}
+
+func TestSetPolicy(t *testing.T) {
+	p := newPC(t, "locked: [idle]\n")
+	set := func(key, value string) (*gridv1.SetPolicyReply, error) {
+		return p.SetPolicy(person(t), &gridv1.SetPolicyRequest{Key: key, Value: &value})
+	}
+	r, err := set("away.cores", "2")
+	if s := r.GetSetting(); err != nil || s.GetKey() != "away.cores" || s.GetValue() != "2" || s.GetLayer() != "owner" || r.GetWrong() != "" {
+		t.Errorf("set: %v, %v", r, err)
+	}
+	if _, err := set("idle", "1h"); jobs.KindOf(err) != jobs.Denied {
+		t.Errorf("a locked key: %v", err)
+	}
+	if _, err := set("away.cores", "many"); jobs.KindOf(err) != jobs.Invalid {
+		t.Errorf("a bad value: %v", err)
+	}
+	r, err = p.SetPolicy(person(t), &gridv1.SetPolicyRequest{Key: "away.cores"})
+	if s := r.GetSetting(); err != nil || s.GetValue() != "100%" || s.GetLayer() != "built in" {
+		t.Errorf("taken out: %v, %v", r, err)
+	}
+	if h, err := p.owner.History(0, 0); err != nil || h.GetVisitors()[0].GetWhat() != "SetPolicy" || h.GetVisitors()[0].GetCalls() != 4 {
+		t.Errorf("who did that: %v, %v", h, err)
+	}
 }
 
 func TestPauseRefuses(t *testing.T) {

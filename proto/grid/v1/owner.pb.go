@@ -1553,6 +1553,113 @@ func (x *OwnerSetting) GetLocked() bool {
 	return false
 }
 
+type SetPolicyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// As a file has it; absent: the key is taken out.
+	Value         *string `protobuf:"bytes,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicyRequest) Reset() {
+	*x = SetPolicyRequest{}
+	mi := &file_grid_v1_owner_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicyRequest) ProtoMessage() {}
+
+func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SetPolicyRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SetPolicyRequest) GetValue() string {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return ""
+}
+
+type SetPolicyReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What counts now; absent: no policy was ever good.
+	Setting *OwnerSetting `protobuf:"bytes,1,opt,name=setting,proto3" json:"setting,omitempty"`
+	// What is wrong with the files, so that an earlier policy counts; empty: nothing.
+	Wrong         string `protobuf:"bytes,2,opt,name=wrong,proto3" json:"wrong,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicyReply) Reset() {
+	*x = SetPolicyReply{}
+	mi := &file_grid_v1_owner_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicyReply) ProtoMessage() {}
+
+func (x *SetPolicyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_owner_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicyReply.ProtoReflect.Descriptor instead.
+func (*SetPolicyReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SetPolicyReply) GetSetting() *OwnerSetting {
+	if x != nil {
+		return x.Setting
+	}
+	return nil
+}
+
+func (x *SetPolicyReply) GetWrong() string {
+	if x != nil {
+		return x.Wrong
+	}
+	return ""
+}
+
 type PanelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1561,7 +1668,7 @@ type PanelRequest struct {
 
 func (x *PanelRequest) Reset() {
 	*x = PanelRequest{}
-	mi := &file_grid_v1_owner_proto_msgTypes[23]
+	mi := &file_grid_v1_owner_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1680,7 @@ func (x *PanelRequest) String() string {
 func (*PanelRequest) ProtoMessage() {}
 
 func (x *PanelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_owner_proto_msgTypes[23]
+	mi := &file_grid_v1_owner_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1693,7 @@ func (x *PanelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PanelRequest.ProtoReflect.Descriptor instead.
 func (*PanelRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_owner_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{25}
 }
 
 type PanelReply struct {
@@ -1598,7 +1705,7 @@ type PanelReply struct {
 
 func (x *PanelReply) Reset() {
 	*x = PanelReply{}
-	mi := &file_grid_v1_owner_proto_msgTypes[24]
+	mi := &file_grid_v1_owner_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1717,7 @@ func (x *PanelReply) String() string {
 func (*PanelReply) ProtoMessage() {}
 
 func (x *PanelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_owner_proto_msgTypes[24]
+	mi := &file_grid_v1_owner_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1730,7 @@ func (x *PanelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PanelReply.ProtoReflect.Descriptor instead.
 func (*PanelReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_owner_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_owner_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PanelReply) GetUrl() string {
@@ -1754,13 +1861,20 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\x05layer\x18\x03 \x01(\tR\x05layer\x12\x12\n" +
 	"\x04file\x18\x04 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x05 \x01(\rR\x04line\x12\x16\n" +
-	"\x06locked\x18\x06 \x01(\bR\x06locked\"\x0e\n" +
+	"\x06locked\x18\x06 \x01(\bR\x06locked\"I\n" +
+	"\x10SetPolicyRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x19\n" +
+	"\x05value\x18\x02 \x01(\tH\x00R\x05value\x88\x01\x01B\b\n" +
+	"\x06_value\"W\n" +
+	"\x0eSetPolicyReply\x12/\n" +
+	"\asetting\x18\x01 \x01(\v2\x15.grid.v1.OwnerSettingR\asetting\x12\x14\n" +
+	"\x05wrong\x18\x02 \x01(\tR\x05wrong\"\x0e\n" +
 	"\fPanelRequest\"\x1e\n" +
 	"\n" +
 	"PanelReply\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url2D\n" +
 	"\aSession\x129\n" +
-	"\x06Report\x12\x16.grid.v1.SessionReport\x1a\x13.grid.v1.SessionAsk(\x010\x012\xb5\x03\n" +
+	"\x06Report\x12\x16.grid.v1.SessionReport\x1a\x13.grid.v1.SessionAsk(\x010\x012\xf6\x03\n" +
 	"\x05Owner\x120\n" +
 	"\x04Look\x12\x14.grid.v1.LookRequest\x1a\x12.grid.v1.LookReply\x12-\n" +
 	"\x03Why\x12\x13.grid.v1.WhyRequest\x1a\x11.grid.v1.WhyReply\x123\n" +
@@ -1768,7 +1882,8 @@ const file_grid_v1_owner_proto_rawDesc = "" +
 	"\x06Resume\x12\x16.grid.v1.ResumeRequest\x1a\x14.grid.v1.ResumeReply\x126\n" +
 	"\bStopJobs\x12\x15.grid.v1.PauseRequest\x1a\x13.grid.v1.PauseReply\x129\n" +
 	"\aHistory\x12\x17.grid.v1.HistoryRequest\x1a\x15.grid.v1.HistoryReply\x126\n" +
-	"\x06Policy\x12\x16.grid.v1.PolicyRequest\x1a\x14.grid.v1.PolicyReply\x123\n" +
+	"\x06Policy\x12\x16.grid.v1.PolicyRequest\x1a\x14.grid.v1.PolicyReply\x12?\n" +
+	"\tSetPolicy\x12\x19.grid.v1.SetPolicyRequest\x1a\x17.grid.v1.SetPolicyReply\x123\n" +
 	"\x05Panel\x12\x15.grid.v1.PanelRequest\x1a\x13.grid.v1.PanelReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
@@ -1783,7 +1898,7 @@ func file_grid_v1_owner_proto_rawDescGZIP() []byte {
 	return file_grid_v1_owner_proto_rawDescData
 }
 
-var file_grid_v1_owner_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_grid_v1_owner_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_grid_v1_owner_proto_goTypes = []any{
 	(*SessionReport)(nil),    // 0: grid.v1.SessionReport
 	(*SessionAsk)(nil),       // 1: grid.v1.SessionAsk
@@ -1808,14 +1923,16 @@ var file_grid_v1_owner_proto_goTypes = []any{
 	(*PolicyRequest)(nil),    // 20: grid.v1.PolicyRequest
 	(*PolicyReply)(nil),      // 21: grid.v1.PolicyReply
 	(*OwnerSetting)(nil),     // 22: grid.v1.OwnerSetting
-	(*PanelRequest)(nil),     // 23: grid.v1.PanelRequest
-	(*PanelReply)(nil),       // 24: grid.v1.PanelReply
-	(*RunningUnit)(nil),      // 25: grid.v1.RunningUnit
+	(*SetPolicyRequest)(nil), // 23: grid.v1.SetPolicyRequest
+	(*SetPolicyReply)(nil),   // 24: grid.v1.SetPolicyReply
+	(*PanelRequest)(nil),     // 25: grid.v1.PanelRequest
+	(*PanelReply)(nil),       // 26: grid.v1.PanelReply
+	(*RunningUnit)(nil),      // 27: grid.v1.RunningUnit
 }
 var file_grid_v1_owner_proto_depIdxs = []int32{
 	4,  // 0: grid.v1.LookReply.pause:type_name -> grid.v1.OwnerPause
 	5,  // 1: grid.v1.LookReply.rules:type_name -> grid.v1.OwnerRule
-	25, // 2: grid.v1.LookReply.running:type_name -> grid.v1.RunningUnit
+	27, // 2: grid.v1.LookReply.running:type_name -> grid.v1.RunningUnit
 	6,  // 3: grid.v1.LookReply.detect:type_name -> grid.v1.OwnerTimes
 	6,  // 4: grid.v1.LookReply.stop:type_name -> grid.v1.OwnerTimes
 	6,  // 5: grid.v1.LookReply.sum:type_name -> grid.v1.OwnerTimes
@@ -1825,29 +1942,32 @@ var file_grid_v1_owner_proto_depIdxs = []int32{
 	18, // 9: grid.v1.HistoryReply.jobs:type_name -> grid.v1.OwnerJob
 	19, // 10: grid.v1.HistoryReply.visitors:type_name -> grid.v1.OwnerVisitor
 	22, // 11: grid.v1.PolicyReply.settings:type_name -> grid.v1.OwnerSetting
-	0,  // 12: grid.v1.Session.Report:input_type -> grid.v1.SessionReport
-	2,  // 13: grid.v1.Owner.Look:input_type -> grid.v1.LookRequest
-	9,  // 14: grid.v1.Owner.Why:input_type -> grid.v1.WhyRequest
-	12, // 15: grid.v1.Owner.Pause:input_type -> grid.v1.PauseRequest
-	14, // 16: grid.v1.Owner.Resume:input_type -> grid.v1.ResumeRequest
-	12, // 17: grid.v1.Owner.StopJobs:input_type -> grid.v1.PauseRequest
-	16, // 18: grid.v1.Owner.History:input_type -> grid.v1.HistoryRequest
-	20, // 19: grid.v1.Owner.Policy:input_type -> grid.v1.PolicyRequest
-	23, // 20: grid.v1.Owner.Panel:input_type -> grid.v1.PanelRequest
-	1,  // 21: grid.v1.Session.Report:output_type -> grid.v1.SessionAsk
-	3,  // 22: grid.v1.Owner.Look:output_type -> grid.v1.LookReply
-	10, // 23: grid.v1.Owner.Why:output_type -> grid.v1.WhyReply
-	13, // 24: grid.v1.Owner.Pause:output_type -> grid.v1.PauseReply
-	15, // 25: grid.v1.Owner.Resume:output_type -> grid.v1.ResumeReply
-	13, // 26: grid.v1.Owner.StopJobs:output_type -> grid.v1.PauseReply
-	17, // 27: grid.v1.Owner.History:output_type -> grid.v1.HistoryReply
-	21, // 28: grid.v1.Owner.Policy:output_type -> grid.v1.PolicyReply
-	24, // 29: grid.v1.Owner.Panel:output_type -> grid.v1.PanelReply
-	21, // [21:30] is the sub-list for method output_type
-	12, // [12:21] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	22, // 12: grid.v1.SetPolicyReply.setting:type_name -> grid.v1.OwnerSetting
+	0,  // 13: grid.v1.Session.Report:input_type -> grid.v1.SessionReport
+	2,  // 14: grid.v1.Owner.Look:input_type -> grid.v1.LookRequest
+	9,  // 15: grid.v1.Owner.Why:input_type -> grid.v1.WhyRequest
+	12, // 16: grid.v1.Owner.Pause:input_type -> grid.v1.PauseRequest
+	14, // 17: grid.v1.Owner.Resume:input_type -> grid.v1.ResumeRequest
+	12, // 18: grid.v1.Owner.StopJobs:input_type -> grid.v1.PauseRequest
+	16, // 19: grid.v1.Owner.History:input_type -> grid.v1.HistoryRequest
+	20, // 20: grid.v1.Owner.Policy:input_type -> grid.v1.PolicyRequest
+	23, // 21: grid.v1.Owner.SetPolicy:input_type -> grid.v1.SetPolicyRequest
+	25, // 22: grid.v1.Owner.Panel:input_type -> grid.v1.PanelRequest
+	1,  // 23: grid.v1.Session.Report:output_type -> grid.v1.SessionAsk
+	3,  // 24: grid.v1.Owner.Look:output_type -> grid.v1.LookReply
+	10, // 25: grid.v1.Owner.Why:output_type -> grid.v1.WhyReply
+	13, // 26: grid.v1.Owner.Pause:output_type -> grid.v1.PauseReply
+	15, // 27: grid.v1.Owner.Resume:output_type -> grid.v1.ResumeReply
+	13, // 28: grid.v1.Owner.StopJobs:output_type -> grid.v1.PauseReply
+	17, // 29: grid.v1.Owner.History:output_type -> grid.v1.HistoryReply
+	21, // 30: grid.v1.Owner.Policy:output_type -> grid.v1.PolicyReply
+	24, // 31: grid.v1.Owner.SetPolicy:output_type -> grid.v1.SetPolicyReply
+	26, // 32: grid.v1.Owner.Panel:output_type -> grid.v1.PanelReply
+	23, // [23:33] is the sub-list for method output_type
+	13, // [13:23] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_owner_proto_init() }
@@ -1857,13 +1977,14 @@ func file_grid_v1_owner_proto_init() {
 	}
 	file_grid_v1_control_proto_init()
 	file_grid_v1_owner_proto_msgTypes[0].OneofWrappers = []any{}
+	file_grid_v1_owner_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_owner_proto_rawDesc), len(file_grid_v1_owner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -127,14 +127,15 @@ var Session_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Owner_Look_FullMethodName     = "/grid.v1.Owner/Look"
-	Owner_Why_FullMethodName      = "/grid.v1.Owner/Why"
-	Owner_Pause_FullMethodName    = "/grid.v1.Owner/Pause"
-	Owner_Resume_FullMethodName   = "/grid.v1.Owner/Resume"
-	Owner_StopJobs_FullMethodName = "/grid.v1.Owner/StopJobs"
-	Owner_History_FullMethodName  = "/grid.v1.Owner/History"
-	Owner_Policy_FullMethodName   = "/grid.v1.Owner/Policy"
-	Owner_Panel_FullMethodName    = "/grid.v1.Owner/Panel"
+	Owner_Look_FullMethodName      = "/grid.v1.Owner/Look"
+	Owner_Why_FullMethodName       = "/grid.v1.Owner/Why"
+	Owner_Pause_FullMethodName     = "/grid.v1.Owner/Pause"
+	Owner_Resume_FullMethodName    = "/grid.v1.Owner/Resume"
+	Owner_StopJobs_FullMethodName  = "/grid.v1.Owner/StopJobs"
+	Owner_History_FullMethodName   = "/grid.v1.Owner/History"
+	Owner_Policy_FullMethodName    = "/grid.v1.Owner/Policy"
+	Owner_SetPolicy_FullMethodName = "/grid.v1.Owner/SetPolicy"
+	Owner_Panel_FullMethodName     = "/grid.v1.Owner/Panel"
 )
 
 // OwnerClient is the client API for Owner service.
@@ -158,6 +159,9 @@ type OwnerClient interface {
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryReply, error)
 	// Policy tells each value that counts and who says it.
 	Policy(ctx context.Context, in *PolicyRequest, opts ...grpc.CallOption) (*PolicyReply, error)
+	// SetPolicy sets a key of the owner's layer, or takes it out. It holds at once. A key that the machine's policy locks can
+	// only be taken out.
+	SetPolicy(ctx context.Context, in *SetPolicyRequest, opts ...grpc.CallOption) (*SetPolicyReply, error)
 	// Panel gives the address of the owner's page, which lets in whoever has it for a few minutes.
 	Panel(ctx context.Context, in *PanelRequest, opts ...grpc.CallOption) (*PanelReply, error)
 }
@@ -240,6 +244,16 @@ func (c *ownerClient) Policy(ctx context.Context, in *PolicyRequest, opts ...grp
 	return out, nil
 }
 
+func (c *ownerClient) SetPolicy(ctx context.Context, in *SetPolicyRequest, opts ...grpc.CallOption) (*SetPolicyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetPolicyReply)
+	err := c.cc.Invoke(ctx, Owner_SetPolicy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ownerClient) Panel(ctx context.Context, in *PanelRequest, opts ...grpc.CallOption) (*PanelReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PanelReply)
@@ -271,6 +285,9 @@ type OwnerServer interface {
 	History(context.Context, *HistoryRequest) (*HistoryReply, error)
 	// Policy tells each value that counts and who says it.
 	Policy(context.Context, *PolicyRequest) (*PolicyReply, error)
+	// SetPolicy sets a key of the owner's layer, or takes it out. It holds at once. A key that the machine's policy locks can
+	// only be taken out.
+	SetPolicy(context.Context, *SetPolicyRequest) (*SetPolicyReply, error)
 	// Panel gives the address of the owner's page, which lets in whoever has it for a few minutes.
 	Panel(context.Context, *PanelRequest) (*PanelReply, error)
 	mustEmbedUnimplementedOwnerServer()
@@ -303,6 +320,9 @@ func (UnimplementedOwnerServer) History(context.Context, *HistoryRequest) (*Hist
 }
 func (UnimplementedOwnerServer) Policy(context.Context, *PolicyRequest) (*PolicyReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Policy not implemented")
+}
+func (UnimplementedOwnerServer) SetPolicy(context.Context, *SetPolicyRequest) (*SetPolicyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetPolicy not implemented")
 }
 func (UnimplementedOwnerServer) Panel(context.Context, *PanelRequest) (*PanelReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Panel not implemented")
@@ -454,6 +474,24 @@ func _Owner_Policy_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Owner_SetPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetPolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OwnerServer).SetPolicy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Owner_SetPolicy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OwnerServer).SetPolicy(ctx, req.(*SetPolicyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Owner_Panel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PanelRequest)
 	if err := dec(in); err != nil {
@@ -506,6 +544,10 @@ var Owner_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Policy",
 			Handler:    _Owner_Policy_Handler,
+		},
+		{
+			MethodName: "SetPolicy",
+			Handler:    _Owner_SetPolicy_Handler,
 		},
 		{
 			MethodName: "Panel",

@@ -147,13 +147,13 @@ func (d *decoder) locks(f yamlfile.Field) {
 }
 
 func (d *decoder) unknownLock(item yamlfile.Field, name string) {
-	var known []string
-	for _, k := range keys() {
-		known = append(known, k.name)
+	d.Wrong(item, "is "+yamlfile.Describe(item.Node)+", which is no key", keyHint(name))
+}
+
+// keyHint says what may be meant by a name that is no key's.
+func keyHint(name string) string {
+	if near := yamlfile.Nearest(name, Keys()); near != "" {
+		return "did you mean " + near + "?"
 	}
-	hint := "`gridagent policy show` lists all keys"
-	if near := yamlfile.Nearest(name, known); near != "" {
-		hint = "did you mean " + near + "?"
-	}
-	d.Wrong(item, "is "+yamlfile.Describe(item.Node)+", which is no key", hint)
+	return "`gridagent policy show` lists all keys"
 }

@@ -27,7 +27,16 @@ type Setting struct {
 	Layer      Layer
 	File       string // empty: built in
 	Line       int
-	Locked     bool // by the machine's policy
+	Lock       string // file:line of the machine's policy that locks it; empty: none does
+}
+
+// Setting returns the setting of a key; false: there is no such key.
+func (p *Policy) Setting(key string) (Setting, bool) {
+	i := slices.IndexFunc(p.Settings, func(s Setting) bool { return s.Key == key })
+	if i < 0 {
+		return Setting{}, false
+	}
+	return p.Settings[i], true
 }
 
 // Where returns the layer and, unless it is the built-in one, file and line.
@@ -71,31 +80,30 @@ func Load(p Paths) (*Policy, error) {
 // merge lets each layer overrule those before it, locked keys aside.
 func merge(layers []*layer) *Policy {
 	p := &Policy{Values: Defaults()}
-	locked := map[string]source{}
+	locked := map[string]string{}
 	for _, l := range layers {
 		for name, at := range l.locked {
-			locked[name] = at
+			locked[name] = fmt.Sprintf("%s:%d", at.file, at.line)
 		}
 	}
 	for _, k := range keys() {
 		at := source{layer: BuiltIn}
-		lock, isLocked := locked[k.name]
+		lock := locked[k.name]
 		for _, l := range layers {
 			set := l.set[k.name]
 			if set == nil {
 				continue
 			}
 			from := l.from[k.name]
-			if isLocked && from.layer != Machine {
-				p.Warnings = append(p.Warnings, fmt.Sprintf("%s:%d: %s is ignored: %s:%d locks it",
-					from.file, from.line, k.name, lock.file, lock.line))
+			if lock != "" && from.layer != Machine {
+				p.Warnings = append(p.Warnings, fmt.Sprintf("%s:%d: %s is ignored: %s locks it", from.file, from.line, k.name, lock))
 				continue
 			}
 			set(&p.Values)
 			at = from
 		}
 		p.Settings = append(p.Settings, Setting{
-			Key: k.name, Value: k.show(&p.Values), Layer: at.layer, File: at.file, Line: at.line, Locked: isLocked,
+			Key: k.name, Value: k.show(&p.Values), Layer: at.layer, File: at.file, Line: at.line, Lock: lock,
 		})
 	}
 	return p

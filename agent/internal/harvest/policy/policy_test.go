@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +45,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("got %+v", p.Values)
 	}
 	for _, s := range p.Settings {
-		if s.Layer != BuiltIn || s.Locked || s.Where() != "built in" {
+		if s.Layer != BuiltIn || s.Lock != "" || s.Where() != "built in" {
 			t.Errorf("%+v is not built in", s)
 		}
 	}
@@ -53,18 +53,10 @@ func TestDefaults(t *testing.T) {
 		"in_use.cores": "0", "away.cores": "100%", "idle": "5m", "idle_locked": "1m", "resume_after": "5m",
 		"give_back_after": "10m", "on_battery": "false", "native": "false", "metered": "false", "disk": "unlimited",
 	} {
-		if s := p.setting(name); s.Value != want {
+		if s, _ := p.Setting(name); s.Value != want {
 			t.Errorf("%s is %s by default, expected %s", name, s.Value, want)
 		}
 	}
-}
-
-func (p *Policy) setting(name string) Setting {
-	i := slices.IndexFunc(p.Settings, func(s Setting) bool { return s.Key == name })
-	if i < 0 {
-		return Setting{}
-	}
-	return p.Settings[i]
 }
 
 func TestLayers(t *testing.T) {
@@ -95,12 +87,12 @@ func TestLayers(t *testing.T) {
 		{"refuse.jobs", "[]", BuiltIn, "", 0, true},
 		{"exclusive", "[]", Owner, "owner.yaml", 4, false},
 	} {
-		s := p.setting(test.key)
+		s, _ := p.Setting(test.key)
 		base := ""
 		if s.File != "" {
 			base = filepath.Base(s.File)
 		}
-		if s.Value != test.value || s.Layer != test.layer || base != test.base || s.Line != test.line || s.Locked != test.locked {
+		if s.Value != test.value || s.Layer != test.layer || base != test.base || s.Line != test.line || (s.Lock != "") != test.locked {
 			t.Errorf("%+v, expected %+v", s, test)
 		}
 	}
@@ -284,11 +276,14 @@ func TestSetOwner(t *testing.T) {
 	}
 	defer state.Close()
 	for _, set := range [][2]string{
-		{"away.memory", "20%"}, {"hours", "{mon: 18:00-24:00}"}, {"in_use.cores", "1"}, {"away.cores", ""}, {"refuse.jobs", "[x*]"}, {"no", ""},
+		{"away.memory", "20%"}, {"hours", "{mon: 18:00-24:00}"}, {"in_use.cores", "1"}, {"refuse.jobs", "[x*]"},
 	} {
-		if err := SetOwner(state, set[0], set[1]); err != nil {
+		if err := SetOwner(state, set[0], &set[1]); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := SetOwner(state, "away.cores", nil); err != nil {
+		t.Fatal(err)
 	}
 	want := `# What the owner of this PC set. Written by gridagent: comments are lost.
 in_use:
@@ -303,13 +298,83 @@ refuse:
 	if got, err := state.ReadFile(OwnerFile); string(got) != want || err != nil {
 		t.Errorf("got %s, %v", got, err)
 	}
-	for key, value := range map[string]string{"idel": "5m", "idle": "5", "away": "{cores: 1}", "native": "true\nidle: 1m", "locked": "[idle]"} {
-		if err := SetOwner(state, key, value); jobs.KindOf(err) != jobs.Invalid {
-			t.Errorf("%s: %s: %v", key, value, err)
+	if info, err := state.Stat(OwnerFile); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info.Mode(), err)
+	}
+	long := "[" + strings.Repeat("0123456789abcdef, ", 256) + "0123456789abcdef]"
+	for _, c := range []struct{ key, value, says, hint string }{
+		{"idel", "5m", `"idel" is no key of a policy`, "did you mean idle?"},
+		{"xyz", "5m", `"xyz" is no key of a policy`, "`gridagent policy show` lists all keys"},
+		{"away", "{cores: 1}", `"away" is no key of a policy`, ""},
+		{"locked", "[idle]", `"locked" is no key of a policy`, ""},
+		{"idle", "5", `idle: is 5, expected a duration from 10s to 24h`, "write it like 5m or 90s"},
+		{"away.memory", "95%", `away.memory: is the text "95%", expected a share from 0% to 90%`, ""},
+		{"native", "true\nidle: 1m", `native: "true�idle: 1m" is no value on one line`, ""},
+		{"idle", "", `idle: `, ""},
+		{"idle", "[", `idle: `, ""},
+		{"idle", "5m, on_battery: true", `idle: `, ""},
+		{"refuse.submitters", long, "refuse.submitters: has 257 items, expected at most 256", ""},
+	} {
+		err := SetOwner(state, c.key, &c.value)
+		if jobs.KindOf(err) != jobs.Invalid || !strings.HasPrefix(err.Error(), c.says) || c.hint != "" && jobs.HintOf(err) != c.hint {
+			t.Errorf("%s: %.80s: %v, hint %q", c.key, c.value, err, jobs.HintOf(err))
 		}
+	}
+	if err := SetOwner(state, "idel", nil); jobs.KindOf(err) != jobs.Invalid {
+		t.Errorf("a key that is none is taken out: %v", err)
 	}
 	if got, err := state.ReadFile(OwnerFile); string(got) != want || err != nil {
 		t.Errorf("after errors %s, %v", got, err)
+	}
+}
+
+// TestSetOwnerOfAStore: what is set counts at once, whatever a file system's clock says; a locked key is refused, and can
+// be taken out. Files that are bad stay bad.
+func TestSetOwnerOfAStore(t *testing.T) {
+	paths := write(t, map[string]string{"etc/policy.yaml": "locked:\n- on_battery\n", "owner.yaml": "on_battery: true\n"})
+	state, err := os.OpenRoot(filepath.Dir(paths.Owner))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	s := Open(paths)
+	for _, value := range []string{"10m", "20m", "30m"} {
+		if err := s.SetOwner(state, "idle", &value); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := s.Policy(); err != nil || showDuration(p.Idle) != value {
+			t.Errorf("idle is %s, expected %s, %v", p.Idle, value, err)
+		}
+	}
+	yes := "true"
+	err = s.SetOwner(state, "on_battery", &yes)
+	if jobs.KindOf(err) != jobs.Denied || err.Error() != "on_battery: "+paths.Machine[0]+":2 locks it" || !strings.HasPrefix(jobs.HintOf(err), "it is false") {
+		t.Errorf("a locked key: %v, hint %q", err, jobs.HintOf(err))
+	}
+	if p, _ := s.Policy(); len(p.Warnings) != 1 {
+		t.Errorf("warnings %q", p.Warnings)
+	}
+	if err := s.SetOwner(state, "on_battery", nil); err != nil {
+		t.Error(err)
+	}
+	if p, _ := s.Policy(); len(p.Warnings) != 0 {
+		t.Errorf("warnings %q after it was taken out", p.Warnings)
+	}
+	if err := os.WriteFile(paths.Local, []byte("idle: never\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	value := "40m"
+	if err := s.SetOwner(state, "idle", &value); err != nil {
+		t.Error(err)
+	}
+	if p, err := s.Policy(); err == nil || showDuration(p.Idle) != "30m" {
+		t.Errorf("with a bad file beside it idle is %s, %v", p.Idle, err)
+	}
+	if err := os.WriteFile(paths.Owner, []byte("idle: never\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetOwner(state, "idle", &value); jobs.KindOf(err) != jobs.Invalid || !strings.HasPrefix(jobs.HintOf(err), "mend owner.yaml in ") {
+		t.Errorf("a bad file of the owner's: %v, hint %q", err, jobs.HintOf(err))
 	}
 }
 

@@ -5,11 +5,15 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"idlegrid/jobs"
 )
 
 // Store has the policy that counts and notices when a file changes.
 type Store struct {
 	paths Paths
+
+	writing sync.Mutex // held while the owner's layer is changed
 
 	mu    sync.Mutex // guards everything below
 	stamp string
@@ -40,12 +44,37 @@ func (s *Store) Refresh() bool {
 	if stamp == s.stamp {
 		return false
 	}
+	s.read(stamp)
+	return true
+}
+
+// SetOwner changes the owner's layer in the state folder, like the function of that name, and reads the policy again. A key
+// that is locked may be taken out and not set: the error is of kind jobs.Denied and says who locks it.
+func (s *Store) SetOwner(state *os.Root, key string, value *string) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if p, _ := s.Policy(); p != nil && value != nil { // what is wrong with a newer policy is told elsewhere
+		if had, _ := p.Setting(key); had.Lock != "" {
+			return jobs.WithHint(jobs.Errorf(jobs.Denied, "%s: %s locks it", key, had.Lock), "it is %s; ask who runs the grid here", had.Value)
+		}
+	}
+	if err := SetOwner(state, key, value); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Whatever the times of the files say: two changes may come within one tick of a file system's clock.
+	s.read(s.paths.stamp())
+	return nil
+}
+
+// read reads the files that have this stamp. The caller holds mu.
+func (s *Store) read(stamp string) {
 	s.stamp = stamp
 	p, err := Load(s.paths)
 	if s.err = err; err == nil {
 		s.good = p
 	}
-	return true
 }
 
 // stamp is another text when a file was changed, made or removed.
