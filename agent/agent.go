@@ -117,7 +117,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.steward = steward.New(steward.Options{
 		Store: a.node.Store, Self: a.node.ID(), Members: a.node.Members, Wake: a.node.Wake,
-		Lease: o.Lease, Learn: a.learn, Log: o.Log,
+		Lease: o.Lease, Learn: a.learn, Blobs: a.node.CountedBlobs, Log: o.Log,
 	})
 	gridv1.RegisterStewardServer(a.node.Server, a.steward)
 	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})

@@ -95,13 +95,14 @@ type Coordinator struct {
 	seeder  *seeding.Seeder
 	gather  *throughput.Gatherer
 	metrics *prometheus.Registry // of the page for Prometheus
-	issuer  time.Time            // when the issuing certificate ends
-	handed  bool                 // the network belongs to the node
+	calls   *prometheus.CounterVec
+	issuer  time.Time // when the issuing certificate ends
+	handed  bool      // the network belongs to the node
 }
 
 // New opens a coordinator. It takes over o.Network and o.Metrics.
 func New(o Options) (*Coordinator, error) {
-	c := &Coordinator{o: o, log: o.Log}
+	c := &Coordinator{o: o, log: o.Log, calls: newCalls()}
 	if err := c.open(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -130,7 +131,7 @@ func (c *Coordinator) open() error {
 	}
 	policy := &latePolicy{}
 	c.handed = true // node.New closes the network if it fails
-	if c.node, err = node.New(c.nodeOptions(authority, config, policy), node.Hooks{OnChange: c.onChange}); err != nil {
+	if c.node, err = node.New(c.nodeOptions(authority, config, policy), node.Hooks{OnChange: c.onChange, OnAnswer: c.answered}); err != nil {
 		return err
 	}
 	dial := func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error) {
@@ -151,7 +152,9 @@ func (c *Coordinator) open() error {
 	policy.service = c.admit
 	gridv1.RegisterCoordinatorServer(c.node.Server, c.admit)
 	gridv1.RegisterControlServer(c.node.Server, &control{coordinator: c})
-	c.metrics = exporter.NewRegistry()
+	if err := c.export(); err != nil {
+		return err
+	}
 	c.gather = throughput.New(throughput.Options{
 		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Log: c.o.Log,
 	})

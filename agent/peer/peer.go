@@ -152,6 +152,10 @@ func Stewards(s jobs.ShardID, members []Member) []Member {
 	return Rank(binary.BigEndian.AppendUint32(s.Job[:], s.Shard), members, Copies)
 }
 
+// BlobCounts says how many blobs have which copies: as many as there should be; fewer, and one of them on an agent that
+// can be reached; none on such an agent.
+type BlobCounts struct{ Enough, Few, None uint64 }
+
 // Holders returns the agents that should keep a pack, a program or an input: the first Copies of them, and behind
 // those the next choices.
 func Holders(d jobs.Digest, members []Member, n int) []Member { return place(d[:], members, Copies, n) }

@@ -88,7 +88,7 @@ func Listen(path string) (net.Listener, error) { return listen(path) }
 // NewServer returns a server for the connections of Listen. Its handlers return errors of package jobs and ask
 // CallerFrom. Stop returns when all handlers have ended.
 func NewServer(log *slog.Logger) *grpc.Server {
-	return grpc.NewServer(append(rpc.Guard(log),
+	return grpc.NewServer(append(rpc.Guard(log, nil),
 		grpc.Creds(&serverSide{held: map[string]int{}}),
 		grpc.ConnectionTimeout(openTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),

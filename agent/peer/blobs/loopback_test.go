@@ -41,7 +41,7 @@ func newMachine(t testing.TB, grid *identitytest.Grid) *machine {
 	m.client = blobs.NewClient(m.store, dialer(t, grid, id), id.Key)
 	log := slog.New(slog.DiscardHandler)
 	listener := rpc.Listen(l, rpc.ListenOptions{Identity: func() *identity.Identity { return id }, Log: log})
-	server := rpc.NewServer(log, nil)
+	server := rpc.NewServer(log, rpc.Told{})
 	gridv1.RegisterBlobsServer(server, blobs.NewService(blobs.ServiceOptions{
 		Store: m.store, Policy: &m.rules, Key: id.Key, Allow: rpc.Allow,
 	}))

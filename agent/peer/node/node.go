@@ -55,6 +55,7 @@ type Hooks struct {
 	OnForget  func(jobs []jobs.JobID)                  // these jobs are past their time, or were cancelled or sealed a while ago
 	OnDisk    func(error)                              // this peer cannot write to its state folder; nil: it can again
 	OnCall    func(who identity.Caller, method string) // somebody calls, and may
+	OnAnswer  rpc.Answered                             // a call has ended
 }
 
 // Options say how a node is made.
@@ -99,6 +100,7 @@ type Node struct {
 	disk     *durable.Disk
 	drains   drains
 	repairs  budget
+	counted  sync.Map      // of jobs.ShardID: the peer.BlobCounts of those that this peer is the first steward of
 	evicting chan struct{} // holds a token while room is made for a blob that waits; guards evicted
 	evicted  time.Time     // when that was tried last, and of no use
 	clocks   clocks
@@ -243,7 +245,7 @@ func (n *Node) listen(id *identity.Identity) error {
 	if err != nil {
 		return err
 	}
-	n.Server = rpc.NewServer(n.o.Log, n.hooks.OnCall)
+	n.Server = rpc.NewServer(n.o.Log, rpc.Told{Called: n.hooks.OnCall, Answered: n.hooks.OnAnswer})
 	policy := n.o.Policy
 	if policy == nil {
 		policy = PeerPolicy{n.Store, n.Draining}

@@ -124,14 +124,18 @@ func (r *repairer) round(ctx context.Context) {
 			mine[shard] = true
 			s := r.learn(ctx, job, shard)
 			r.survey(ctx, s)
+			counts := peer.BlobCounts{}
 			for _, c := range s.blobs {
-				r.tend(ctx, c)
+				online, believed := r.tend(ctx, c)
+				r.count(&counts, online, believed)
 			}
+			r.node.counted.Store(shard, counts)
 		}
 	}
 	for shard := range r.shards {
 		if !mine[shard] {
 			delete(r.shards, shard)
+			r.node.counted.Delete(shard)
 		}
 	}
 }
@@ -308,11 +312,11 @@ func (r *repairer) ask(ctx context.Context, m peer.Member, list []*copies) {
 	}
 }
 
-// tend adds a copy of a blob where there are too few.
-func (r *repairer) tend(ctx context.Context, c *copies) {
+// tend adds a copy of a blob where there are too few, and returns how many there are then on agents that can be reached,
+// and with those that are believed to come back.
+func (r *repairer) tend(ctx context.Context, c *copies) (online, believed int) {
 	n := r.node
 	now := time.Now()
-	online, believed := 0, 0
 	for _, id := range c.holders {
 		switch {
 		case r.isHere(id):
@@ -324,17 +328,17 @@ func (r *repairer) tend(ctx context.Context, c *copies) {
 	}
 	few := online < min(onlineCopies, len(r.pool))
 	if !few && (believed >= min(peer.Copies, len(r.pool)) || rushHour(now)) {
-		return
+		return online, believed
 	}
 	if online == 0 && !n.Blobs.Holds(c.claim.Job, c.blob.Digest) {
-		return // whoever has it is off: it waits
+		return online, believed // whoever has it is off: it waits
 	}
 	for _, m := range peer.Holders(c.blob.Digest, r.pool, len(r.pool)) {
 		if slices.Contains(c.holders, m.ID) {
 			continue
 		}
 		if !n.repairs.take(c.blob.Size) {
-			return
+			break
 		}
 		if err := r.give(ctx, c, m); err != nil {
 			n.log.Info("cannot add a copy of a blob yet", "blob", c.blob, "to", m.ID, "err", err)
@@ -342,8 +346,9 @@ func (r *repairer) tend(ctx context.Context, c *copies) {
 			continue
 		}
 		c.holders = append(c.holders, m.ID)
-		return
+		return online + 1, believed + 1
 	}
+	return online, believed
 }
 
 // give has one more agent keep a blob.

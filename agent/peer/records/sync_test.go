@@ -65,7 +65,7 @@ func (n *network) serve(host string, id *identity.Identity, service gridv1.Recor
 	}
 	log := n.options().Log
 	listener := rpc.Listen(l, rpc.ListenOptions{Identity: func() *identity.Identity { return id }, Log: log})
-	server := rpc.NewServer(log, nil)
+	server := rpc.NewServer(log, rpc.Told{})
 	gridv1.RegisterRecordsServer(server, service)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener.GRPC()) }()

@@ -235,7 +235,7 @@ func echo(s *grpc.Server) {
 func TestCallersSeeErrorsOfJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grid, net := identitytest.NewGrid(t), newNetwork()
-		serve(t, net.listen("p"), rpc.ListenOptions{Identity: always(coordinator(grid))}, echo)
+		p := serve(t, net.listen("p"), rpc.ListenOptions{Identity: always(coordinator(grid))}, echo)
 		d := dialer(t, rpc.DialOptions{Identity: always(grid.Role(peer.Operator, "o")), Root: grid.Root(), Dial: net.from("a:1")})
 		c := connect(t, d, "p", jobs.KeyID{})
 		say := func(ctx context.Context, text string) error {
@@ -258,5 +258,8 @@ func TestCallersSeeErrorsOfJobs(t *testing.T) {
 		if err := say(ctx, "wait"); !errors.Is(err, context.DeadlineExceeded) || jobs.KindOf(err) != jobs.Unavailable {
 			t.Errorf("out of time: %v", err)
 		}
+		synctest.Wait()
+		const echo = "/test.Echo/Echo "
+		p.ended.want(t, map[string]int{echo + "OK": 1, echo + "DataLoss": 1, echo + "Unavailable": 1, echo + "DeadlineExceeded": 1})
 	})
 }

@@ -296,7 +296,7 @@ func TestPanicsStayInTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grid, net := identitytest.NewGrid(t), newNetwork()
 		id := grid.Agent()
-		serve(t, net.listen("p"), rpc.ListenOptions{Identity: always(id)}, func(s *grpc.Server) {
+		p := serve(t, net.listen("p"), rpc.ListenOptions{Identity: always(id)}, func(s *grpc.Server) {
 			s.RegisterService(&grpc.ServiceDesc{
 				ServiceName: "test.Faulty", HandlerType: (*any)(nil),
 				Streams: []grpc.StreamDesc{{StreamName: "Stream", ServerStreams: true, Handler: func(any, grpc.ServerStream) error { panic("stream") }}},
@@ -321,5 +321,6 @@ func TestPanicsStayInTheCall(t *testing.T) {
 		if err := call(t.Context(), c, list); jobs.KindOf(err) != jobs.Unsupported {
 			t.Errorf("a method that nobody registered: %v", err)
 		}
+		p.ended.want(t, map[string]int{"/test.Faulty/Unary Internal": 2, "/test.Faulty/Stream Internal": 2}) // names of methods that are not count nowhere
 	})
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
@@ -142,7 +144,29 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // served is a listener with a gRPC server on it.
 type served struct {
 	*rpc.Listener
-	id *identity.Identity
+	id    *identity.Identity
+	ended *ended
+}
+
+// ended counts calls that ended, by method and code.
+type ended struct {
+	mu    sync.Mutex // guards calls
+	calls map[string]int
+}
+
+func (e *ended) answered(method string, code codes.Code) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls[method+" "+code.String()]++
+}
+
+func (e *ended) want(t *testing.T, want map[string]int) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !maps.Equal(e.calls, want) {
+		t.Errorf("calls that ended: %v, expected %v", e.calls, want)
+	}
 }
 
 // serve runs a server until the test ends.
@@ -150,7 +174,8 @@ func serve(t *testing.T, l net.Listener, o rpc.ListenOptions, register func(*grp
 	t.Helper()
 	o.Log = quiet()
 	listener := rpc.Listen(l, o)
-	server := rpc.NewServer(o.Log, nil)
+	e := &ended{calls: map[string]int{}}
+	server := rpc.NewServer(o.Log, rpc.Told{Answered: e.answered})
 	register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener.GRPC()) }()
@@ -163,7 +188,7 @@ func serve(t *testing.T, l net.Listener, o rpc.ListenOptions, register func(*grp
 			t.Error(err)
 		}
 	})
-	return served{listener, o.Identity()}
+	return served{listener, o.Identity(), e}
 }
 
 // dialer returns a dialer that the test closes.

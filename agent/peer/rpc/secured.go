@@ -31,7 +31,7 @@ func (s *secured) Close() error {
 // handshaken are gRPC credentials for connections that come secured already: the listener has to see TLS's
 // ALPN before gRPC sees the connection, and the dialer serves gossip too.
 type handshaken struct {
-	called func(who identity.Caller, method string) // see NewServer; nil on the client's side
+	called func(who identity.Caller, method string) // see Told; nil on the client's side
 }
 
 // ClientHandshake implements credentials.TransportCredentials.

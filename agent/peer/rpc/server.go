@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"idlegrid/agent/peer/identity"
 	"idlegrid/jobs"
@@ -27,13 +29,21 @@ const (
 	maxStreams = 64
 )
 
+// Told is who is told of calls. Neither may block; nil is nobody.
+type Told struct {
+	Called   func(who identity.Caller, method string) // Allow lets a call pass
+	Answered Answered
+}
+
+// Answered is told how a call of a method that there is ended.
+type Answered func(method string, code codes.Code)
+
 // NewServer returns a gRPC server for the connections of Listener.GRPC. Its handlers return errors of package
 // jobs and start with Allow. A handler that panics gives an error of kind Internal and a line in the log.
-// Stop returns when all handlers have ended. called is told of each call that Allow lets pass; it must not block, and
-// nil means nobody.
-func NewServer(log *slog.Logger, called func(who identity.Caller, method string)) *grpc.Server {
-	return grpc.NewServer(append(Guard(log),
-		grpc.Creds(handshaken{called}),
+// Stop returns when all handlers have ended.
+func NewServer(log *slog.Logger, told Told) *grpc.Server {
+	return grpc.NewServer(append(Guard(log, told.Answered),
+		grpc.Creds(handshaken{told.Called}),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -54,15 +64,23 @@ func NewServer(log *slog.Logger, called func(who identity.Caller, method string)
 }
 
 // Guard returns what every server of ours does around its handlers: what they return becomes a status, and one
-// that panics gives an error of kind Internal and a line in the log.
-func Guard(log *slog.Logger) []grpc.ServerOption {
+// that panics gives an error of kind Internal and a line in the log. answered may be nil.
+func Guard(log *slog.Logger, answered Answered) []grpc.ServerOption {
+	if answered == nil {
+		answered = func(string, codes.Code) {}
+	}
+	end := func(method string, panicked any, err error) error {
+		err = ToStatus(recovered(log, method, panicked, err))
+		answered(method, status.Code(err))
+		return err
+	}
 	return []grpc.ServerOption{
 		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (reply any, err error) {
-			defer func() { err = ToStatus(recovered(log, info.FullMethod, recover(), err)) }()
+			defer func() { err = end(info.FullMethod, recover(), err) }()
 			return h(ctx, req)
 		}),
 		grpc.StreamInterceptor(func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) (err error) {
-			defer func() { err = ToStatus(recovered(log, info.FullMethod, recover(), err)) }()
+			defer func() { err = end(info.FullMethod, recover(), err) }()
 			return h(srv, s)
 		}),
 	}

@@ -39,6 +39,8 @@ type Options struct {
 	// Learn takes over the records that another steward of a shard has of it, and returns the notes of checkpoints that it
 	// was told of, as NotesOf reads them.
 	Learn func(ctx context.Context, shard jobs.ShardID, from peer.Member) ([]*gridv1.Record, error)
+	// Blobs returns the copies of a shard's blobs as this agent last counted them; false: it did not. nil: it never does.
+	Blobs func(jobs.ShardID) (peer.BlobCounts, bool)
 	Log   *slog.Logger
 }
 
@@ -341,7 +343,7 @@ func othersWork(members []peer.Member, who jobs.AgentID) bool {
 	return false
 }
 
-// Summary counts a shard, and what it has cost, as this agent's records have it.
+// Summary counts a shard, its blobs and what it has cost, as this agent's records have it.
 func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gridv1.SummaryReply, error) {
 	who, err := rpc.Allow(ctx, gridv1.Steward_Summary_FullMethodName)
 	if err != nil {
@@ -366,6 +368,11 @@ func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gri
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.o.Blobs != nil {
+		if b, ok := s.o.Blobs(scope.Shard); ok {
+			reply.Blobs = &gridv1.BlobCounts{Enough: b.Enough, Few: b.Few, None: b.None}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

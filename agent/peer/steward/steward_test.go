@@ -39,6 +39,7 @@ type bench struct {
 	asked map[jobs.AgentID]int // co-stewards, how often
 	teach func(ctx context.Context, from jobs.AgentID) error
 	told  []*gridv1.Record // what a co-steward knows of checkpoints
+	blobs map[jobs.ShardID]peer.BlobCounts
 }
 
 // inBench runs a test in virtual time.
@@ -70,9 +71,16 @@ func newBench(t *testing.T) *bench {
 		}
 	})
 	b.store = store
-	b.Steward = New(Options{Store: store, Self: b.agents[0].ID(), Members: b.members, Wake: b.wakes, Learn: b.learn, Log: log})
+	b.Steward = New(Options{Store: store, Self: b.agents[0].ID(), Members: b.members, Wake: b.wakes, Learn: b.learn, Blobs: b.counted, Log: log})
 	t.Cleanup(b.Close)
 	return b
+}
+
+func (b *bench) counted(shard jobs.ShardID) (peer.BlobCounts, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	counts, ok := b.blobs[shard]
+	return counts, ok
 }
 
 // learn asks the test's co-stewards, who have nothing to say unless it says so.

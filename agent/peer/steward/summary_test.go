@@ -30,6 +30,9 @@ func TestSummary(t *testing.T) {
 			}
 		}
 		want(&gridv1.SummaryReply{Open: 11, Stewards: 2})
+		b.blobs = map[jobs.ShardID]peer.BlobCounts{shard: {Enough: 3, Few: 2, None: 1}}
+		want(&gridv1.SummaryReply{Open: 11, Stewards: 2, Blobs: &gridv1.BlobCounts{Enough: 3, Few: 2, None: 1}})
+		b.blobs = nil
 		b.ask(1, shard, 4)
 		b.ask(2, shard, 0)
 		one, two := b.agents[1].ID(), b.agents[2].ID()

@@ -41,10 +41,10 @@ func Close(l net.Listener) error {
 	return nil
 }
 
-// NewRegistry returns a registry that has what is known of every process, and of Go's.
+// NewRegistry returns a registry that has what is known of every process and of Go's, and which build it is.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
+	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector(), collectors.NewBuildInfoCollector())
 	return r
 }
 

@@ -89,7 +89,7 @@ func (g *OneGrid) serveView(agents int) (address string, stop func()) {
 	}
 	network := g.listen("127.0.0.1:0")
 	listener := rpc.Listen(network.Listener, rpc.ListenOptions{Identity: func() *identity.Identity { return id }, Log: g.log})
-	server := rpc.NewServer(g.log, nil)
+	server := rpc.NewServer(g.log, rpc.Told{})
 	gridv1.RegisterMembersServer(server, view{agents: agents})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener.GRPC()) }()

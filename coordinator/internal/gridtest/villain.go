@@ -61,7 +61,7 @@ func (g *Grid) Intrude(s func(*Villain) Services) *Villain {
 	self := func() *identity.Identity { return id }
 	v.Dialer = rpc.NewDialer(rpc.DialOptions{Identity: self, Root: id.Root, Dial: network.Dial})
 	v.listener = rpc.Listen(network.Listener, rpc.ListenOptions{Identity: self, Log: g.log})
-	v.server = rpc.NewServer(g.log, nil)
+	v.server = rpc.NewServer(g.log, rpc.Told{})
 	v.register(s(v))
 	go func() { v.served <- v.server.Serve(v.listener.GRPC()) }()
 	ends := id.Caller().NotAfter.Truncate(time.Second)

@@ -12,10 +12,13 @@ import (
 
 // metrics are gauges over the live jobs: they go down when a job is forgotten.
 type metrics struct {
-	jobs, cores prometheus.Gauge
-	agents      *prometheus.GaugeVec
-	units       *prometheus.GaugeVec
-	useful, cpu prometheus.Gauge
+	jobs, cores, lent prometheus.Gauge
+	agents, reachable *prometheus.GaugeVec
+	units             *prometheus.GaugeVec
+	blobs             *prometheus.GaugeVec
+	useful, cpu       prometheus.Gauge
+	rounds            prometheus.Histogram
+	silent            prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -26,32 +29,50 @@ func newMetrics(r prometheus.Registerer) metrics {
 	vec := func(name, help, label string) *prometheus.GaugeVec {
 		return f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "idlegrid", Name: name, Help: help}, []string{label})
 	}
-	return metrics{
-		jobs:   gauge("live_jobs", "Jobs that have not expired."),
-		cores:  gauge("offered_cores", "Cores that agents offer now."),
-		agents: vec("agents", "Agents in the pool.", "class"),
-		units:  vec("live_job_units", "Units of live jobs.", "status"),
+	m := metrics{
+		jobs:      gauge("live_jobs", "Jobs that have not expired."),
+		cores:     gauge("offered_cores", "Cores that agents offer now."),
+		lent:      gauge("live_job_lent_units", "Units of live jobs that agents have borrowed to run them."),
+		agents:    vec("agents", "Agents in the pool.", "class"),
+		reachable: vec("reachable_agents", "Agents that keep ledgers and blobs: another could reach them, and they are not about to leave.", "class"),
+		units:     vec("live_job_units", "Units of live jobs.", "status"),
+		blobs: vec("live_job_blobs", "Programs, inputs and results of live jobs, as their stewards last counted the copies: enough, few, or none "+
+			"on an agent that can be reached.", "copies"),
+		rounds: f.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "idlegrid", Name: "gather_duration_seconds", Help: "How long it took to ask the stewards of the live jobs.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 30, 60},
+		}),
+		silent: f.NewCounter(prometheus.CounterOpts{
+			Namespace: "idlegrid", Name: "gather_failures_total", Help: "Parts of jobs that no steward answered for when it was asked.",
+		}),
 		useful: gauge("live_job_useful_cpu_seconds", "CPU time of the accepted outcomes of live jobs."),
 		cpu:    gauge("live_job_cpu_seconds", "CPU time of all reported runs of live jobs."),
 	}
+	m.show(0, nil, nil)
+	return m
 }
 
 func (m metrics) show(live int, members []peer.Member, shards map[jobs.ShardID]*gridv1.SummaryReply) {
 	m.jobs.Set(float64(live))
 	cores := 0
-	classes := map[peer.Class]int{peer.AlwaysOn: 0, peer.Office: 0, peer.Laptop: 0}
+	agents, reachable := map[peer.Class]int{}, map[peer.Class]int{}
 	for _, a := range members {
 		if a.Role == peer.Agent {
 			cores += a.Cores
-			classes[a.Class]++
+			agents[a.Class]++
+		}
+		if a.Eligible() {
+			reachable[a.Class]++
 		}
 	}
 	m.cores.Set(float64(cores))
-	for class, n := range classes {
-		m.agents.WithLabelValues(class.String()).Set(float64(n))
+	for class := peer.AlwaysOn; class <= peer.Laptop; class++ {
+		m.agents.WithLabelValues(class.String()).Set(float64(agents[class]))
+		m.reachable.WithLabelValues(class.String()).Set(float64(reachable[class]))
 	}
 	units := map[ledger.Status]uint64{}
-	var useful, cpu uint64
+	var blobs peer.BlobCounts
+	var lent, useful, cpu uint64
 	for _, s := range shards {
 		units[ledger.Open] += s.GetOpen()
 		units[ledger.Accepted] += s.GetAccepted()
@@ -59,11 +80,19 @@ func (m metrics) show(live int, members []peer.Member, shards map[jobs.ShardID]*
 		units[ledger.Conflict] += s.GetConflict()
 		units[ledger.Sealed] += s.GetSealed()
 		units[ledger.Dead] += s.GetDead()
+		lent += s.GetLent()
+		blobs.Enough += s.GetBlobs().GetEnough()
+		blobs.Few += s.GetBlobs().GetFew()
+		blobs.None += s.GetBlobs().GetNone()
 		useful += s.GetUsefulCpuUs()
 		cpu += s.GetCpuUs()
 	}
 	for _, status := range []ledger.Status{ledger.Open, ledger.Accepted, ledger.Failed, ledger.Conflict, ledger.Sealed, ledger.Dead} {
 		m.units.WithLabelValues(status.String()).Set(float64(units[status]))
+	}
+	m.lent.Set(float64(lent))
+	for copies, n := range map[string]uint64{"enough": blobs.Enough, "few": blobs.Few, "none": blobs.None} {
+		m.blobs.WithLabelValues(copies).Set(float64(n))
 	}
 	m.useful.Set(float64(useful) / 1e6)
 	m.cpu.Set(float64(cpu) / 1e6)

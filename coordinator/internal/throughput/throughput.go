@@ -1,5 +1,5 @@
 // Package throughput gathers what stewards say of the live jobs and reports the aggregate: units by status,
-// CPU time harvested, agents and cores. It only reads; a wrong number here changes nothing.
+// CPU time harvested, copies of blobs, agents and cores. It only reads; a wrong number here changes nothing.
 package throughput
 
 import (
@@ -67,6 +67,7 @@ func (g *Gatherer) Run(ctx context.Context) {
 
 // gather asks the first reachable steward of each shard of the live jobs, or without all of each that is not done.
 func (g *Gatherer) gather(ctx context.Context, all bool) {
+	began := time.Now()
 	members := g.o.Members()
 	live := g.o.Store.Jobs(false)
 	shards := map[jobs.ShardID]*gridv1.SummaryReply{}
@@ -78,9 +79,12 @@ func (g *Gatherer) gather(ctx context.Context, all bool) {
 			}
 			if reply := g.ask(ctx, shard, members); reply != nil {
 				shards[shard] = reply
+			} else {
+				g.metrics.silent.Inc()
 			}
 		}
 	}
+	g.metrics.rounds.Observe(time.Since(began).Seconds())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for shard, old := range g.last {

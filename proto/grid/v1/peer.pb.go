@@ -1094,7 +1094,9 @@ type SummaryReply struct {
 	// Agents that keep this ledger as far as this steward knows.
 	Stewards uint32 `protobuf:"varint,12,opt,name=stewards,proto3" json:"stewards,omitempty"`
 	// CPU time by hour, in ascending order. At most as many hours as a job may live, and four.
-	Account       []*HourlySpend `protobuf:"bytes,13,rep,name=account,proto3" json:"account,omitempty"`
+	Account []*HourlySpend `protobuf:"bytes,13,rep,name=account,proto3" json:"account,omitempty"`
+	// Absent: this steward has not counted, since it is not the shard's first, or began lately.
+	Blobs         *BlobCounts `protobuf:"bytes,14,opt,name=blobs,proto3" json:"blobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1216,6 +1218,13 @@ func (x *SummaryReply) GetStewards() uint32 {
 func (x *SummaryReply) GetAccount() []*HourlySpend {
 	if x != nil {
 		return x.Account
+	}
+	return nil
+}
+
+func (x *SummaryReply) GetBlobs() *BlobCounts {
+	if x != nil {
+		return x.Blobs
 	}
 	return nil
 }
@@ -1381,6 +1390,70 @@ func (x *Spend) GetFailedRuns() uint64 {
 	return 0
 }
 
+// BlobCounts says how many blobs have which copies.
+type BlobCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As many as there should be.
+	Enough uint64 `protobuf:"varint,1,opt,name=enough,proto3" json:"enough,omitempty"`
+	// Fewer, and one of them on an agent that can be reached.
+	Few uint64 `protobuf:"varint,2,opt,name=few,proto3" json:"few,omitempty"`
+	// None on an agent that can be reached.
+	None          uint64 `protobuf:"varint,3,opt,name=none,proto3" json:"none,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlobCounts) Reset() {
+	*x = BlobCounts{}
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlobCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlobCounts) ProtoMessage() {}
+
+func (x *BlobCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlobCounts.ProtoReflect.Descriptor instead.
+func (*BlobCounts) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *BlobCounts) GetEnough() uint64 {
+	if x != nil {
+		return x.Enough
+	}
+	return 0
+}
+
+func (x *BlobCounts) GetFew() uint64 {
+	if x != nil {
+		return x.Few
+	}
+	return 0
+}
+
+func (x *BlobCounts) GetNone() uint64 {
+	if x != nil {
+		return x.None
+	}
+	return 0
+}
+
 type GetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -1391,7 +1464,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1476,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1489,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetRequest) GetJob() []byte {
@@ -1442,7 +1515,7 @@ type GetReply struct {
 
 func (x *GetReply) Reset() {
 	*x = GetReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1527,7 @@ func (x *GetReply) String() string {
 func (*GetReply) ProtoMessage() {}
 
 func (x *GetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1540,7 @@ func (x *GetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReply.ProtoReflect.Descriptor instead.
 func (*GetReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetReply) GetData() []byte {
@@ -1487,7 +1560,7 @@ type HaveRequest struct {
 
 func (x *HaveRequest) Reset() {
 	*x = HaveRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1572,7 @@ func (x *HaveRequest) String() string {
 func (*HaveRequest) ProtoMessage() {}
 
 func (x *HaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1585,7 @@ func (x *HaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveRequest.ProtoReflect.Descriptor instead.
 func (*HaveRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HaveRequest) GetJob() []byte {
@@ -1539,7 +1612,7 @@ type HaveReply struct {
 
 func (x *HaveReply) Reset() {
 	*x = HaveReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1624,7 @@ func (x *HaveReply) String() string {
 func (*HaveReply) ProtoMessage() {}
 
 func (x *HaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1637,7 @@ func (x *HaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveReply.ProtoReflect.Descriptor instead.
 func (*HaveReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HaveReply) GetHave() []bool {
@@ -1585,7 +1658,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1670,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1683,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutRequest) GetHeader() *PutHeader {
@@ -1642,7 +1715,7 @@ type PutHeader struct {
 
 func (x *PutHeader) Reset() {
 	*x = PutHeader{}
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1727,7 @@ func (x *PutHeader) String() string {
 func (*PutHeader) ProtoMessage() {}
 
 func (x *PutHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1740,7 @@ func (x *PutHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutHeader.ProtoReflect.Descriptor instead.
 func (*PutHeader) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutHeader) GetJob() []byte {
@@ -1715,7 +1788,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +1800,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +1813,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReleaseRequest) GetJob() []byte {
@@ -1765,7 +1838,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1850,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1863,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 type PutReply struct {
@@ -1803,7 +1876,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1888,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1901,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutReply) GetReceipt() *Envelope {
@@ -1846,7 +1919,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1931,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +1944,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 type ListReply struct {
@@ -1883,7 +1956,7 @@ type ListReply struct {
 
 func (x *ListReply) Reset() {
 	*x = ListReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1968,7 @@ func (x *ListReply) String() string {
 func (*ListReply) ProtoMessage() {}
 
 func (x *ListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +1981,7 @@ func (x *ListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReply.ProtoReflect.Descriptor instead.
 func (*ListReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListReply) GetMembers() []*Member {
@@ -1937,7 +2010,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2022,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2035,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Member) GetId() []byte {
@@ -2030,7 +2103,7 @@ type DialBackRequest struct {
 
 func (x *DialBackRequest) Reset() {
 	*x = DialBackRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2115,7 @@ func (x *DialBackRequest) String() string {
 func (*DialBackRequest) ProtoMessage() {}
 
 func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2128,7 @@ func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackRequest.ProtoReflect.Descriptor instead.
 func (*DialBackRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DialBackRequest) GetAddress() string {
@@ -2073,7 +2146,7 @@ type DialBackReply struct {
 
 func (x *DialBackReply) Reset() {
 	*x = DialBackReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2158,7 @@ func (x *DialBackReply) String() string {
 func (*DialBackReply) ProtoMessage() {}
 
 func (x *DialBackReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2171,7 @@ func (x *DialBackReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackReply.ProtoReflect.Descriptor instead.
 func (*DialBackReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 // NodeMeta is what a member says of itself in gossip: at most 256 bytes with its signature.
@@ -2124,7 +2197,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[32]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2209,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[32]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2222,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -2234,7 +2307,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[33]
+	mi := &file_grid_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2319,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[33]
+	mi := &file_grid_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2332,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -2338,7 +2411,7 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"NotesReply\x121\n" +
 	"\vcheckpoints\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"6\n" +
 	"\x0eSummaryRequest\x12$\n" +
-	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\xed\x02\n" +
+	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\x98\x03\n" +
 	"\fSummaryReply\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\x04R\x04open\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\x04R\baccepted\x12\x16\n" +
@@ -2353,7 +2426,8 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	" \x01(\x04R\x05cpuUs\x12\x18\n" +
 	"\alessees\x18\v \x03(\fR\alessees\x12\x1a\n" +
 	"\bstewards\x18\f \x01(\rR\bstewards\x12.\n" +
-	"\aaccount\x18\r \x03(\v2\x14.grid.v1.HourlySpendR\aaccount\"G\n" +
+	"\aaccount\x18\r \x03(\v2\x14.grid.v1.HourlySpendR\aaccount\x12)\n" +
+	"\x05blobs\x18\x0e \x01(\v2\x13.grid.v1.BlobCountsR\x05blobs\"G\n" +
 	"\vHourlySpend\x12\x12\n" +
 	"\x04hour\x18\x01 \x01(\rR\x04hour\x12$\n" +
 	"\x05spend\x18\x02 \x01(\v2\x0e.grid.v1.SpendR\x05spend\"\x87\x02\n" +
@@ -2368,7 +2442,12 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\raccepted_runs\x18\x06 \x01(\x04R\facceptedRuns\x12#\n" +
 	"\rrepeated_runs\x18\a \x01(\x04R\frepeatedRuns\x12\x1f\n" +
 	"\vfailed_runs\x18\b \x01(\x04R\n" +
-	"failedRuns\"6\n" +
+	"failedRuns\"J\n" +
+	"\n" +
+	"BlobCounts\x12\x16\n" +
+	"\x06enough\x18\x01 \x01(\x04R\x06enough\x12\x10\n" +
+	"\x03few\x18\x02 \x01(\x04R\x03few\x12\x12\n" +
+	"\x04none\x18\x03 \x01(\x04R\x04none\"6\n" +
 	"\n" +
 	"GetRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x16\n" +
@@ -2473,7 +2552,7 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_grid_v1_peer_proto_goTypes = []any{
 	(BlobKind)(0),           // 0: grid.v1.BlobKind
 	(Role)(0),               // 1: grid.v1.Role
@@ -2496,32 +2575,33 @@ var file_grid_v1_peer_proto_goTypes = []any{
 	(*SummaryReply)(nil),    // 18: grid.v1.SummaryReply
 	(*HourlySpend)(nil),     // 19: grid.v1.HourlySpend
 	(*Spend)(nil),           // 20: grid.v1.Spend
-	(*GetRequest)(nil),      // 21: grid.v1.GetRequest
-	(*GetReply)(nil),        // 22: grid.v1.GetReply
-	(*HaveRequest)(nil),     // 23: grid.v1.HaveRequest
-	(*HaveReply)(nil),       // 24: grid.v1.HaveReply
-	(*PutRequest)(nil),      // 25: grid.v1.PutRequest
-	(*PutHeader)(nil),       // 26: grid.v1.PutHeader
-	(*ReleaseRequest)(nil),  // 27: grid.v1.ReleaseRequest
-	(*ReleaseReply)(nil),    // 28: grid.v1.ReleaseReply
-	(*PutReply)(nil),        // 29: grid.v1.PutReply
-	(*ListRequest)(nil),     // 30: grid.v1.ListRequest
-	(*ListReply)(nil),       // 31: grid.v1.ListReply
-	(*Member)(nil),          // 32: grid.v1.Member
-	(*DialBackRequest)(nil), // 33: grid.v1.DialBackRequest
-	(*DialBackReply)(nil),   // 34: grid.v1.DialBackReply
-	(*NodeMeta)(nil),        // 35: grid.v1.NodeMeta
-	(*Wake)(nil),            // 36: grid.v1.Wake
-	(*Envelope)(nil),        // 37: grid.v1.Envelope
-	(*Chain)(nil),           // 38: grid.v1.Chain
-	(*Blob)(nil),            // 39: grid.v1.Blob
+	(*BlobCounts)(nil),      // 21: grid.v1.BlobCounts
+	(*GetRequest)(nil),      // 22: grid.v1.GetRequest
+	(*GetReply)(nil),        // 23: grid.v1.GetReply
+	(*HaveRequest)(nil),     // 24: grid.v1.HaveRequest
+	(*HaveReply)(nil),       // 25: grid.v1.HaveReply
+	(*PutRequest)(nil),      // 26: grid.v1.PutRequest
+	(*PutHeader)(nil),       // 27: grid.v1.PutHeader
+	(*ReleaseRequest)(nil),  // 28: grid.v1.ReleaseRequest
+	(*ReleaseReply)(nil),    // 29: grid.v1.ReleaseReply
+	(*PutReply)(nil),        // 30: grid.v1.PutReply
+	(*ListRequest)(nil),     // 31: grid.v1.ListRequest
+	(*ListReply)(nil),       // 32: grid.v1.ListReply
+	(*Member)(nil),          // 33: grid.v1.Member
+	(*DialBackRequest)(nil), // 34: grid.v1.DialBackRequest
+	(*DialBackReply)(nil),   // 35: grid.v1.DialBackReply
+	(*NodeMeta)(nil),        // 36: grid.v1.NodeMeta
+	(*Wake)(nil),            // 37: grid.v1.Wake
+	(*Envelope)(nil),        // 38: grid.v1.Envelope
+	(*Chain)(nil),           // 39: grid.v1.Chain
+	(*Blob)(nil),            // 40: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
 	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	37, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	38, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	37, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	38, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	39, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	38, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
 	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
 	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
 	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
@@ -2535,45 +2615,46 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	7,  // 15: grid.v1.NotesReply.checkpoints:type_name -> grid.v1.Record
 	3,  // 16: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
 	19, // 17: grid.v1.SummaryReply.account:type_name -> grid.v1.HourlySpend
-	20, // 18: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
-	26, // 19: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	39, // 20: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	0,  // 21: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
-	37, // 22: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	32, // 23: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	1,  // 24: grid.v1.Member.role:type_name -> grid.v1.Role
-	2,  // 25: grid.v1.Member.class:type_name -> grid.v1.Class
-	1,  // 26: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	2,  // 27: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	4,  // 28: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	6,  // 29: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	10, // 30: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	12, // 31: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	17, // 32: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	15, // 33: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
-	21, // 34: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	23, // 35: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	25, // 36: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	27, // 37: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
-	30, // 38: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	33, // 39: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	5,  // 40: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	8,  // 41: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	11, // 42: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	14, // 43: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	18, // 44: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	16, // 45: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
-	22, // 46: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	24, // 47: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	29, // 48: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	28, // 49: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
-	31, // 50: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	34, // 51: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	40, // [40:52] is the sub-list for method output_type
-	28, // [28:40] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	21, // 18: grid.v1.SummaryReply.blobs:type_name -> grid.v1.BlobCounts
+	20, // 19: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
+	27, // 20: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	40, // 21: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	0,  // 22: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
+	38, // 23: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	33, // 24: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	1,  // 25: grid.v1.Member.role:type_name -> grid.v1.Role
+	2,  // 26: grid.v1.Member.class:type_name -> grid.v1.Class
+	1,  // 27: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	2,  // 28: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	4,  // 29: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	6,  // 30: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	10, // 31: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	12, // 32: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	17, // 33: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	15, // 34: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
+	22, // 35: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	24, // 36: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	26, // 37: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	28, // 38: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
+	31, // 39: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	34, // 40: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	5,  // 41: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 42: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 43: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 44: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	18, // 45: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	16, // 46: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
+	23, // 47: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	25, // 48: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	30, // 49: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	29, // 50: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	32, // 51: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	35, // 52: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	41, // [41:53] is the sub-list for method output_type
+	29, // [29:41] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }
@@ -2588,7 +2669,7 @@ func file_grid_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
