@@ -69,7 +69,7 @@ func (h *Harvest) attend(working bool, now time.Time) {
 	if last := h.disturb.last; !working && m.wrote == last.wrote {
 		h.disturb.last = moment{wrote: m.wrote}
 		return
-	} else if span := now.Sub(last.at); span >= 0 && span < slow {
+	} else if span := now.Sub(last.at); span >= 0 && span < second {
 		return
 	}
 	m.waited, ok = others.Waited()

@@ -18,9 +18,12 @@ import (
 
 const (
 	// fast is how often signals are looked at while something runs, beside the events that tell of a change; slow
-	// otherwise, since starting late costs nobody anything.
+	// otherwise, since starting late costs nobody anything, and each look wakes the processor. slow is below
+	// signals.Stale and maxGap.
 	fast = 50 * time.Millisecond
-	slow = time.Second
+	slow = 2 * time.Second
+	// second is how often what is averaged is looked at, at most.
+	second = time.Second
 	// lone is how often an agent without an owner looks at its pause and saves its figures.
 	lone = time.Minute
 	// policyEvery is how often the policy's files are looked at.
@@ -170,7 +173,7 @@ func (h *Harvest) step(now time.Time) time.Duration {
 }
 
 func (h *Harvest) sample(others signals.Reading[float64], now time.Time) {
-	if !others.Known(now) || now.Sub(h.sampled) < slow {
+	if !others.Known(now) || now.Sub(h.sampled) < second {
 		return
 	}
 	h.sampled = now

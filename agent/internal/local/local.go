@@ -31,6 +31,10 @@ const (
 	// maxStreams is for one connection: one command or helper each, and a page with a few.
 	maxStreams = 16
 
+	// window is what a stream may have on its way, in bytes, as ever in HTTP/2. It stays the same: to find a better one
+	// gRPC would answer each report of a helper with a ping, which wakes both once more.
+	window = 64 << 10
+
 	// maxRequest is far more than any request has. Replies, such as a day's history, may have gRPC's own 4 MiB.
 	maxRequest = 64 << 10
 	maxHeaders = 8 << 10
@@ -95,6 +99,7 @@ func NewServer(log *slog.Logger) *grpc.Server {
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.WaitForHandlers(true),
+		grpc.StaticStreamWindowSize(window),
 		// No pings: the kernel tells at once when a process has ended.
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: connectionIdle}),
 	)...)

@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// beat is how often the agent is told when nothing happens; what is older than five of these counts no more.
+	// beat is how often the agent is told when nothing happens; what is older than five of these counts no more. rest is
+	// the same while nothing runs there or is frozen: each report wakes two programs.
 	beat = time.Second
+	rest = 2 * time.Second
 	// closely is how often a desktop without events is asked while the agent says that it matters.
 	closely = 50 * time.Millisecond
 	// lookTimeout bounds one look: whoever takes longer hangs.
@@ -113,8 +115,9 @@ type reporter struct {
 	asks    chan bool  // whether to look closely
 	lost    chan error // why the agent is gone
 
-	last state
-	sent time.Time
+	last  state
+	sent  time.Time
+	every time.Duration // beat or rest
 }
 
 // receive ends with the stream.
@@ -134,7 +137,8 @@ func (r *reporter) receive(ctx context.Context) {
 }
 
 func (r *reporter) report(ctx context.Context) error {
-	ticker := time.NewTicker(beat)
+	r.every = beat
+	ticker := time.NewTicker(r.every)
 	defer ticker.Stop()
 	for {
 		if err := r.look(ctx); err != nil {
@@ -154,9 +158,13 @@ func (r *reporter) report(ctx context.Context) error {
 				return err
 			}
 		case matters := <-r.asks:
-			if matters && r.desktop.input() == nil {
+			switch r.every = beat; {
+			case !matters:
+				r.every = rest
+				ticker.Reset(rest)
+			case r.desktop.input() == nil:
 				ticker.Reset(closely)
-			} else {
+			default:
 				ticker.Reset(beat)
 			}
 		}
@@ -171,8 +179,8 @@ func (r *reporter) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A little before the second is over is on time.
-	if !news(r.last, s) && time.Since(r.sent) < beat-closely/2 {
+	// A little before its time is on time.
+	if !news(r.last, s) && time.Since(r.sent) < r.every-closely/2 {
 		return nil
 	}
 	return r.send(s)

@@ -226,9 +226,9 @@ func TestP9Detect(t *testing.T) {
 	}
 }
 
-// BenchmarkIdle is what a PC at rest costs, with the helper's reports each second and a look of the watcher's each
-// two: this process's CPU time, the fake desktop and logind included. GRIDAGENT names a program of gridagent to be
-// the helper; without it the helper is in this process too.
+// BenchmarkIdle is what a PC at rest costs, with a report of the helper and a look of the watcher every two seconds: this
+// process's CPU time, the fake desktop and logind included. GRIDAGENT names a program of gridagent to be the helper;
+// without it the helper is in this process too.
 func BenchmarkIdle(b *testing.B) {
 	p := newPC(b)
 	signalstest.NewMutter(b, p.bus, time.Hour)

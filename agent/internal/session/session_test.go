@@ -1,9 +1,65 @@
 package session
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
+
+	gridv1 "idlegrid/proto/grid/v1"
 )
+
+// unused is a desktop without events, which nobody has used for hours.
+type unused struct{ looks int }
+
+func (u *unused) look(context.Context) (state, error) {
+	u.looks++
+	return state{input: ago(5 * time.Hour)}, nil
+}
+func (*unused) input() <-chan struct{} { return nil }
+func (*unused) close() error           { return nil }
+
+// counted is a stream that counts reports.
+type counted struct {
+	grpc.BidiStreamingClient[gridv1.SessionReport, gridv1.SessionAsk]
+	sent int
+}
+
+func (c *counted) Send(*gridv1.SessionReport) error {
+	c.sent++
+	return nil
+}
+
+// TestPace: while nothing runs a helper wakes its PC every two seconds; else it looks closely, and reports once a second.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, stream := &unused{}, &counted{}
+		r := &reporter{desktop: d, stream: stream, asks: make(chan bool), lost: make(chan error, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.report(ctx) }()
+		for _, c := range []struct {
+			matters      bool
+			looks, sends int // in a minute
+		}{{false, 30, 30}, {true, 1200, 60}, {false, 30, 30}} {
+			r.asks <- c.matters
+			synctest.Wait()
+			d.looks, stream.sent = 0, 0
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if d.looks < c.looks-1 || d.looks > c.looks+1 || stream.sent < c.sends-3 || stream.sent > c.sends+1 {
+				t.Errorf("asked to look closely %t: %d looks, %d reports a minute, expected %d and %d", c.matters, d.looks, stream.sent, c.looks, c.sends)
+			}
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
 
 func TestNews(t *testing.T) {
 	now := time.Now()

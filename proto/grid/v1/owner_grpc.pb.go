@@ -30,7 +30,7 @@ const (
 // reached over the PC's local socket only. Which user and session a report is about the agent asks the system; no
 // message says it.
 type SessionClient interface {
-	// Report tells at once when something changed, and once a second when nothing did. The stream lasts as long as
+	// Report tells at once when something changed, and when nothing did once a second, or in two while nothing runs. The stream lasts as long as
 	// the session. The agent says at first, and when it changes, how closely to look.
 	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionReport, SessionAsk], error)
 }
@@ -64,7 +64,7 @@ type Session_ReportClient = grpc.BidiStreamingClient[SessionReport, SessionAsk]
 // reached over the PC's local socket only. Which user and session a report is about the agent asks the system; no
 // message says it.
 type SessionServer interface {
-	// Report tells at once when something changed, and once a second when nothing did. The stream lasts as long as
+	// Report tells at once when something changed, and when nothing did once a second, or in two while nothing runs. The stream lasts as long as
 	// the session. The agent says at first, and when it changes, how closely to look.
 	Report(grpc.BidiStreamingServer[SessionReport, SessionAsk]) error
 	mustEmbedUnimplementedSessionServer()

@@ -72,7 +72,7 @@ func (r *reports) Report(stream grpc.BidiStreamingServer[gridv1.SessionReport, g
 		if r.take(mine, m, now) {
 			r.changed()
 		}
-		// It may hear of that a second late: whatever begins to run does so after minutes without input.
+		// It may hear of that two seconds late: whatever begins to run does so after minutes without input.
 		if active := r.active(); closely == nil || *closely != active {
 			if err := stream.Send(&gridv1.SessionAsk{Closely: active}); err != nil {
 				return err

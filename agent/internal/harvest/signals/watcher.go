@@ -13,12 +13,6 @@ import (
 )
 
 const (
-	// closely is how often is polled what comes without events, while something runs or is frozen: half of what may
-	// pass until everything stands still is left to the freezing.
-	closely = 50 * time.Millisecond
-	// rarely is how often it is asked whether something runs, when nothing did.
-	rarely = time.Second
-
 	// often is for what changes within seconds, slow for the rest; both are below Stale.
 	often = time.Second
 	slow  = 3 * time.Second
@@ -50,7 +44,8 @@ func (o *Options) fill() {
 }
 
 // Watcher combines all signals. What the system tells by events is known at once; what it does not is read by
-// Observe, each as rarely as it may be. Its methods may be called from any goroutine.
+// Observe, keys in terminals each time and the rest as rarely as it may be: whoever wants to know of a key at once calls
+// it often. Its methods may be called from any goroutine.
 type Watcher struct {
 	o       Options
 	changed chan struct{}
@@ -98,7 +93,6 @@ func (w *Watcher) Start() {
 	ctx, w.cancel = context.WithCancel(context.Background())
 	w.wg.Go(func() { w.logins.run(ctx) })
 	w.wg.Go(func() { w.metered.run(ctx) })
-	w.wg.Go(func() { w.poll(ctx) })
 }
 
 // Stop returns when nothing listens any more. It may be called at any time, twice too. Streams of helpers end with
@@ -162,52 +156,6 @@ func (w *Watcher) sessions(now time.Time, reports []report) Reading[[]Session] {
 		all = append(all, join(l, reports, w.terminals.lastInput(l), now))
 	}
 	return Reading[[]Session]{Value: all, At: now}
-}
-
-// poll looks for keys in terminals, which the system has no events for.
-func (w *Watcher) poll(ctx context.Context) {
-	last := map[string]time.Time{}
-	timer := time.NewTimer(closely)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		if !w.o.Active() {
-			clear(last)
-			timer.Reset(rarely)
-			continue
-		}
-		timer.Reset(closely)
-		if w.typed(last) {
-			w.tell()
-		}
-	}
-}
-
-// typed reports whether a key was used in a terminal since the times in last, which it brings up to date.
-func (w *Watcher) typed(last map[string]time.Time) bool {
-	logins, _ := w.logins.at(time.Now())
-	seen, news := map[string]bool{}, false
-	for _, l := range logins {
-		if l.Kind == Graphical {
-			continue
-		}
-		w.mu.Lock()
-		at := w.terminals.lastInput(l)
-		w.mu.Unlock()
-		before, known := last[l.ID]
-		news = news || known && at.After(before)
-		last[l.ID], seen[l.ID] = at, true
-	}
-	for id := range last {
-		if !seen[id] {
-			delete(last, id)
-		}
-	}
-	return news
 }
 
 // gauge keeps what one signal said last, and asks it again when that is due.
