@@ -27,6 +27,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"who":   func(owner string, key []byte) string { return program.OwnerOr(owner, hex.EncodeToString(key)) },
 	"cpu":   func(us uint64) string { return program.For(time.Duration(us) * time.Microsecond) },
 	"bytes": program.Bytes,
+	"mode":  modeOf,
 	"ms":    func(us uint64) string { return fmt.Sprintf("%g ms", float64(us)/1000) },
 }).ParseFS(files, "page.html"))
 
@@ -111,13 +112,26 @@ func whyOf(look *gridv1.LookReply) string {
 	return text
 }
 
+// modeOf says what work does by a decision.
+func modeOf(mode string) string {
+	switch harvest.Mode(mode) {
+	case harvest.Run:
+		return "work may run"
+	case harvest.Freeze:
+		return "work stands still"
+	case harvest.GiveBack:
+		return "work goes back"
+	}
+	return mode
+}
+
 // reaction says in words how fast work stops.
 func reaction(look *gridv1.LookReply) string {
 	sum := look.GetSum()
 	if sum.GetCount() == 0 {
 		return "No input came yet while work ran, so there is nothing to measure."
 	}
-	return fmt.Sprintf("Work stopped within %g ms of your input 99 %% of the time, and within %g ms half of the time; measured %s. The longest took %g ms.",
+	return fmt.Sprintf("Work stopped within %g ms of your input 99 %% of the time, and within %g ms half of the time; measured %s. The longest took %g ms.",
 		float64(sum.GetP99Us())/1000, float64(sum.GetP50Us())/1000, program.Count(sum.GetCount(), "time"), float64(sum.GetMaxUs())/1000)
 }
 
