@@ -3,6 +3,10 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 )
 
 // ErrorKind classifies errors across the grid: the RPC layer maps kinds to status codes and back, and
@@ -80,4 +84,35 @@ func HintOf(err error) string {
 		err = e.Err
 	}
 	return ""
+}
+
+// Outside returns an error's text for people at other machines. Of files that the system speaks of it has the names
+// alone: where they lie here may say who uses this machine.
+func Outside(err error) string {
+	text := err.Error()
+	for _, path := range pathsIn(err) {
+		if name := filepath.Base(path); path != "" && name != path {
+			text = strings.ReplaceAll(text, path, name)
+		}
+	}
+	return text
+}
+
+// pathsIn returns the paths that the system's errors in err's tree name.
+func pathsIn(err error) (paths []string) {
+	switch e := err.(type) {
+	case *fs.PathError:
+		paths = append(paths, e.Path)
+	case *os.LinkError:
+		paths = append(paths, e.Old, e.New)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return append(paths, pathsIn(e.Unwrap())...)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			paths = append(paths, pathsIn(one)...)
+		}
+	}
+	return paths
 }

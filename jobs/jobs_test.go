@@ -3,6 +3,9 @@ package jobs_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -75,6 +78,28 @@ func TestErrorKinds(t *testing.T) {
 	}
 	if h := jobs.HintOf(jobs.Errorf(jobs.Denied, "no: %w", jobs.WithHint(base, "inner"))); h != "inner" {
 		t.Errorf("a hint inside is found, got %q", h)
+	}
+}
+
+// TestOutside: another machine learns what is wrong with which file, and not whose folder that is in.
+func TestOutside(t *testing.T) {
+	opened := &fs.PathError{Op: "open", Path: filepath.Join("home", "anna", "grid", "records.db"), Err: fs.ErrPermission}
+	renamed := &os.LinkError{Op: "rename", Old: filepath.Join("home", "anna", "a"), New: filepath.Join("home", "anna", "b"), Err: fs.ErrExist}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("disk on fire"), "disk on fire"},
+		{opened, "open records.db: permission denied"},
+		{jobs.WithHint(jobs.Errorf(jobs.Unavailable, "write: %w", opened), "look"), "write: open records.db: permission denied"},
+		{fmt.Errorf("%w, %w", renamed, opened), "rename a b: file already exists, open records.db: permission denied"},
+		{errors.Join(errors.New("x"), fmt.Errorf("y: %w", renamed)), "x\ny: rename a b: file already exists"},
+		{&fs.PathError{Op: "stat", Path: "x", Err: fs.ErrNotExist}, "stat x: file does not exist"},
+		{&fs.PathError{Op: "stat", Err: fs.ErrNotExist}, "stat : file does not exist"},
+	} {
+		if got := jobs.Outside(tt.err); got != tt.want {
+			t.Errorf("%q is told as %q, expected %q", tt.err, got, tt.want)
+		}
 	}
 }
 

@@ -268,6 +268,14 @@ func TestStdin(t *testing.T) {
 	}
 }
 
+// expectNoPath fails the test if a failure, which others read, says where something lies on this machine.
+func expectNoPath(t *testing.T, f jobs.Failure) {
+	t.Helper()
+	if strings.Contains(f.Text, os.TempDir()) {
+		t.Errorf("a failure tells a path: %s", f.Text)
+	}
+}
+
 // TestBadInputs checks what does not lie in the unit, as far as one can tell, but in what it is made of.
 func TestBadInputs(t *testing.T) {
 	p := newPool(t, 1)
@@ -296,6 +304,7 @@ func TestBadInputs(t *testing.T) {
 			if r.Failure.Kind != jobs.FailureInput || !strings.Contains(r.Failure.Text, tt.text) {
 				t.Errorf("failure %v, expected kind input with %q", r.Failure, tt.text)
 			}
+			expectNoPath(t, r.Failure)
 		})
 	}
 }
@@ -314,8 +323,10 @@ func TestInputVanishes(t *testing.T) {
 	if err := os.Remove(guest.Inputs[0].Source); err != nil {
 		t.Fatal(err)
 	}
-	if r := mustRun(t, p, guest, unit("read")); r.Failure.Kind != jobs.FailureInput {
+	r := mustRun(t, p, guest, unit("read"))
+	if r.Failure.Kind != jobs.FailureInput {
 		t.Errorf("deleted: %v", r.Failure)
 	}
+	expectNoPath(t, r.Failure)
 	succeed(t, p, guest, unit("echo"))
 }

@@ -187,10 +187,8 @@ func (p PeerPolicy) MayWrite(caller identity.Caller, c blobs.Claim, b jobs.Blob)
 	if b.Size > MaxBlob {
 		return jobs.Errorf(jobs.Exhausted, "blob of %d bytes, at most %d are taken", b.Size, MaxBlob)
 	}
-	if p.Draining != nil {
-		if why := p.Draining(); why != "" {
-			return jobs.Errorf(jobs.Unavailable, "no blobs are taken here: %s", why)
-		}
+	if p.Draining != nil && p.Draining() != "" {
+		return jobs.Errorf(jobs.Unavailable, "no blobs are taken here now") // why is told here alone
 	}
 	if err := p.Store.Runnable(c.Job); err != nil || c.Kind != blobs.Checkpoint {
 		return err

@@ -56,7 +56,7 @@ func (s *Store) add(ctx context.Context, offers []Offer, fresh bool) (kept []job
 			err = s.reserve(a)
 		}
 		if err != nil {
-			refused = append(refused, Refusal{ID: id, Reason: err.Error(), Final: final(err)})
+			refused = append(refused, Refusal{ID: id, Reason: jobs.Outside(err), Final: final(err)})
 			continue
 		}
 		done[id] = true

@@ -74,7 +74,7 @@ func kindOf(c codes.Code) jobs.ErrorKind {
 	}
 }
 
-// ToStatus returns err as a gRPC status: the code of its kind, its text, and its hint in a detail. An error
+// ToStatus returns err as a gRPC status: the code of its kind, its text for outside, and its hint in a detail. An error
 // without a kind is Internal, unless it comes from a context or is a status already.
 func ToStatus(err error) error {
 	if err == nil {
@@ -89,7 +89,7 @@ func ToStatus(err error) error {
 			return s.Err()
 		}
 	}
-	s := status.New(codeOf(jobs.KindOf(err)), cut(err.Error(), maxErrorText))
+	s := status.New(codeOf(jobs.KindOf(err)), cut(jobs.Outside(err), maxErrorText))
 	hint := cut(jobs.HintOf(err), maxHint)
 	if hint == "" {
 		return s.Err()

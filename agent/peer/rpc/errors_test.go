@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -18,6 +20,14 @@ import (
 	"idlegrid/agent/peer/rpc"
 	"idlegrid/jobs"
 )
+
+// TestErrorsTellNoPaths: whoever calls learns of no folder of this machine, which may be named by its user.
+func TestErrorsTellNoPaths(t *testing.T) {
+	_, err := os.Open(filepath.Join(t.TempDir(), "records.db"))
+	if err = rpc.FromStatus(rpc.ToStatus(fmt.Errorf("read: %w", err))); !strings.HasPrefix(err.Error(), "read: open records.db: ") {
+		t.Errorf("told as %q", err)
+	}
+}
 
 func TestErrorsSurviveTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

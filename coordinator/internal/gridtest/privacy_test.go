@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +234,43 @@ func TestOutsideOnlyCores(t *testing.T) {
 		for question, told := range answers(t, pc, who, with) {
 			if same := told == first[question]; same == strings.HasSuffix(question, list) {
 				t.Errorf("nobody is here, and %s is told the same as before: %t", question, same)
+			}
+		}
+	})
+}
+
+// TestOutsideNoPaths: where an agent keeps its data, which may have its user's name in it, is told to nobody, also where
+// its disk is full and a file is gone.
+func TestOutsideNoPaths(t *testing.T) {
+	office(t, func(g *gridtest.Grid, pc *gridtest.Machine) {
+		j := g.Submit(20)
+		j.Await(time.Minute)
+		who, with := outsiders(g), requests(j)
+		program, err := pc.Node().Blobs.Path(j.Manifest.Program.Digest)
+		if err = errors.Join(err, os.Remove(program)); err != nil {
+			t.Fatal(err)
+		}
+		pc.Fill(&fs.PathError{Op: "write", Path: filepath.Join(pc.State, "records.db"), Err: syscall.ENOSPC})
+		k := g.Submit(20)
+		k.Await(10 * time.Minute)
+		time.Sleep(time.Minute)
+		if pc.Refused() == 0 || pc.Node().Draining() == "" || !strings.HasPrefix(program, pc.State) {
+			t.Fatalf("%d writes failed, %s is gone: this shows nothing", pc.Refused(), program)
+		}
+		with[gridv1.Blobs_Put_FullMethodName] = requests(k)[gridv1.Blobs_Put_FullMethodName]
+		all := answers(t, pc, who, with)
+		manifest, err := g.Agents[0].Node().Store.Get(jobs.Digest(k.ID))
+		conn, cerr := who["coordinator"].Conn(pc.Node().Address(), pc.Node().ID())
+		if err = errors.Join(err, cerr); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = records.Push(context.Background(), conn, []records.Offer{manifest}, false); err == nil {
+			t.Fatal("a full disk took a record")
+		}
+		all["the coordinator brings a record and"] = err.Error()
+		for question, told := range all {
+			if strings.Contains(told, filepath.Dir(pc.State)) {
+				t.Errorf("%s is told\n%s", question, told)
 			}
 		}
 	})

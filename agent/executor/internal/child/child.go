@@ -30,6 +30,7 @@ import (
 
 	"idlegrid/agent/executor/internal/host"
 	"idlegrid/agent/executor/internal/wire"
+	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -121,7 +122,7 @@ func (s *server) load(l *gridv1.ExecutorLoad) error {
 	p, err := load(context.Background(), l)
 	loaded := &gridv1.ExecutorLoaded{Warning: s.warning}
 	if err != nil {
-		loaded.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, err.Error())
+		loaded.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, jobs.Outside(err))
 	}
 	if p != nil {
 		s.program = p

@@ -50,7 +50,7 @@ func load(ctx context.Context, l *gridv1.ExecutorLoad) (*program, error) {
 	}
 	digest := jobs.DigestOf(wasm)
 	if want, err := jobs.DigestFromBytes(l.GetDigest()); err != nil || digest != want {
-		return nil, fmt.Errorf("program: the bytes of %s are not those of digest %x", l.GetProgram(), l.GetDigest())
+		return nil, fmt.Errorf("program: its bytes are not those of digest %x", l.GetDigest())
 	}
 	p := &program{limits: l.GetLimits(), stdin: l.GetStdin(), digest: digest, heap: newHeap(), memory: newMemory(l.GetMemoryBytes())}
 	p.guard = startGuard(compileBase + compileFactor*uint64(len(wasm)))

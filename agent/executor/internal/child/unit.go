@@ -126,7 +126,7 @@ func (g *guest) run(ctx context.Context, r *gridv1.ExecutorRun, out *wire.Writer
 	if g.program.stdin != "" {
 		f, err := os.Open(g.program.stdin)
 		if err != nil {
-			return ending{kind: gridv1.FailureKind_FAILURE_KIND_INPUT, text: "standard input: " + err.Error()}, nil
+			return ending{kind: gridv1.FailureKind_FAILURE_KIND_INPUT, text: "standard input: " + jobs.Outside(err)}, nil
 		}
 		defer func() { _ = f.Close() }() // it was only read
 		g.stdin = &stdin{file: f, tick: g.session.Tick}
@@ -290,9 +290,9 @@ func (g *guest) judge(e ending) *gridv1.ExecutorDone {
 	done := &gridv1.ExecutorDone{ExitCode: e.code, MemoryBytes: g.program.memory.used}
 	switch {
 	case g.in.Fault() != nil:
-		done.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, g.in.Fault().Error())
+		done.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, jobs.Outside(g.in.Fault()))
 	case g.stdin != nil && g.stdin.err != nil:
-		done.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, "standard input: "+g.stdin.err.Error())
+		done.Failure = failure(gridv1.FailureKind_FAILURE_KIND_INPUT, "standard input: "+jobs.Outside(g.stdin.err))
 	case e.kind == gridv1.FailureKind_FAILURE_KIND_TRAP && g.program.memory.refused > 0:
 		done.Failure = failure(gridv1.FailureKind_FAILURE_KIND_MEMORY, g.memoryText()+"\n"+e.text)
 	case e.kind != 0:
