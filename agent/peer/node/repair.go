@@ -182,8 +182,8 @@ func (r *repairer) isFirst(shard jobs.ShardID) bool {
 // learn reads what is new: the packs of reports, and for the first shard the program and the inputs.
 func (r *repairer) learn(ctx context.Context, job records.Job, shard jobs.ShardID) *shardCopies {
 	n := r.node
-	s := r.shards[shard]
-	if s == nil {
+	s, known := r.shards[shard]
+	if !known {
 		s = &shardCopies{blobs: map[jobs.Digest]*copies{}, reports: map[jobs.Digest]bool{}}
 		r.shards[shard] = s
 	}
@@ -216,10 +216,13 @@ func (r *repairer) learn(ctx context.Context, job records.Job, shard jobs.ShardI
 		if report.Pack.IsZero() {
 			continue
 		}
-		s.blobs[report.Pack.Digest] = &copies{
-			claim: blobs.Claim{Job: job.ID, Kind: blobs.Pack}, blob: report.Pack, report: id, asked: time.Now(),
-			holders: appendID(holders, report.Author),
+		c := &copies{
+			claim: blobs.Claim{Job: job.ID, Kind: blobs.Pack}, blob: report.Pack, report: id, holders: appendID(holders, report.Author),
 		}
+		if known { // the report is new, and its receipts are: those of a shard that was another's may be of days ago
+			c.asked = time.Now()
+		}
+		s.blobs[report.Pack.Digest] = c
 	}
 	s.records = digest
 	return s

@@ -491,30 +491,50 @@ func TestAbandonedCheckpointsGo(t *testing.T) {
 	})
 }
 
+// report has the first node report a unit, with a pack that it has and with receipts of others. It returns who of those
+// who are on have the pack.
+func (o *office) report(receipts ...*Node) (have func() []int) {
+	o.t.Helper()
+	pack := jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}
+	author := o.nodes[0]
+	o.must(author.Blobs.Put(blobs.Claim{Job: o.job, Kind: blobs.Own}, pack, bytes.NewReader([]byte("pack"))))
+	report := record.Report{
+		Job: o.job, Author: author.ID(), Counter: 1, Runtime: "r 1", Platform: "linux/amd64", Pack: pack,
+		Bundles: []record.BundleReport{{Units: []record.UnitReport{{Outcome: jobs.DigestOf(nil)}}}},
+	}
+	offer := records.Offer{Chains: [][][]byte{author.Identity().Chain}}
+	offer.Envelope = record.Sign(record.TypeReport, report.Encode(), author.Identity().Key)
+	for _, n := range receipts {
+		r := record.Receipt{Holder: n.ID(), Blob: pack, Job: o.job}
+		offer.Receipts = append(offer.Receipts, record.Sign(record.TypeReceipt, r.Encode(), n.Identity().Key))
+		offer.Chains = append(offer.Chains, n.Identity().Chain)
+	}
+	_, refused, err := author.Store.Add(o.t.Context(), []records.Offer{offer}, false)
+	if err != nil || len(refused) > 0 {
+		o.t.Fatal(refused, err)
+	}
+	return func() (list []int) {
+		for i, n := range o.nodes {
+			if n != nil && n.Blobs.Holds(o.job, pack.Digest) {
+				list = append(list, i)
+			}
+		}
+		return list
+	}
+}
+
+// TestI16OldReceipts: who becomes a shard's first steward asks those whom receipts name whether they still have the pack.
+func TestI16OldReceipts(t *testing.T) {
+	inOffice(t, 6, [2]int{11, 0}, func(o *office) {
+		have := o.report(o.nodes[1], o.nodes[2])
+		o.within(10*time.Minute, "two copies are online", func() bool { return len(have()) >= 2 })
+	})
+}
+
 // TestPacksAreRepaired: the pack of a report that lost its holders is given to another, who signs for it.
 func TestPacksAreRepaired(t *testing.T) {
 	inOffice(t, 5, [2]int{11, 0}, func(o *office) {
-		pack := jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}
-		author := o.nodes[0]
-		o.must(author.Blobs.Put(blobs.Claim{Job: o.job, Kind: blobs.Own}, pack, bytes.NewReader([]byte("pack"))))
-		report := record.Report{
-			Job: o.job, Author: author.ID(), Counter: 1, Runtime: "r 1", Platform: "linux/amd64", Pack: pack,
-			Bundles: []record.BundleReport{{Units: []record.UnitReport{{Outcome: jobs.DigestOf(nil)}}}},
-		}
-		offer := records.Offer{Chains: [][][]byte{author.Identity().Chain}}
-		offer.Envelope = record.Sign(record.TypeReport, report.Encode(), author.Identity().Key)
-		_, refused, err := author.Store.Add(o.t.Context(), []records.Offer{offer}, false)
-		if err != nil || len(refused) > 0 {
-			t.Fatal(refused, err)
-		}
-		have := func() (list []int) {
-			for i, n := range o.nodes {
-				if n != nil && n.Blobs.Holds(o.job, pack.Digest) {
-					list = append(list, i)
-				}
-			}
-			return list
-		}
+		have := o.report()
 		o.within(5*time.Minute, "the holders have the pack", func() bool { return len(have()) >= 2 })
 		for _, i := range have() {
 			if i != 0 && len(have()) > 1 {
