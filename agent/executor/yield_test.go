@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -195,6 +196,43 @@ func TestP9Allow(t *testing.T) {
 		eventually(t, "the fourth waits", func() bool { frozen, told := fourth.state(); return told && frozen })
 		mustAllow(t, p, 2)
 		fourth.mustEnd(t, nil)
+	})
+}
+
+// TestCompileGetsItsTurn: with one place of two, another program is compiled after the unit that has it, though units of
+// this one follow each other without a pause. So an agent comes to other jobs.
+func TestCompileGetsItsTurn(t *testing.T) {
+	yields(t, 2, func(t *testing.T, p *executor.Pool) {
+		guest := goGuest(t)
+		if err := p.Prepare(t.Context(), guest); err != nil {
+			t.Fatal(err)
+		}
+		mustAllow(t, p, 1)
+		first := goes(t, p, guest, unit("spin"))
+		eventually(t, "the first runs", first.runs)
+		compiled := make(chan error, 1) // of a program that no other test compiled
+		go func() { compiled <- p.Prepare(withTimeout(t, time.Minute), program(t, module{pages: 1000 + rand.Uint64N(9000)}.bytes())) }()
+		select {
+		case err := <-compiled:
+			t.Fatalf("it was compiled beside the unit: %v", err)
+		case <-time.After(time.Second):
+		}
+		first.end(errOwner)
+		first.mustEnd(t, errOwner)
+		for n := 0; ; n++ {
+			select {
+			case err := <-compiled:
+				if err != nil {
+					t.Error(err)
+				}
+				t.Logf("after %d units", n)
+				return
+			default:
+			}
+			if res, err := p.Run(t.Context(), guest, unit("echo", "x")); err != nil || res.Failure.Failed() {
+				t.Fatal(res.Failure, err)
+			}
+		}
 	})
 }
 
