@@ -210,8 +210,9 @@ func TestCompileGetsItsTurn(t *testing.T) {
 		mustAllow(t, p, 1)
 		first := goes(t, p, guest, unit("spin"))
 		eventually(t, "the first runs", first.runs)
-		compiled := make(chan error, 1) // of a program that no other test compiled
-		go func() { compiled <- p.Prepare(withTimeout(t, time.Minute), program(t, module{pages: 1000 + rand.Uint64N(9000)}.bytes())) }()
+		other := program(t, module{pages: 1000 + rand.Uint64N(9000)}.bytes()) // that no other test compiled
+		ctx, compiled := withTimeout(t, time.Minute), make(chan error, 1)
+		go func() { compiled <- p.Prepare(ctx, other) }()
 		select {
 		case err := <-compiled:
 			t.Fatalf("it was compiled beside the unit: %v", err)

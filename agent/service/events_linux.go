@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ const (
 	watchAgain = 5 * time.Second
 	// loginTimeout bounds one call of logind, which answers from memory.
 	loginTimeout = 10 * time.Second
+	// lateAnswer is how much longer one that is under way may take when this program ends.
+	lateAnswer = time.Second
 	// maxEvents bounds the signals that wait while the handler works: they are few a day.
 	maxEvents = 64
 )
@@ -26,7 +29,7 @@ const (
 // Watch tells handle what is about to happen to the machine until ctx ends, and has the system wait for it: it keeps
 // delay locks of logind's while nothing is about to happen. Where there is no logind it tries again, for it may come.
 func Watch(ctx context.Context, log *slog.Logger, handle Handler) error {
-	w := &watch{log: log, handle: handle, again: watchAgain, connect: func(ctx context.Context) (*dbus.Conn, error) {
+	w := &watch{log: log, handle: handle, again: watchAgain, late: lateAnswer, connect: func(ctx context.Context) (*dbus.Conn, error) {
 		return dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	}}
 	w.keep(ctx)
@@ -39,6 +42,7 @@ type watch struct {
 	handle  Handler
 	connect func(context.Context) (*dbus.Conn, error)
 	again   time.Duration
+	late    time.Duration // how long the answer of a call may come after ctx ended
 
 	bus    *dbus.Conn
 	locks  []*os.File // logind waits while they are open
@@ -62,10 +66,15 @@ func (w *watch) keep(ctx context.Context) {
 
 // run watches until ctx ends or logind goes away, which is an error.
 func (w *watch) run(ctx context.Context) error {
-	bus, err := w.connect(ctx)
+	// Once there is a bus it ends with this function, and not with ctx: see inhibit.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	connected := context.AfterFunc(ctx, end)
+	bus, err := w.connect(life)
 	if err != nil {
 		return fmt.Errorf("system bus: %w", err)
 	}
+	connected()
 	defer bus.Close()
 	w.bus, w.denied = bus, false
 	signals := make(chan *dbus.Signal, maxEvents)
@@ -136,6 +145,9 @@ func (w *watch) delay(ctx context.Context) error {
 	}
 	// One lock each: of one for both logind thinks as of one for the lid, which only people at the machine may have.
 	for _, what := range []string{"sleep", "shutdown"} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		lock, err := w.inhibit(ctx, what)
 		var refused dbus.Error
 		if errors.As(err, &refused) && refused.Name == "org.freedesktop.DBus.Error.AccessDenied" {
@@ -151,14 +163,26 @@ func (w *watch) delay(ctx context.Context) error {
 	return nil
 }
 
+// inhibit asks for one lock. When ctx ends it waits a little longer: the answer to a call that was given up, and what is
+// half read when a bus is closed, would leave the lock open until this process ends.
 func (w *watch) inhibit(ctx context.Context, what string) (*os.File, error) {
-	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, loginTimeout, errors.New("logind does not answer"))
 	defer cancel()
+	call := w.bus.Object(login, loginPath).Go(manager+".Inhibit", 0, make(chan *dbus.Call, 1),
+		what, "idlegrid", "Saves the work of the grid", "delay")
+	select {
+	case <-call.Done:
+	case <-ctx.Done():
+		select {
+		case <-call.Done:
+		case <-time.After(w.late):
+			_ = w.bus.Close() // which ends the call; an error of it is no news
+			<-call.Done
+		}
+	}
 	var fd dbus.UnixFD
-	err := w.bus.Object(login, loginPath).CallWithContext(ctx, manager+".Inhibit", 0,
-		what, "idlegrid", "Saves the work of the grid", "delay").Store(&fd)
-	if err != nil {
-		return nil, err
+	if err := call.Store(&fd); err != nil {
+		return nil, cmp.Or(context.Cause(ctx), err)
 	}
 	return os.NewFile(uintptr(fd), "logind's delay lock"), nil
 }

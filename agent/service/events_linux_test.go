@@ -159,7 +159,7 @@ func watchOn(t *testing.T, address string) *watched {
 	ctx, cancel := context.WithCancel(t.Context())
 	v := &watched{events: make(chan Event), proceed: make(chan struct{}), cancel: cancel, done: make(chan struct{})}
 	w := &watch{
-		log: slog.New(slog.NewTextHandler(t.Output(), nil)), again: time.Millisecond,
+		log: slog.New(slog.NewTextHandler(t.Output(), nil)), again: time.Millisecond, late: patience,
 		connect: func(ctx context.Context) (*dbus.Conn, error) { return dbus.Connect(address, dbus.WithContext(ctx)) },
 		handle: func(e Event) {
 			v.events <- e
@@ -220,11 +220,67 @@ func TestWatch(t *testing.T) {
 	}
 	last := system.expectLocks(t)
 	system.tell(t, "PrepareForSleep", true)
-	v.expect(t, Suspend) // it has them: one that ends while it asks may leave them to nobody
+	v.expect(t, Suspend)
 	v.cancel()
 	v.proceed <- struct{}{}
 	for _, l := range last {
 		l.awaitRelease(t)
+	}
+}
+
+// TestWatchEndsWhileItAsks checks that a lock is let go whose answer comes when nobody waits for it any more.
+func TestWatchEndsWhileItAsks(t *testing.T) {
+	address := newBus(t)
+	system := newLogind(t, address, false)
+	asked := make(chan *dbus.Message, 10)
+	system.bus.Eavesdrop(asked) // so that the test answers
+	bus, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	w := &watch{log: slog.New(slog.NewTextHandler(t.Output(), nil)), bus: bus, late: time.Millisecond}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.delay(ctx) }()
+	call := receive(t, asked)
+	cancel()
+	if err := receive(t, done); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	w.release()
+	r, sent, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := system.bus.Send(&dbus.Message{
+		Type: dbus.TypeMethodReply, Body: []any{dbus.UnixFD(sent.Fd())},
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldDestination: call.Headers[dbus.FieldSender], dbus.FieldReplySerial: dbus.MakeVariant(call.Serial()),
+			dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(dbus.UnixFD(0))),
+		},
+	}, nil)
+	if answer.Err != nil {
+		t.Fatal(answer.Err)
+	}
+	lock{r: r, sent: sent}.awaitRelease(t)
+}
+
+// TestWatchEndsAtAnyTime checks the same with whatever is under way.
+func TestWatchEndsAtAnyTime(t *testing.T) {
+	address := newBus(t)
+	system := newLogind(t, address, false)
+	system.locks = make(chan lock, 1000)
+	for n := range 100 {
+		v := watchOn(t, address)
+		time.Sleep(time.Duration(n) * 50 * time.Microsecond)
+		v.cancel()
+		receive(t, v.done)
+	}
+	system.bus.Close() // it makes no more locks
+	t.Logf("%d locks were given", len(system.locks))
+	for len(system.locks) > 0 {
+		(<-system.locks).awaitRelease(t)
 	}
 }
 
