@@ -11,6 +11,8 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"idlegrid/coordinator/internal/pace"
 )
 
 // lineEvery is how often progress is written where there is no terminal, if there was any.
@@ -24,7 +26,7 @@ type progress struct {
 
 	mu    sync.Mutex // guards everything below
 	state progressState
-	pace  pace
+	pace  pace.Pace
 }
 
 type progressState struct {
@@ -54,7 +56,7 @@ func (p *progress) Update(done, failed, total uint64, workers int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state = progressState{done: done, failed: failed, total: total, workers: workers}
-	p.pace.add(time.Now(), done)
+	p.pace.Add(time.Now(), done)
 }
 
 // Close ends the showing. The state that was reached stays on the screen.
@@ -125,23 +127,13 @@ func (p *progress) text(now time.Time) string {
 	if s.failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d failed", s.failed))
 	}
-	rate := p.pace.rate(now, s.done)
+	rate := p.pace.Rate(now, s.done)
 	if rate > 0 {
 		parts = append(parts, fmt.Sprintf("%.3g units/s", rate))
 	}
 	parts = append(parts, count(s.workers, p.workers))
 	if rate > 0 && s.done < s.total {
-		left := float64(s.total-s.done) / rate
-		parts = append(parts, leftText(left))
+		parts = append(parts, pace.Left(s.total-s.done, rate)+" left")
 	}
 	return strings.Join(parts, ", ")
-}
-
-// leftText keeps absurd times out: a slow start is no forecast of years.
-func leftText(seconds float64) string {
-	const most = 1000 * time.Hour
-	if seconds > most.Seconds() {
-		return "over 1000 hours left"
-	}
-	return time.Duration(seconds*float64(time.Second)).Round(time.Second).String() + " left"
 }

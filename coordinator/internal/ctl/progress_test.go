@@ -60,13 +60,3 @@ func TestProgressBarEndsEarly(t *testing.T) {
 		}
 	})
 }
-
-func TestTimeLeftIsNotAbsurd(t *testing.T) {
-	for seconds, want := range map[float64]string{
-		0.2: "0s left", 61: "1m1s left", 3600: "1h0m0s left", 1e300: "over 1000 hours left",
-	} {
-		if got := leftText(seconds); got != want {
-			t.Errorf("%v s: %q, expected %q", seconds, got, want)
-		}
-	}
-}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"idlegrid/agent/program"
+	"idlegrid/coordinator/internal/pace"
 	"idlegrid/jobs"
 )
 
@@ -165,7 +166,7 @@ type screen struct {
 	size  func() (width, height int)
 	now   func() time.Time
 	drawn int // lines
-	paces map[jobs.JobID]*pace
+	paces map[jobs.JobID]*pace.Pace
 }
 
 func newScreen(w io.Writer) *screen {
@@ -178,7 +179,7 @@ func newScreen(w io.Writer) *screen {
 		}
 		return usualWidth, usualHeight
 	}
-	return &screen{w: w, size: size, now: time.Now, paces: map[jobs.JobID]*pace{}}
+	return &screen{w: w, size: size, now: time.Now, paces: map[jobs.JobID]*pace.Pace{}}
 }
 
 // What a terminal is told: these it has understood since the VT100.
@@ -235,17 +236,17 @@ func (s *screen) table(all []jobStatus, width int) []string {
 	for _, j := range all {
 		p := s.paces[j.id]
 		if p == nil {
-			p = &pace{}
+			p = &pace.Pace{}
 			s.paces[j.id] = p
 		}
 		done := j.Accepted + j.Failed + j.Conflict
 		if j.State != stateUnknown {
-			p.add(now, done)
+			p.Add(now, done)
 		}
 		rate, left := "", ""
-		if r := p.rate(now, done); r > 0 && j.State == stateRunning {
+		if r := p.Rate(now, done); r > 0 && j.State == stateRunning {
 			rate = fmt.Sprintf("%.3g", r)
-			left = strings.TrimSuffix(leftText(float64(j.Open)/r), " left")
+			left = pace.Left(j.Open, r)
 		}
 		rows = append(rows, []string{
 			j.id.Short(), clean(j.Name), j.State, j.doneText(), fmt.Sprint(j.Failed), fmt.Sprint(j.Agents), rate, left, j.keptText(),

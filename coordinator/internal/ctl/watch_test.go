@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"idlegrid/coordinator/internal/pace"
 	"idlegrid/jobs"
 )
 
@@ -51,7 +52,7 @@ func TestWatchDrawsInPlace(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(0, 0)
 	s := &screen{
-		w: &out, now: func() time.Time { return now }, paces: map[jobs.JobID]*pace{},
+		w: &out, now: func() time.Time { return now }, paces: map[jobs.JobID]*pace.Pace{},
 		size: func() (int, int) { return 120, 10 },
 	}
 	frame := func(all []jobStatus) string {
