@@ -13,6 +13,7 @@ import (
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/program"
 	"idlegrid/coordinator/internal/throughput"
+	"idlegrid/coordinator/internal/web"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -44,6 +45,9 @@ func (s *control) Status(ctx context.Context, _ *gridv1.StatusRequest) (*gridv1.
 	reply.Coordinator = &gridv1.CoordinatorStatus{IssuerEndsMs: c.issuer.UnixMilli()}
 	if c.o.Metrics != nil {
 		reply.Coordinator.Metrics = c.o.Metrics.Addr().String()
+	}
+	if c.page != nil {
+		reply.Coordinator.Page = c.page.URL()
 	}
 	c.addJobs(reply.Coordinator)
 	reply.Coordinator.Problems = problems(c.health(reply))
@@ -81,11 +85,10 @@ func (c *Coordinator) addJobs(to *gridv1.CoordinatorStatus) {
 
 func (c *Coordinator) jobOf(j records.Job) *gridv1.SeededJob {
 	m, count, seeded := j.Manifest, c.gather.Job(j), c.seeder.Progress(j.ID)
-	cancelled, sealed := c.node.Store.Over(j.ID)
 	out := &gridv1.SeededJob{
 		Job: j.ID[:], Name: m.Name, Submitter: m.Submitter[:], Owner: c.node.Store.Owner(m.Submitter),
 		Units: m.Units, Accepted: count.Accepted, Failed: count.Failed, ExpiresMs: m.Expires.UnixMilli(),
-		Seeded: uint32(seeded.Agents), BlobsWaiting: uint32(seeded.Waits), State: stateOf(m.Units, count, cancelled, sealed),
+		Seeded: uint32(seeded.Agents), BlobsWaiting: uint32(seeded.Waits), State: c.stateOf(j, count),
 	}
 	if seeded.Why != nil {
 		out.Why = program.Brief(seeded.Why.Error(), maxText)
@@ -93,21 +96,26 @@ func (c *Coordinator) jobOf(j records.Job) *gridv1.SeededJob {
 	return out
 }
 
+func (c *Coordinator) stateOf(j records.Job, count throughput.Count) string {
+	cancelled, sealed := c.node.Store.Over(j.ID)
+	return stateOf(j.Manifest.Units, count, cancelled, sealed)
+}
+
 // stateOf names the state of a job as gridctl does.
 func stateOf(units uint64, c throughput.Count, cancelled, sealed bool) string {
 	switch {
 	case cancelled:
-		return "cancelled"
+		return web.Cancelled
 	case sealed:
-		return "sealed"
+		return web.Sealed
 	case !c.Known:
-		return "unknown"
+		return web.Unknown
 	case c.Open > 0:
-		return "running"
+		return web.Running
 	case c.Accepted == units:
-		return "done"
+		return web.Done
 	default:
-		return "incomplete"
+		return web.Incomplete
 	}
 }
 
@@ -166,10 +174,10 @@ func problems(h health) []string {
 	for _, j := range h.jobs {
 		name := j.GetName()
 		switch {
-		case j.GetState() == "cancelled" || j.GetState() == "sealed":
+		case j.GetState() == web.Cancelled || j.GetState() == web.Sealed:
 		case j.GetSeeded() == 0 && j.GetWhy() != "" && h.reachable > 0:
 			add(true, "job %s cannot be handed over: %s", name, j.GetWhy())
-		case j.GetSeeded() > 0 && j.GetState() == "unknown":
+		case j.GetSeeded() > 0 && j.GetState() == web.Unknown:
 			add(true, "job %s: not all of its stewards have answered", name)
 		}
 	}

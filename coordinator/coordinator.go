@@ -2,7 +2,7 @@
 // reports throughput. It keeps no ledger and lends nothing; with it off, nothing that was seeded stops.
 //
 //	gridctl ──Submit──▶ admission ──▶ seeding ──manifest, blobs──▶ agents
-//	                                  throughput ◀──summaries────── stewards
+//	browser ◀── web ◀──────────────── throughput ◀──summaries───── stewards
 package coordinator
 
 import (
@@ -26,6 +26,7 @@ import (
 	"idlegrid/coordinator/internal/admission"
 	"idlegrid/coordinator/internal/seeding"
 	"idlegrid/coordinator/internal/throughput"
+	"idlegrid/coordinator/internal/web"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -82,6 +83,7 @@ type Options struct {
 	Advertise string       // IP:port; empty: where it listens
 	Join      []string     // host:port of peers to join by, beside those it knows
 	Metrics   net.Listener // plain HTTP for Prometheus; nil: none
+	Page      web.Settings // for browsers
 	Log       *slog.Logger
 }
 
@@ -96,6 +98,7 @@ type Coordinator struct {
 	gather  *throughput.Gatherer
 	metrics *prometheus.Registry // of the page for Prometheus
 	calls   *prometheus.CounterVec
+	page    *web.Page // nil: none
 	issuer  time.Time // when the issuing certificate ends
 	handed  bool      // the network belongs to the node
 }
@@ -157,8 +160,9 @@ func (c *Coordinator) open() error {
 	}
 	c.gather = throughput.New(throughput.Options{
 		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Log: c.o.Log,
+		Watched: func() bool { return c.page != nil && c.page.Followed() },
 	})
-	return nil
+	return c.openPage()
 }
 
 func (c *Coordinator) nodeOptions(authority *identity.Authority, config admission.Config, policy *latePolicy) node.Options {
@@ -209,7 +213,13 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { c.seeder.Run(ctx) })
 	work.Go(func() { c.gather.Run(ctx) })
-	var metricsErr error
+	var metricsErr, pageErr error
+	if c.page != nil {
+		work.Go(func() {
+			pageErr = c.page.Run(ctx)
+			cancel()
+		})
+	}
 	if c.o.Metrics != nil {
 		work.Go(func() {
 			if metricsErr = exporter.Serve(ctx, c.o.Metrics, c.metrics, c.log); metricsErr != nil {
@@ -221,7 +231,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	err := c.node.Serve(ctx)
 	cancel()
 	work.Wait()
-	return errors.Join(err, metricsErr)
+	return errors.Join(err, metricsErr, pageErr)
 }
 
 // Close releases everything. Twice is harmless.
@@ -234,6 +244,9 @@ func (c *Coordinator) Close() error {
 		err = errors.Join(c.o.Network.Listener.Close(), c.o.Network.Packets.Close())
 	}
 	err = errors.Join(err, exporter.Close(c.o.Metrics))
+	if c.page != nil {
+		err = errors.Join(err, c.page.Close())
+	}
 	if c.dir != nil {
 		err = errors.Join(err, c.dir.Close())
 		c.dir = nil

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -37,23 +35,10 @@ func newPanel() *cobra.Command {
 		if show {
 			return nil
 		}
-		if out, err := opener(cmd.Context(), r.GetUrl()).CombinedOutput(); err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "cannot open a browser here (%v), open the address above in one on this machine\n%s",
-				err, program.Brief(string(out), 300))
+		if err := program.Browse(r.GetUrl()); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "cannot open a browser here (%v), open the address above in one on this machine\n", err)
 		}
 		return nil
 	}
 	return cmd
-}
-
-// opener is the command with which this system opens an address in the user's browser.
-func opener(ctx context.Context, url string) *exec.Cmd {
-	switch runtime.GOOS {
-	case "windows":
-		return exec.CommandContext(ctx, "rundll32", "url.dll,FileProtocolHandler", url)
-	case "darwin":
-		return exec.CommandContext(ctx, "open", url)
-	default:
-		return exec.CommandContext(ctx, "xdg-open", url)
-	}
 }

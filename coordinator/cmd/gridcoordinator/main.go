@@ -16,6 +16,7 @@ import (
 	"idlegrid/agent/program/exporter"
 	"idlegrid/agent/service"
 	"idlegrid/coordinator"
+	"idlegrid/coordinator/internal/web"
 	"idlegrid/jobs"
 )
 
@@ -59,21 +60,33 @@ func newInit() *cobra.Command {
 
 func newRun() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "run",
-		Short:   "Run the coordinator until it is stopped",
-		Example: "  gridcoordinator run --listen :7745 --metrics 127.0.0.1:9745",
-		Args:    cobra.NoArgs,
+		Use:   "run",
+		Short: "Run the coordinator until it is stopped",
+		Long: "Run the coordinator until it is stopped. With --page it has a page for browsers, which `gridctl open` opens:\n" +
+			"on loopback in plain HTTP, for browsers on this machine, a tunnel or a proxy; at any other address by TLS, with\n" +
+			"the certificate of --page-cert or one that the coordinator makes and keeps in its state folder.",
+		Example: "  gridcoordinator run --listen :7745 --metrics 127.0.0.1:9745\n" +
+			"  gridcoordinator run --page grid1.example:7746 --page-cert cert.pem --page-key key.pem",
+		Args: cobra.NoArgs,
 	}
 	state, log, join := program.StateFlag(cmd, "coordinator"), program.LogFlags(cmd), program.JoinFlag(cmd)
 	listen := cmd.Flags().String("listen", fmt.Sprintf(":%d", node.DefaultPort), "host:port for TCP and UDP; port 0 lets the system choose")
 	advertise := cmd.Flags().String("advertise", "", "IP:port that others reach the coordinator at (default: where it listens)")
 	metrics := cmd.Flags().String("metrics", "", "host:port of the page for Prometheus, plain HTTP (default: none)")
+	var page web.Settings
+	cmd.Flags().StringVar(&page.Address, "page", "", "host:port of the page for browsers (default: none)")
+	cmd.Flags().StringVar(&page.URL, "page-url", "", "how browsers reach the page, where that is through a proxy")
+	cmd.Flags().StringVar(&page.Cert, "page-cert", "", "PEM file with the page's certificate and those above it")
+	cmd.Flags().StringVar(&page.Key, "page-key", "", "PEM file with the certificate's key")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger, err := log()
+		if err == nil {
+			err = page.Check()
+		}
 		if err != nil {
 			return err
 		}
-		o := coordinator.Options{State: *state, Advertise: *advertise, Log: logger}
+		o := coordinator.Options{State: *state, Advertise: *advertise, Page: page, Log: logger}
 		if o.Join, err = join(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"time"
@@ -44,6 +45,7 @@ func newStatus() *cobra.Command {
 type status struct {
 	program.Peer
 	Metrics    string      `json:"metrics,omitempty"`
+	Page       string      `json:"page,omitempty"`
 	IssuerEnds time.Time   `json:"issuer_ends"`
 	Jobs       []job       `json:"jobs"`
 	Submitters []submitter `json:"submitters"`
@@ -74,7 +76,7 @@ type submitter struct {
 func statusOf(r *gridv1.StatusReply) *status {
 	c := r.GetCoordinator()
 	s := &status{
-		Peer: program.PeerOf(r), Metrics: c.GetMetrics(), IssuerEnds: program.Moment(c.GetIssuerEndsMs()),
+		Peer: program.PeerOf(r), Metrics: c.GetMetrics(), Page: c.GetPage(), IssuerEnds: program.Moment(c.GetIssuerEndsMs()),
 		Jobs: []job{}, Submitters: []submitter{}, Problems: append([]string{}, c.GetProblems()...),
 	}
 	for _, j := range c.GetJobs() {
@@ -102,6 +104,7 @@ func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
 		metrics = "http://" + s.Metrics + "/metrics"
 	}
 	out.Line("metrics", "%s", metrics)
+	out.Line("page", "%s", cmp.Or(s.Page, "none"))
 	out.Line("live jobs", "%d of %s", s.LiveJobs, program.Count(len(s.Submitters), "submitter"))
 	var rows [][]string
 	for _, j := range s.Jobs {

@@ -31,7 +31,7 @@ func TestSheet(t *testing.T) {
 				{Job: id(5), Name: "old", Submitter: id(4), State: "cancelled", Units: 5},
 			},
 			Owners:  []*gridv1.JobOwner{{Submitter: id(2), Owner: "alice", LiveJobs: 1}, {Submitter: id(4), LiveJobs: 3}},
-			Metrics: "127.0.0.1:9745", IssuerEndsMs: at(1000 * day), Problems: []string{"job new cannot be handed over: no holders"},
+			Metrics: "127.0.0.1:9745", Page: "https://10.0.0.9:7746", IssuerEndsMs: at(1000 * day), Problems: []string{"job new cannot be handed over: no holders"},
 		},
 	})
 	var out bytes.Buffer
@@ -50,6 +50,7 @@ clock          in step with the median of 2 peers
 issuing key    ends 2029-08-21
 cores offered  6
 metrics        http://127.0.0.1:9745/metrics
+page           https://10.0.0.9:7746
 live jobs      4 of 2 submitters
 
 JOB   FOR       STATE      DONE    FAILED  HANDED OVER                ID

@@ -44,7 +44,9 @@ type describeView struct {
 	Failures []failureView `json:"failures"` // the first maxListed
 	Problems []string      `json:"problems"` // what could not be found out
 
-	mine bool // the submitter is who asks
+	manifest *manifest.Manifest
+	inputs   []manifest.Input // nil: not known now
+	mine     bool             // the submitter is who asks
 }
 
 // manifestView is a manifest in the words of job.yaml; what were files there are blobs now.
@@ -120,11 +122,11 @@ func (g *grid) describe(ctx context.Context, job records.Job) *describeView {
 	m := job.Manifest
 	v := &describeView{
 		jobStatus: g.jobStatus(ctx, job), mine: m.Submitter == g.id.ID(),
-		Manifest: newManifestView(m), Failures: []failureView{}, Problems: []string{},
+		Manifest: newManifestView(m), manifest: m, Failures: []failureView{}, Problems: []string{},
 	}
 	g.settle(ctx, job, &v.jobStatus)
 	v.addShards(ctx, g, job)
-	if err := v.Manifest.addInputs(ctx, g, job); err != nil {
+	if err := v.addInputs(ctx, g, job); err != nil {
 		v.Problems = append(v.Problems, fmt.Sprintf("which inputs the job has is not known now: %v", err))
 	}
 	if v.Failed+v.Conflict > 0 {
@@ -160,10 +162,10 @@ func newManifestView(m *manifest.Manifest) manifestView {
 func content(b jobs.Blob) contentView { return contentView{Bytes: b.Size, Digest: b.Digest.String()} }
 
 // addInputs fetches the list of inputs. Its holders forget it some time after the job ended.
-func (v *manifestView) addInputs(ctx context.Context, g *grid, job records.Job) error {
+func (v *describeView) addInputs(ctx context.Context, g *grid, job records.Job) error {
 	list := job.Manifest.Inputs
 	if list.IsZero() {
-		v.Inputs = []contentView{}
+		v.Manifest.Inputs = []contentView{}
 		return nil
 	}
 	if list.Size > manifest.MaxInputList {
@@ -178,15 +180,14 @@ func (v *manifestView) addInputs(ctx context.Context, g *grid, job records.Job) 
 	if err != nil {
 		return err
 	}
-	inputs, err := manifest.DecodeInputs(text)
-	if err != nil {
+	if v.inputs, err = manifest.DecodeInputs(text); err != nil {
 		return err
 	}
-	for _, in := range inputs {
+	for _, in := range v.inputs {
 		c := content(in.Blob)
 		c.Path = in.Path
-		v.Inputs = append(v.Inputs, c)
-		v.InputBytes += in.Blob.Size
+		v.Manifest.Inputs = append(v.Manifest.Inputs, c)
+		v.Manifest.InputBytes += in.Blob.Size
 	}
 	return nil
 }

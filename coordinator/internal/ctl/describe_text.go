@@ -5,16 +5,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
-)
 
-// maxNamed bounds the inputs that describe names in text.
-const maxNamed = 5
+	"idlegrid/coordinator/internal/terms"
+)
 
 // sections are the view for people.
 func (v *describeView) sections() []section {
 	all := []section{
 		{title: "Job", rows: v.jobRows()},
-		{title: "Runs", rows: v.Manifest.rows()},
+		{title: "Runs", rows: terms.Rows(v.manifest, v.inputs)},
 		{title: "Records", rows: v.shardRows()},
 	}
 	if len(v.Workers) > 0 {
@@ -70,73 +69,6 @@ func (v *describeView) progressText() string {
 		return fmt.Sprint(v.Units)
 	}
 	return fmt.Sprintf("%d: %s", v.Units, strings.Join(parts, ", "))
-}
-
-func (c contentView) String() string { return bytesText(c.Bytes) + ", " + c.Digest }
-
-func (v *manifestView) rows() [][]string {
-	rows := [][]string{{"program", v.Program.String()}}
-	if len(v.Args) > 0 {
-		rows = append(rows, []string{"args", argsText(v.Args)})
-	}
-	for _, e := range v.Env {
-		rows = append(rows, []string{"env", e.Name + "=" + e.Value})
-	}
-	if v.Stdin != nil {
-		rows = append(rows, []string{"stdin", v.Stdin.String()})
-	}
-	rows = append(rows,
-		[]string{"inputs", v.inputsText()},
-		[]string{"bundle", fmt.Sprintf("%s, %s in %s",
-			count(uint64(v.Bundle), "unit"), count(v.Bundles, "bundle"), count(uint64(v.Shards), "shard"))},
-		[]string{"quorum", count(uint64(v.Quorum), "owner")},
-		[]string{"memory", bytesText(v.MemoryBytes) + " a unit"},
-		[]string{"timeout", seconds(v.TimeoutSeconds).String() + " a unit"},
-		[]string{"checkpoint", checkpointText(seconds(v.CheckpointSeconds))},
-		[]string{"retries", fmt.Sprint(v.Retries)},
-		[]string{"success codes", strings.Trim(fmt.Sprint(v.SuccessCodes), "[]")},
-		[]string{"keep", keepText(seconds(v.KeepSeconds))},
-	)
-	if v.Combine == nil {
-		return append(rows, []string{"combine", "none"})
-	}
-	what := "the same program"
-	if v.Combine.Program != v.Program {
-		what = v.Combine.Program.String()
-	}
-	if len(v.Combine.Args) > 0 {
-		what += ", args " + argsText(v.Combine.Args)
-	}
-	return append(rows, []string{"combine", what})
-}
-
-// argsText quotes the arguments that are not plainly one word.
-func argsText(args []string) string {
-	words := make([]string, len(args))
-	for i, arg := range args {
-		if words[i] = arg; arg == "" || strings.ContainsAny(arg, " \t\n\"'") {
-			words[i] = fmt.Sprintf("%q", arg)
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-func (v *manifestView) inputsText() string {
-	switch {
-	case v.Inputs == nil:
-		return "not known now"
-	case len(v.Inputs) == 0:
-		return "none"
-	}
-	var names []string
-	for i, in := range v.Inputs {
-		if i == maxNamed {
-			names = append(names, "…")
-			break
-		}
-		names = append(names, in.Path)
-	}
-	return fmt.Sprintf("%s, %s: %s", count(len(v.Inputs), "file"), bytesText(v.InputBytes), strings.Join(names, ", "))
 }
 
 func (v *describeView) shardRows() [][]string {

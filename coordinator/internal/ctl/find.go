@@ -102,21 +102,29 @@ func (g *grid) list(ctx context.Context, address string) ([]peer.Member, error) 
 
 // coordinator returns the coordinator as a peer for blobs, too, if it answers.
 func (g *grid) coordinator(ctx context.Context) (blobs.Peer, error) {
-	for _, m := range g.members {
-		if m.Role != peer.Coordinator {
-			continue
-		}
-		err := g.call(ctx, m, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-			_, err := gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{})
-			return err
-		})
-		if err != nil {
-			return blobs.Peer{}, err
-		}
-		conn, err := g.dialer.Conn(m.Address, m.ID)
-		return blobs.Peer{ID: m.ID, Conn: conn}, err
+	m, err := g.coordinatorMember()
+	if err != nil {
+		return blobs.Peer{}, err
 	}
-	return blobs.Peer{}, jobs.Errorf(jobs.Unavailable, "it is not in the pool")
+	err = g.call(ctx, m, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		_, err := gridv1.NewMembersClient(conn).List(ctx, &gridv1.ListRequest{})
+		return err
+	})
+	if err != nil {
+		return blobs.Peer{}, err
+	}
+	conn, err := g.dialer.Conn(m.Address, m.ID)
+	return blobs.Peer{ID: m.ID, Conn: conn}, err
+}
+
+// coordinatorMember returns the coordinator as the pool sees it.
+func (g *grid) coordinatorMember() (peer.Member, error) {
+	for _, m := range g.members {
+		if m.Role == peer.Coordinator {
+			return m, nil
+		}
+	}
+	return peer.Member{}, jobs.Errorf(jobs.Unavailable, "it is not in the pool")
 }
 
 // needsCoordinator explains an error that may come from the coordinator's absence.

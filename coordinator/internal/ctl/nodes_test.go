@@ -61,7 +61,7 @@ func TestDescribeWithoutAnswers(t *testing.T) {
 			t.Errorf("%s: %q, expected %q", name, test.got, test.want)
 		}
 	}
-	if v.jobRows()[2][1] != "01000000" || v.Manifest.inputsText() != "not known now" {
-		t.Errorf("submitter %q, inputs %q", v.jobRows()[2][1], v.Manifest.inputsText())
+	if got := v.jobRows()[2][1]; got != "01000000" {
+		t.Errorf("submitter %q", got)
 	}
 }

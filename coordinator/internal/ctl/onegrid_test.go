@@ -19,6 +19,7 @@ import (
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/rpc"
 	"idlegrid/coordinator"
+	"idlegrid/coordinator/internal/web"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -36,6 +37,7 @@ max_jobs_per_submitter: 3
 type OneGrid struct {
 	t           testing.TB
 	dir         string
+	page        web.Settings
 	coordinator *coordinator.Coordinator
 	stop        func() // ends the coordinator; nil while it is off
 	log         *slog.Logger
@@ -44,7 +46,7 @@ type OneGrid struct {
 // NewGrid starts a grid that ends with the test, which shows its log if it failed.
 func NewGrid(t testing.TB) *OneGrid {
 	t.Helper()
-	g := NewEmptyGrid(t)
+	g := newGrid(t, web.Settings{Address: "127.0.0.1:0"})
 	pool := executor.NewPool(executor.Options{Slots: 2, Cache: filepath.Join(g.dir, "cache"), Log: g.log})
 	t.Cleanup(pool.Close)
 	const agents = 2
@@ -57,10 +59,15 @@ func NewGrid(t testing.TB) *OneGrid {
 	return g
 }
 
-// NewEmptyGrid starts a grid in which there is no agent.
+// NewEmptyGrid starts a grid in which there is no agent, and no page.
 func NewEmptyGrid(t testing.TB) *OneGrid {
 	t.Helper()
-	g := &OneGrid{t: t, dir: t.TempDir()}
+	return newGrid(t, web.Settings{})
+}
+
+func newGrid(t testing.TB, page web.Settings) *OneGrid {
+	t.Helper()
+	g := &OneGrid{t: t, dir: t.TempDir(), page: page}
 	g.openLog()
 	state := g.folder("coordinator")
 	if err := errors.Join(coordinator.Init(state), state.WriteFile("coordinator.yaml", []byte(smallLimits), 0o600)); err != nil {
@@ -153,7 +160,7 @@ func (g *OneGrid) StartCoordinator() error {
 
 func (g *OneGrid) startCoordinator(network node.Network) {
 	g.t.Helper()
-	c, err := coordinator.New(coordinator.Options{State: filepath.Join(g.dir, "coordinator"), Network: network, Log: g.log})
+	c, err := coordinator.New(coordinator.Options{State: filepath.Join(g.dir, "coordinator"), Network: network, Page: g.page, Log: g.log})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"idlegrid/agent/executor"
+	"idlegrid/coordinator/internal/terms"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 )
@@ -214,7 +215,7 @@ func (v *jobView) rows() [][]string {
 		{"memory", bytesText(v.MemoryBytes) + " a unit"},
 		{"timeout", v.timeout.String() + " a unit"},
 		{"retries", strconv.FormatUint(uint64(v.Retries), 10)},
-		{"keep", keepText(v.keep)},
+		{"keep", terms.Keep(v.keep)},
 		{"checkpoints", v.checkpoints()},
 		{"combine", combine},
 	}
@@ -223,7 +224,7 @@ func (v *jobView) rows() [][]string {
 // checkpoints says in words how the program's checkpoints are made.
 func (v *jobView) checkpoints() string {
 	if v.checkpoint == 0 {
-		return checkpointText(0)
+		return terms.Checkpoint(0)
 	}
 	text := "the files that it keeps in /checkpoint"
 	switch v.Checkpoints.Way {
@@ -236,22 +237,5 @@ func (v *jobView) checkpoints() string {
 	if v.Checkpoints.Advice != "" {
 		text += "; " + v.Checkpoints.Advice
 	}
-	return checkpointText(v.checkpoint) + ", " + text
-}
-
-// checkpointText says how often a unit's state is saved.
-func checkpointText(every time.Duration) string {
-	if every == 0 {
-		return "none"
-	}
-	return "every " + every.String()
-}
-
-// keepText writes whole days as job.yaml does.
-func keepText(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 {
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
-	return d.String()
+	return terms.Checkpoint(v.checkpoint) + ", " + text
 }

@@ -5,6 +5,7 @@ package throughput
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -13,16 +14,21 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/pace"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
 const (
 	gatherEvery = 10 * time.Second
+	// watchEvery is gatherEvery while somebody follows jobs on the page.
+	watchEvery = 2 * time.Second
 	// askAll is each how many times the stewards of all shards are asked. Between, those are not in which nothing was
 	// open or lent: most live jobs are done and wait for their submitters, and a ruling or another try may change them.
 	askAll     = 6
 	askTimeout = 5 * time.Second
+	// maxMicros bounds what a steward says of CPU time, so that a sum of it is a time.Duration.
+	maxMicros = uint64(math.MaxInt64 / (1 << 20) / time.Microsecond)
 )
 
 // Options say what a Gatherer needs.
@@ -31,7 +37,9 @@ type Options struct {
 	Members  func() []peer.Member
 	Dial     func(address string, id jobs.AgentID) (grpc.ClientConnInterface, error)
 	Register prometheus.Registerer
-	Log      *slog.Logger
+	// Watched reports whether somebody follows jobs now; nil: nobody ever does.
+	Watched func() bool
+	Log     *slog.Logger
 }
 
 // Gatherer asks stewards and keeps the last answers.
@@ -40,23 +48,27 @@ type Gatherer struct {
 	log     *slog.Logger
 	metrics metrics
 
-	mu   sync.Mutex
-	last map[jobs.ShardID]*gridv1.SummaryReply // of live jobs; guarded by mu
+	mu    sync.Mutex                            // guards everything below
+	last  map[jobs.ShardID]*gridv1.SummaryReply // of live jobs
+	paces map[jobs.JobID]*pace.Pace             // of those of which something is open
 }
 
 // New returns a gatherer whose metrics are registered.
 func New(o Options) *Gatherer {
-	g := &Gatherer{o: o, log: o.Log.With("component", "throughput"), last: map[jobs.ShardID]*gridv1.SummaryReply{}}
+	g := &Gatherer{o: o, log: o.Log.With("component", "throughput"), last: map[jobs.ShardID]*gridv1.SummaryReply{}, paces: map[jobs.JobID]*pace.Pace{}}
 	g.metrics = newMetrics(o.Register)
 	return g
 }
 
 // Run gathers until ctx ends.
 func (g *Gatherer) Run(ctx context.Context) {
-	ticker := time.NewTicker(gatherEvery)
+	const watches = int(gatherEvery / watchEvery)
+	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	for round := 0; ; round++ {
-		g.gather(ctx, round%askAll == 0)
+	for tick := 0; ; tick++ {
+		if tick%watches == 0 || g.o.Watched != nil && g.o.Watched() {
+			g.gather(ctx, tick%(askAll*watches) == 0)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -93,7 +105,26 @@ func (g *Gatherer) gather(ctx context.Context, all bool) {
 		}
 	}
 	g.last = shards
+	g.keepPace(live, time.Now())
 	g.metrics.show(len(live), members, shards)
+}
+
+// keepPace notes how far the jobs are that are not done. The caller holds mu.
+func (g *Gatherer) keepPace(live []records.Job, now time.Time) {
+	paces := map[jobs.JobID]*pace.Pace{}
+	for _, j := range live {
+		c := g.count(j)
+		if !c.Known || c.Open == 0 {
+			continue
+		}
+		p := g.paces[j.ID]
+		if p == nil {
+			p = &pace.Pace{}
+		}
+		p.Add(now, c.done())
+		paces[j.ID] = p
+	}
+	g.paces = paces
 }
 
 // done reports whether a steward said last that nothing of a shard is open or lent.
@@ -106,23 +137,64 @@ func (g *Gatherer) done(shard jobs.ShardID) bool {
 
 // Count is what stewards said last of a whole job.
 type Count struct {
-	Open, Accepted, Failed uint64
-	Known                  bool // of all shards
+	Open, Accepted, Failed, Conflict uint64
+	Lent                             uint64
+	Agents                           int           // that have units of it
+	CPU                              time.Duration // of accepted outcomes
+	Known                            bool          // of all shards
+	Rate                             float64       // units a second; 0: not known, or nothing is open
 }
+
+func (c Count) done() uint64 { return c.Accepted + c.Failed + c.Conflict }
 
 // Job returns what stewards said last of a job.
 func (g *Gatherer) Job(job records.Job) Count {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c := g.count(job)
+	if p := g.paces[job.ID]; p != nil {
+		c.Rate = p.Rate(time.Now(), c.done())
+	}
+	return c
+}
+
+// count adds up the shards of a job. The caller holds mu.
+func (g *Gatherer) count(job records.Job) Count {
 	c := Count{Known: true}
+	var lessees map[string]bool
 	for n := range job.Manifest.Shards() {
 		s := g.last[jobs.ShardID{Job: job.ID, Shard: n}]
 		c.Known = c.Known && s != nil
 		c.Open += s.GetOpen()
 		c.Accepted += s.GetAccepted() + s.GetSealed()
 		c.Failed += s.GetFailed()
+		c.Conflict += s.GetConflict()
+		c.CPU += time.Duration(min(s.GetUsefulCpuUs(), maxMicros)) * time.Microsecond
+		if s.GetOpen() == 0 {
+			continue // who holds leases of what is done has not been told yet
+		}
+		c.Lent += s.GetLent()
+		for _, id := range s.GetLessees() {
+			if lessees == nil {
+				lessees = map[string]bool{}
+			}
+			lessees[string(id)] = true
+		}
 	}
+	c.Agents = len(lessees)
 	return c
+}
+
+// Shards returns what stewards said last of a job's shards, at most so many; nil is one of which none answered yet. The
+// replies must not be changed.
+func (g *Gatherer) Shards(job records.Job, most uint32) []*gridv1.SummaryReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]*gridv1.SummaryReply, min(most, job.Manifest.Shards()))
+	for n := range out {
+		out[n] = g.last[jobs.ShardID{Job: job.ID, Shard: uint32(n)}]
+	}
+	return out
 }
 
 func (g *Gatherer) ask(ctx context.Context, shard jobs.ShardID, members []peer.Member) *gridv1.SummaryReply {

@@ -676,7 +676,9 @@ type CoordinatorStatus struct {
 	Metrics      string `protobuf:"bytes,3,opt,name=metrics,proto3" json:"metrics,omitempty"`
 	IssuerEndsMs int64  `protobuf:"varint,4,opt,name=issuer_ends_ms,json=issuerEndsMs,proto3" json:"issuer_ends_ms,omitempty"`
 	// What the operator should look at, a sentence each.
-	Problems      []string `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []string `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Address of the page for browsers; empty: none.
+	Page          string `protobuf:"bytes,6,opt,name=page,proto3" json:"page,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -744,6 +746,13 @@ func (x *CoordinatorStatus) GetProblems() []string {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *CoordinatorStatus) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
 }
 
 type SeededJob struct {
@@ -1129,13 +1138,14 @@ const file_grid_v1_control_proto_rawDesc = "" +
 	"\x04rank\x18\x04 \x01(\rR\x04rank\x12\x12\n" +
 	"\x04open\x18\x05 \x01(\x04R\x04open\x12\x12\n" +
 	"\x04lent\x18\x06 \x01(\x04R\x04lent\x12\x18\n" +
-	"\alessees\x18\a \x01(\rR\alessees\"\xc2\x01\n" +
+	"\alessees\x18\a \x01(\rR\alessees\"\xd6\x01\n" +
 	"\x11CoordinatorStatus\x12&\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x12.grid.v1.SeededJobR\x04jobs\x12)\n" +
 	"\x06owners\x18\x02 \x03(\v2\x11.grid.v1.JobOwnerR\x06owners\x12\x18\n" +
 	"\ametrics\x18\x03 \x01(\tR\ametrics\x12$\n" +
 	"\x0eissuer_ends_ms\x18\x04 \x01(\x03R\fissuerEndsMs\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems\"\xb3\x02\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems\x12\x12\n" +
+	"\x04page\x18\x06 \x01(\tR\x04page\"\xb3\x02\n" +
 	"\tSeededJob\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +

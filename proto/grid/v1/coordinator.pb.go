@@ -316,6 +316,113 @@ func (x *SubmitReply) GetSeeded() uint32 {
 	return 0
 }
 
+type OpenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The job to begin with, absent: the list of jobs.
+	Job           []byte `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenRequest) Reset() {
+	*x = OpenRequest{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenRequest) ProtoMessage() {}
+
+func (x *OpenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
+func (*OpenRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OpenRequest) GetJob() []byte {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+type OpenReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Url   string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// When the address lets in no more, in milliseconds since 1970.
+	EndsMs int64 `protobuf:"varint,2,opt,name=ends_ms,json=endsMs,proto3" json:"ends_ms,omitempty"`
+	// SHA-256 of the page's certificate, where the coordinator made it itself and no browser trusts it yet.
+	Certificate   []byte `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenReply) Reset() {
+	*x = OpenReply{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenReply) ProtoMessage() {}
+
+func (x *OpenReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
+func (*OpenReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OpenReply) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *OpenReply) GetEndsMs() int64 {
+	if x != nil {
+		return x.EndsMs
+	}
+	return 0
+}
+
+func (x *OpenReply) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
 var File_grid_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_grid_v1_coordinator_proto_rawDesc = "" +
@@ -340,11 +447,19 @@ const file_grid_v1_coordinator_proto_rawDesc = "" +
 	"\vSubmitReply\x12'\n" +
 	"\amissing\x18\x01 \x03(\v2\r.grid.v1.BlobR\amissing\x12-\n" +
 	"\badmitted\x18\x02 \x01(\v2\x11.grid.v1.EnvelopeR\badmitted\x12\x16\n" +
-	"\x06seeded\x18\x03 \x01(\rR\x06seeded2\xaf\x01\n" +
+	"\x06seeded\x18\x03 \x01(\rR\x06seeded\"\x1f\n" +
+	"\vOpenRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\fR\x03job\"X\n" +
+	"\tOpenReply\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x17\n" +
+	"\aends_ms\x18\x02 \x01(\x03R\x06endsMs\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate2\xaf\x01\n" +
 	"\vCoordinator\x123\n" +
 	"\x05Enrol\x12\x15.grid.v1.EnrolRequest\x1a\x13.grid.v1.EnrolReply\x123\n" +
 	"\x05Renew\x12\x15.grid.v1.RenewRequest\x1a\x13.grid.v1.EnrolReply\x126\n" +
-	"\x06Submit\x12\x16.grid.v1.SubmitRequest\x1a\x14.grid.v1.SubmitReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
+	"\x06Submit\x12\x16.grid.v1.SubmitRequest\x1a\x14.grid.v1.SubmitReply28\n" +
+	"\x04Page\x120\n" +
+	"\x04Open\x12\x14.grid.v1.OpenRequest\x1a\x12.grid.v1.OpenReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
 	file_grid_v1_coordinator_proto_rawDescOnce sync.Once
@@ -358,31 +473,35 @@ func file_grid_v1_coordinator_proto_rawDescGZIP() []byte {
 	return file_grid_v1_coordinator_proto_rawDescData
 }
 
-var file_grid_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_grid_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_grid_v1_coordinator_proto_goTypes = []any{
 	(*EnrolRequest)(nil),  // 0: grid.v1.EnrolRequest
 	(*RenewRequest)(nil),  // 1: grid.v1.RenewRequest
 	(*EnrolReply)(nil),    // 2: grid.v1.EnrolReply
 	(*SubmitRequest)(nil), // 3: grid.v1.SubmitRequest
 	(*SubmitReply)(nil),   // 4: grid.v1.SubmitReply
-	(*Chain)(nil),         // 5: grid.v1.Chain
-	(*Envelope)(nil),      // 6: grid.v1.Envelope
-	(*Blob)(nil),          // 7: grid.v1.Blob
+	(*OpenRequest)(nil),   // 5: grid.v1.OpenRequest
+	(*OpenReply)(nil),     // 6: grid.v1.OpenReply
+	(*Chain)(nil),         // 7: grid.v1.Chain
+	(*Envelope)(nil),      // 8: grid.v1.Envelope
+	(*Blob)(nil),          // 9: grid.v1.Blob
 }
 var file_grid_v1_coordinator_proto_depIdxs = []int32{
-	5, // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
-	6, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
-	5, // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
-	7, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
-	6, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
+	7, // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
+	8, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
+	7, // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
+	9, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
+	8, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
 	0, // 5: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
 	1, // 6: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
 	3, // 7: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
-	2, // 8: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
-	2, // 9: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
-	4, // 10: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
-	8, // [8:11] is the sub-list for method output_type
-	5, // [5:8] is the sub-list for method input_type
+	5, // 8: grid.v1.Page.Open:input_type -> grid.v1.OpenRequest
+	2, // 9: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
+	2, // 10: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
+	4, // 11: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
+	6, // 12: grid.v1.Page.Open:output_type -> grid.v1.OpenReply
+	9, // [9:13] is the sub-list for method output_type
+	5, // [5:9] is the sub-list for method input_type
 	5, // [5:5] is the sub-list for extension type_name
 	5, // [5:5] is the sub-list for extension extendee
 	0, // [0:5] is the sub-list for field type_name
@@ -400,9 +519,9 @@ func file_grid_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_coordinator_proto_rawDesc), len(file_grid_v1_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_grid_v1_coordinator_proto_goTypes,
 		DependencyIndexes: file_grid_v1_coordinator_proto_depIdxs,

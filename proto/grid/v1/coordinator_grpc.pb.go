@@ -207,3 +207,111 @@ var Coordinator_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "grid/v1/coordinator.proto",
 }
+
+const (
+	Page_Open_FullMethodName = "/grid.v1.Page/Open"
+)
+
+// PageClient is the client API for Page service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Page is the coordinator's page for people with a browser.
+type PageClient interface {
+	// Open gives an address that lets a browser in as the caller, once and for a few minutes.
+	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error)
+}
+
+type pageClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPageClient(cc grpc.ClientConnInterface) PageClient {
+	return &pageClient{cc}
+}
+
+func (c *pageClient) Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OpenReply)
+	err := c.cc.Invoke(ctx, Page_Open_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PageServer is the server API for Page service.
+// All implementations must embed UnimplementedPageServer
+// for forward compatibility.
+//
+// Page is the coordinator's page for people with a browser.
+type PageServer interface {
+	// Open gives an address that lets a browser in as the caller, once and for a few minutes.
+	Open(context.Context, *OpenRequest) (*OpenReply, error)
+	mustEmbedUnimplementedPageServer()
+}
+
+// UnimplementedPageServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPageServer struct{}
+
+func (UnimplementedPageServer) Open(context.Context, *OpenRequest) (*OpenReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Open not implemented")
+}
+func (UnimplementedPageServer) mustEmbedUnimplementedPageServer() {}
+func (UnimplementedPageServer) testEmbeddedByValue()              {}
+
+// UnsafePageServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PageServer will
+// result in compilation errors.
+type UnsafePageServer interface {
+	mustEmbedUnimplementedPageServer()
+}
+
+func RegisterPageServer(s grpc.ServiceRegistrar, srv PageServer) {
+	// If the following call panics, it indicates UnimplementedPageServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Page_ServiceDesc, srv)
+}
+
+func _Page_Open_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PageServer).Open(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Page_Open_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PageServer).Open(ctx, req.(*OpenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Page_ServiceDesc is the grpc.ServiceDesc for Page service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Page_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "grid.v1.Page",
+	HandlerType: (*PageServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Open",
+			Handler:    _Page_Open_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "grid/v1/coordinator.proto",
+}
