@@ -17,7 +17,7 @@ WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(adds
 	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
 
 .DELETE_ON_ERROR:
-.PHONY: help build examples examples-c demo test systemd packages race fuzz bench microbench cross vet lint fmt proto verify tidy days nightly clean
+.PHONY: help build examples examples-c demo test monitoring systemd packages race fuzz bench microbench cross vet lint fmt proto verify tidy days nightly clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ demo: build examples ## run a real job on a throw-away grid on this machine; KEE
 
 test: build examples ## run all tests
 	$(GO) test -timeout 30m ./...
+
+monitoring: ## check the rules and alerts for Prometheus (needs promtool)
+	@if command -v promtool >/dev/null; then \
+		promtool check config deploy/prometheus/prometheus.yml && \
+		promtool check rules --lint=all --lint-fatal deploy/prometheus/rules/*.yml && \
+		promtool test rules deploy/prometheus/tests/*.yml; \
+	else \
+		echo "NOT CHECKED: no promtool here (Debian: apt install prometheus)"; \
+	fi
 
 systemd: build examples ## try the services under a real systemd in a container (root; debootstrap, systemd-container)
 	deploy/test/systemd.sh
