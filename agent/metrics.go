@@ -14,7 +14,7 @@ func (a *Agent) export() {
 	if a.worker != nil {
 		s.Work = a.worker.Status
 	}
-	a.registry = exporter.NewRegistry()
+	a.registry = exporter.NewRegistry(!a.owned) // how busy the agent is follows its owner
 	a.registry.MustRegister(metrics.New(s))
 }
 

@@ -84,7 +84,7 @@ func (c *Coordinator) export() error {
 			c.calls.WithLabelValues(methodOf("/"+service+"/"+m.Name), codes.OK.String())
 		}
 	}
-	c.metrics = exporter.NewRegistry()
+	c.metrics = exporter.NewRegistry(true)
 	c.metrics.MustRegister(c.calls, collector{c, root.NotAfter})
 	return nil
 }

@@ -134,7 +134,7 @@ func (l *look) head(s *program.Sheet, now time.Time) {
 		s.Line("yields by", "%s", l.Yields)
 	}
 	if l.Metrics != "" {
-		s.Line("metrics", "http://%s/metrics tells whether this PC is in use, to whoever can reach it", l.Metrics)
+		s.Line("metrics", "http://%s/metrics tells how often work made way for somebody here, up to yesterday, to whoever can reach it", l.Metrics)
 	}
 	if l.PolicyWrong != "" {
 		s.Line("policy", "has errors, the last good one stands: %s", program.Brief(l.PolicyWrong, 300))

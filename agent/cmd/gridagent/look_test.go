@@ -43,7 +43,7 @@ harvest    1h02m of CPU time today, 1d01h this month
 reaction   work stopped within 12 ms of an input, 99 % of 3 times (detect 1 ms, stop 20 ms; longest 12 ms)
 disturbed  work stopped later than 250 ms after an input (1 time); others waited for the disk while the grid wrote (2 times); not known here: whether others waited for memory while work was here
 yields by  cgroup2 freeze, cpu.idle
-metrics    http://10.0.0.7:9746/metrics tells whether this PC is in use, to whoever can reach it
+metrics    http://10.0.0.7:9746/metrics tells how often work made way for somebody here, up to yesterday, to whoever can reach it
 agent      office
 grid       testgrid
 

@@ -203,7 +203,7 @@ func (d *daemon) listenForMetrics() (net.Listener, error) {
 	}
 	l, err := exporter.Listen(d.flags.metrics)
 	if err == nil && d.class != peer.AlwaysOn && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		d.log.Warn("other machines can read this agent's metrics, which tell when this PC is in use", "address", l.Addr(),
+		d.log.Warn("other machines can read this agent's metrics, which tell on which days this PC was used", "address", l.Addr(),
 			"hint", "give --metrics an address of loopback, or let a firewall allow only who collects them")
 	}
 	return l, err

@@ -53,6 +53,9 @@ type Figures struct {
 	Days      map[string]time.Duration `json:"days_cpu_ns,omitempty"` // the same by the PC's days such as 2026-11-26
 	Units     uint64                   `json:"units"`                 // that ended well
 	Failed    uint64                   `json:"failed_units"`
+
+	Day    string   `json:"day,omitempty"`    // when these were written, by the PC's clock, such as 2026-11-26
+	Before *Figures `json:"before,omitempty"` // those that were written last before that day
 }
 
 // Harvest returns the CPU time of a time's day and month.
@@ -87,10 +90,22 @@ func (f *Figures) disturbed(kind Disturbance) {
 	f.Disturbed[kind]++
 }
 
-// clone returns a copy that shares nothing.
+// clone returns a copy that shares nothing that changes.
 func (f *Figures) clone() Figures {
 	out := *f
 	out.Disturbed, out.Days = maps.Clone(f.Disturbed), maps.Clone(f.Days)
+	return out
+}
+
+// dated returns what to write at a time, after what was written last.
+func (f *Figures) dated(at time.Time, last *Figures) Figures {
+	out := f.clone()
+	out.Day, out.Before = at.Format(time.DateOnly), last.Before
+	if last.Day != out.Day {
+		before := last.clone()
+		before.Before = nil
+		out.Before = &before
+	}
 	return out
 }
 

@@ -265,7 +265,7 @@ func (h *Harvest) save(now time.Time) error {
 		h.mu.Unlock()
 		return nil
 	}
-	figures := h.figures.clone()
+	figures := h.figures.dated(now, &h.kept)
 	h.changed, h.saved = false, now
 	h.mu.Unlock()
 	err := save(h.o.State, figuresFile, figures)
@@ -386,11 +386,18 @@ func (h *Harvest) Status() Status {
 	return s
 }
 
-// Kept returns the figures that are on disk. They never go back, whatever ends this process: those of Status do, by what
-// was not saved yet.
-func (h *Harvest) Kept() Figures {
+// HasOwner reports whether somebody may use this machine.
+func (h *Harvest) HasOwner() bool { return h.o.Signals != nil }
+
+// Shown returns the figures that others may see: those on disk. They never go back, whatever ends this process; those of
+// Status do, by what was not saved yet. Of a machine with an owner they are as they were when the PC's day began: what
+// changes today, and when, would tell that somebody came or went.
+func (h *Harvest) Shown(now time.Time) Figures {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.HasOwner() && h.kept.Before != nil && h.kept.Day >= now.Format(time.DateOnly) {
+		return h.kept.Before.clone()
+	}
 	return h.kept.clone()
 }
 

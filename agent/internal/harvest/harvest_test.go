@@ -221,39 +221,84 @@ func TestLooksSeldom(t *testing.T) {
 	})
 }
 
-// TestKeptNeverGoesBack: what Kept tells is what a process has that begins after this one was killed.
-func TestKeptNeverGoesBack(t *testing.T) {
-	dir := t.TempDir()
-	kept := func(want Figures, h *Harvest, when string) {
-		t.Helper()
-		if f := h.Kept(); f.CPU != want.CPU || f.Units != want.Units || f.Failed != want.Failed {
-			t.Errorf("%s: %s, %d units, %d failed, expected %+v", when, f.CPU, f.Units, f.Failed, want)
-		}
+// expectShown compares what others may see.
+func expectShown(t *testing.T, h *Harvest, when string, want Figures) {
+	t.Helper()
+	f := h.Shown(time.Now())
+	if f.CPU != want.CPU || f.Units != want.Units || f.Failed != want.Failed || f.Sum.Count() != want.Sum.Count() {
+		t.Errorf("%s: %s, %d units, %d failed, %d reactions, expected %+v", when, f.CPU, f.Units, f.Failed, f.Sum.Count(), want)
 	}
+}
+
+// reopened is what a process has that begins after this one was killed.
+func (b *bench) reopened(t *testing.T) *Harvest {
+	t.Helper()
+	state, err := os.OpenRoot(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	h, err := New(Options{State: state, Signals: b.o.Signals, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// TestShownNeverGoesBack: what others see is what a process has that begins after this one was killed.
+func TestShownNeverGoesBack(t *testing.T) {
+	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		b := start(t, dir, true)
+		b := start(t, dir, false)
 		b.Ended(3*time.Second, false)
 		b.Ended(0, false)
 		b.Ended(time.Second, true)
-		kept(Figures{}, b.Harvest, "not on disk yet")
-		time.Sleep(2 * slow)
+		expectShown(t, b.Harvest, "not on disk yet", Figures{})
+		time.Sleep(2 * lone)
 		first := Figures{CPU: 3 * time.Second, Units: 2, Failed: 1}
-		kept(first, b.Harvest, "the first that changed is written at once")
+		expectShown(t, b.Harvest, "the first that changed is written at once", first)
 		b.Ended(4*time.Second, false)
 		time.Sleep(saveEvery / 2)
-		kept(first, b.Harvest, "within the hour")
-		state, err := os.OpenRoot(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer state.Close()
-		killed, err := New(Options{State: state, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept(first, killed, "after a kill")
+		expectShown(t, b.Harvest, "within the hour", first)
+		expectShown(t, b.reopened(t), "after a kill", first)
 		time.Sleep(saveEvery)
-		kept(Figures{CPU: 7 * time.Second, Units: 3, Failed: 1}, b.Harvest, "after an hour")
+		expectShown(t, b.Harvest, "after an hour", Figures{CPU: 7 * time.Second, Units: 3, Failed: 1})
+		b.stop()
+	})
+}
+
+// TestShownNothingOfToday: of a PC with an owner others see what was until the day began, whatever happens, and at
+// midnight that of the day that is over, once.
+func TestShownNothingOfToday(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, dir, true)
+		y, m, d := time.Now().Date()
+		midnight := time.Date(y, m, d+1, 0, 0, 0, 0, time.Local)
+		time.Sleep(time.Until(midnight.Add(9 * time.Hour)))
+		var all Figures // so far
+		for day := range 3 {
+			before := all
+			for range 5 {
+				time.Sleep(time.Hour + time.Minute)
+				b.Working(true)
+				b.signals.key(true)
+				b.Ended(time.Second, false)
+				synctest.Wait()
+				b.Working(false) // or it looks 20 times a second
+				all.CPU, all.Units = all.CPU+time.Second, all.Units+1
+				all.Sum.Observe(time.Millisecond)
+				expectShown(t, b.Harvest, fmt.Sprintf("on day %d", day), before)
+				expectShown(t, b.reopened(t), fmt.Sprintf("after a kill on day %d", day), before)
+			}
+			midnight = midnight.AddDate(0, 0, 1)
+			time.Sleep(time.Until(midnight) - time.Second)
+			expectShown(t, b.Harvest, "a second before midnight", before)
+			time.Sleep(time.Second)
+			expectShown(t, b.Harvest, "at midnight", all)
+			expectShown(t, b.reopened(t), "after a kill at midnight", all)
+			time.Sleep(9 * time.Hour)
+		}
 		b.stop()
 	})
 }

@@ -4,6 +4,9 @@
 // It reads when it is scraped, so that an agent that nobody asks does nothing for it. Counters and histograms are what
 // the owner's side has on disk: they go on after a restart, and a kill never sets them back, which Prometheus would take
 // for a beginning from zero.
+//
+// Of a PC with an owner it tells nothing by which somebody could follow when that person comes and goes: the figures are
+// those of the days before today, and what is so now is left out, beyond the cores offered.
 package metrics
 
 import (
@@ -44,11 +47,11 @@ var (
 	reaction  = desc("owner_reaction_seconds", "Both together, from an input of the owner until work stood still.")
 	disturbed = desc("owner_disturbances_total", "Times at which the owner may have noticed work; a kind that cannot be seen on that PC is missing.", "kind")
 
-	allowed = desc("agent_allowed_cores", "Cores on which work may run now, as the agent decided.")
+	allowed = desc("agent_allowed_cores", "Cores on which work may run now, as the agent decided; not of a PC with an owner.")
 	offered = desc("agent_offered_cores", "Cores that the agent offers in the pool; of a PC with an owner it changes at most every ten minutes.")
 	useful  = desc("agent_useful_cpu_seconds_total", "CPU time of units that ended well here.")
 	units   = desc("agent_units_total", "Units that ended here.", "result")
-	running = desc("agent_executors", "Executors that have a unit now, by whether they go on.", "state")
+	running = desc("agent_executors", "Executors that have a unit now, by whether they go on; not of a PC with an owner.", "state")
 
 	blobBytes   = desc("agent_blob_bytes", "Programs, inputs, results and checkpoints that are kept here.")
 	blobQuota   = desc("agent_blob_quota_bytes", "What may be kept here; 0: there is no limit.")
@@ -74,13 +77,15 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	if c.s.Harvest != nil {
 		c.owner(to)
 	}
-	if c.s.Work != nil {
+	if c.s.Work != nil && !c.owned() {
 		c.work(to)
 	}
 }
 
+func (c *Collector) owned() bool { return c.s.Harvest != nil && c.s.Harvest.HasOwner() }
+
 func (c *Collector) owner(to chan<- prometheus.Metric) {
-	f, s := c.s.Harvest.Kept(), c.s.Harvest.Status()
+	f, s := c.s.Harvest.Shown(time.Now()), c.s.Harvest.Status()
 	histogram(to, detect, &f.Detect)
 	histogram(to, stop, &f.Stop)
 	histogram(to, reaction, &f.Sum)
@@ -92,7 +97,9 @@ func (c *Collector) owner(to chan<- prometheus.Metric) {
 	counter(to, useful, f.CPU.Seconds())
 	counter(to, units, float64(f.Units), "ok")
 	counter(to, units, float64(f.Failed), "failed")
-	gauge(to, allowed, float64(s.Decision.Cores))
+	if !c.owned() {
+		gauge(to, allowed, float64(s.Decision.Cores))
+	}
 }
 
 func (c *Collector) work(to chan<- prometheus.Metric) {

@@ -5,16 +5,22 @@ import (
 	"errors"
 	"flag"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"idlegrid/agent/internal/harvest"
+	"idlegrid/agent/internal/harvest/policy"
+	"idlegrid/agent/internal/harvest/signals"
 	"idlegrid/agent/internal/metrics"
 	"idlegrid/agent/internal/worker"
 	"idlegrid/agent/program/exporter/exportertest"
@@ -31,7 +37,10 @@ const kept = `{
 	"disturbed": {"late": 1, "swapped": 4, "stalled": 2}, "cpu_ns": 3600500000000, "units": 40, "failed_units": 2
 }`
 
-func open(t *testing.T) metrics.Source {
+func open(t *testing.T) metrics.Source { return openFor(t, nil) }
+
+// openFor is open for a PC whose owner can be seen; nil: it has none.
+func openFor(t *testing.T, sees harvest.Signals) metrics.Source {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/harvest.json", []byte(kept), 0o600); err != nil {
@@ -43,7 +52,7 @@ func open(t *testing.T) metrics.Source {
 	}
 	t.Cleanup(func() { state.Close() })
 	h, err := harvest.New(harvest.Options{
-		State: state, Cores: 4, Machine: 4, Apply: func(harvest.Decision) error { return nil }, Log: slog.New(slog.DiscardHandler),
+		Signals: sees, Policy: policy.Open(policy.Paths{}), State: state, Cores: 4, Machine: 4, Apply: func(harvest.Decision) error { return nil }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -117,10 +126,10 @@ func TestNow(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Harvest.Run(ctx) }()
 		time.Sleep(time.Second)
-		want := `# HELP idlegrid_agent_allowed_cores Cores on which work may run now, as the agent decided.
+		want := `# HELP idlegrid_agent_allowed_cores Cores on which work may run now, as the agent decided; not of a PC with an owner.
 # TYPE idlegrid_agent_allowed_cores gauge
 idlegrid_agent_allowed_cores 4
-# HELP idlegrid_agent_executors Executors that have a unit now, by whether they go on.
+# HELP idlegrid_agent_executors Executors that have a unit now, by whether they go on; not of a PC with an owner.
 # TYPE idlegrid_agent_executors gauge
 idlegrid_agent_executors{state="frozen"} 1
 idlegrid_agent_executors{state="running"} 2
@@ -131,6 +140,66 @@ idlegrid_agent_offered_cores 3
 		names := []string{"idlegrid_agent_allowed_cores", "idlegrid_agent_executors", "idlegrid_agent_offered_cores"}
 		if err := testutil.GatherAndCompare(registry(s), strings.NewReader(want), names...); err != nil {
 			t.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// person is a PC's owner, who uses it or left an hour ago.
+type person struct{ here atomic.Bool }
+
+func (*person) Changed() <-chan struct{} { return nil }
+
+func (p *person) Observe(now time.Time) signals.Observation {
+	who := signals.Session{ID: "1", Kind: signals.Graphical, Input: now.Add(-time.Hour), Reported: now}
+	if p.here.Load() {
+		who.Input = now
+	}
+	return signals.Observation{
+		Sessions: signals.Reading[[]signals.Session]{Value: []signals.Session{who}, At: now}, Others: signals.Reading[float64]{At: now},
+		Memory: signals.Reading[signals.Memory]{Value: signals.Memory{Total: 8 << 30, Available: 7 << 30}, At: now},
+		Disk:   signals.Reading[float64]{At: now}, Power: signals.Reading[signals.Power]{None: true},
+		Temperature: signals.Reading[float64]{None: true}, Presenting: signals.Reading[bool]{At: now},
+		Programs: signals.Reading[[]string]{At: now}, Metered: signals.Reading[bool]{At: now},
+	}
+}
+
+// TestOfAnOwnerNothingOfNow: from the page of a PC with an owner nobody can tell whether somebody uses it, or whether
+// units run or stand still.
+func TestOfAnOwnerNothingOfNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &person{}
+		s := openFor(t, p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Harvest.Run(ctx) }()
+		page := func() string {
+			w := httptest.NewRecorder()
+			promhttp.HandlerFor(registry(s), promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			return w.Body.String()
+		}
+		time.Sleep(10 * time.Minute)
+		away := page()
+		if c := s.Harvest.Status().Decision.Cores; c != 4 || !strings.Contains(away, "idlegrid_owner_detect_seconds_count 3") {
+			t.Fatalf("%d cores while nobody is here:\n%s", c, away)
+		}
+		s.Harvest.Working(true)
+		s.Harvest.Ended(time.Minute, false)
+		p.here.Store(true)
+		time.Sleep(time.Minute)
+		if c := s.Harvest.Status().Decision.Cores; c != 0 {
+			t.Fatalf("%d cores while somebody types", c)
+		}
+		if here := page(); here != away {
+			t.Errorf("while somebody types the page is\n%s\nand before it was\n%s", here, away)
+		}
+		for _, name := range []string{"allowed_cores", "executors"} {
+			if strings.Contains(away, name) {
+				t.Errorf("the page tells %s", name)
+			}
 		}
 		cancel()
 		if err := <-done; err != nil {

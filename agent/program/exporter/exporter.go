@@ -41,10 +41,14 @@ func Close(l net.Listener) error {
 	return nil
 }
 
-// NewRegistry returns a registry that has what is known of every process and of Go's, and which build it is.
-func NewRegistry() *prometheus.Registry {
+// NewRegistry returns a registry that has which build this is, and with process what is known of every process and of
+// Go's.
+func NewRegistry(process bool) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector(), collectors.NewBuildInfoCollector())
+	r.MustRegister(collectors.NewBuildInfoCollector())
+	if process {
+		r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
+	}
 	return r
 }
 

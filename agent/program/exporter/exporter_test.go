@@ -21,7 +21,7 @@ func TestServe(t *testing.T) {
 	if other, err := Listen(l.Addr().String()); err == nil {
 		t.Errorf("%s was opened twice", other.Addr())
 	}
-	r := NewRegistry()
+	r := NewRegistry(true)
 	broken := prometheus.NewDesc("idlegrid_broken", "", nil, nil)
 	r.MustRegister(prometheus.CollectorFunc(func(to chan<- prometheus.Metric) { to <- prometheus.NewInvalidMetric(broken, errors.New("it hangs")) }))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -203,7 +203,7 @@ type LookReply struct {
 	Yields string `protobuf:"bytes,19,opt,name=yields,proto3" json:"yields,omitempty"`
 	// What is wrong with the policy's files; empty: nothing.
 	PolicyWrong string `protobuf:"bytes,20,opt,name=policy_wrong,json=policyWrong,proto3" json:"policy_wrong,omitempty"`
-	// Where the agent's metrics can be read, which tell whether this PC is in use; empty: nowhere.
+	// Where the agent's metrics can be read; empty: nowhere.
 	Metrics       string `protobuf:"bytes,21,opt,name=metrics,proto3" json:"metrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
