@@ -11,8 +11,8 @@ import (
 
 // TestEveryReadingIsNoted: of what people may call, an owner hears of all that reads something.
 func TestEveryReadingIsNoted(t *testing.T) {
-	gives := []string{
-		gridv1.Coordinator_Enrol_FullMethodName, gridv1.Coordinator_Renew_FullMethodName, gridv1.Coordinator_Submit_FullMethodName,
+	gives := []string{ // or speaks with the coordinator
+		gridv1.Page_Open_FullMethodName, gridv1.Coordinator_Enrol_FullMethodName, gridv1.Coordinator_Renew_FullMethodName, gridv1.Coordinator_Submit_FullMethodName,
 		gridv1.Records_Push_FullMethodName, gridv1.Blobs_Put_FullMethodName,
 	}
 	known := readings()

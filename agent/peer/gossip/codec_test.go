@@ -5,16 +5,20 @@ import (
 	"crypto/ed25519"
 	"log/slog"
 	"net/netip"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"idlegrid/agent/peer"
 	"idlegrid/jobs"
+	gridv1 "idlegrid/proto/grid/v1"
 )
 
 // longestAddress is the longest text that an address can have.
@@ -216,6 +220,38 @@ func TestCoresChangeSeldom(t *testing.T) {
 			p.tell(say, now, pause(rapid.IntRange(1, 600).Draw(t, "members")))
 		}
 	})
+}
+
+// TestMemberSaysNoMore: what gossip carries of a member is what deploy/docs/privacy.md lists: the fields of memberlist's
+// nodes, and a meta that is a NodeMeta and nothing else, the same bytes for the same state.
+func TestMemberSaysNoMore(t *testing.T) {
+	row := "| `memberlist.Node` | "
+	for f := range reflect.TypeFor[memberlist.Node]().Fields() {
+		row += "`" + f.Name + "` "
+	}
+	if page, err := os.ReadFile("../../../deploy/docs/privacy.md"); err != nil || !strings.Contains(string(page), "\n"+row+"| ") {
+		t.Errorf("deploy/docs/privacy.md has no row that begins with %s(%v)", row, err)
+	}
+	key := keyOf("says no more")
+	s := State{Voucher: Voucher{Role: peer.Agent, Class: peer.Office, NotAfter: time.Unix(2e9, 0), Signature: []byte{1}}, Reachable: true, Cores: 3}
+	meta := func() []byte {
+		meta, err := encodeMeta(s, key, nameOf(idOf(key), 1), longestAddress)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return meta
+	}
+	first := meta()
+	var m gridv1.NodeMeta
+	if err := proto.Unmarshal(first, &m); err != nil || len(m.ProtoReflect().GetUnknown()) > 0 {
+		t.Errorf("a meta is no NodeMeta: %v, and has %x besides", err, m.ProtoReflect().GetUnknown())
+	}
+	s.Cores = 0
+	none := meta()
+	s.Cores = 3
+	if bytes.Equal(first, none) || !bytes.Equal(first, meta()) {
+		t.Error("a meta tells of more than the state")
+	}
 }
 
 func TestLogIsBounded(t *testing.T) {
