@@ -100,13 +100,13 @@ func Outside(err error) string {
 
 // pathsIn returns the paths that the system's errors in err's tree name.
 func pathsIn(err error) (paths []string) {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // It goes through the tree itself.
 	case *fs.PathError:
 		paths = append(paths, e.Path)
 	case *os.LinkError:
 		paths = append(paths, e.Old, e.New)
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // Likewise.
 	case interface{ Unwrap() error }:
 		return append(paths, pathsIn(e.Unwrap())...)
 	case interface{ Unwrap() []error }:
