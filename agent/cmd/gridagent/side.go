@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -33,7 +32,6 @@ type side struct {
 	socket  net.Listener     // nil: it could not be opened
 	server  *grpc.Server
 	serving sync.WaitGroup
-	busy    atomic.Bool // units run, or are frozen
 
 	folder *os.Root // the state folder; nil: attach was not called
 	past   *owner.History
@@ -46,7 +44,7 @@ func newSide(f runFlags, owned bool, pool *executor.Pool, log *slog.Logger) *sid
 	s := &side{policy: policy.Open(policy.DefaultPaths(f.state))}
 	if owned {
 		s.watcher = signals.New(signals.Options{
-			Root: f.root, Bus: f.bus, Active: s.busy.Load, OwnCPU: pool.Used, Programs: s.policy.Exclusive, Log: log.With("component", "signals"),
+			Root: f.root, Bus: f.bus, OwnCPU: pool.Used, Programs: s.policy.Exclusive, Log: log.With("component", "signals"),
 		})
 		s.watcher.Start()
 	}
@@ -65,9 +63,9 @@ func newSide(f runFlags, owned bool, pool *executor.Pool, log *slog.Logger) *sid
 
 // sees is what the agent needs to know of the owner.
 func (s *side) sees(pool *executor.Pool) agent.Owner {
-	o := agent.Owner{Policy: s.policy, Used: pool.Used, Working: s.busy.Store}
+	o := agent.Owner{Policy: s.policy, Used: pool.Used}
 	if s.watcher != nil {
-		o.Signals = s.watcher
+		o.Signals, o.Working = s.watcher, s.watcher.Working
 	}
 	return o
 }

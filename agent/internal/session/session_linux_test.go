@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"idlegrid/agent/internal/harvest/signals"
 	"idlegrid/agent/internal/harvest/signals/signalstest"
 	"idlegrid/agent/internal/local"
+	gridv1 "idlegrid/proto/grid/v1"
 )
 
 // patience bounds what a test waits for.
@@ -29,16 +29,15 @@ type pc struct {
 	logind *signalstest.Logind
 	watch  *signals.Watcher
 	socket string
-	active atomic.Bool // something runs
 }
 
 func newPC(t testing.TB) *pc {
 	t.Helper()
 	p := &pc{bus: signalstest.Bus(t)}
-	p.active.Store(true)
 	p.logind = signalstest.NewLogind(t, p.bus)
 	p.logind.Add("2", uint32(os.Geteuid()), map[string]any{"Type": "wayland"})
-	p.watch = signals.New(signals.Options{Bus: p.bus, Active: p.active.Load, Log: slog.New(slog.DiscardHandler)})
+	p.watch = signals.New(signals.Options{Bus: p.bus, Log: slog.New(slog.DiscardHandler)})
+	p.watch.Working(true)
 	p.watch.Start()
 	t.Cleanup(p.watch.Stop)
 	dir, err := os.MkdirTemp("", "pc") // short: systems bound the paths of sockets
@@ -148,6 +147,29 @@ func TestHelperTellsOfInput(t *testing.T) {
 	p.await(t, "a minute without input", idle(time.Minute))
 }
 
+// TestWorkIsToldAtOnce: a helper that looks seldom hears that work begins before it has said anything itself.
+func TestWorkIsToldAtOnce(t *testing.T) {
+	p := newPC(t)
+	cc, err := local.Dial(p.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := gridv1.NewSessionClient(cc).Report(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, work := range []bool{true, false, true} { // newPC says that something runs
+		p.watch.Working(work)
+		ask, err := stream.Recv()
+		if err != nil || ask.GetClosely() != work {
+			t.Fatalf("turn %d: asked to look closely %t, %v", i, ask.GetClosely(), err)
+		}
+	}
+}
+
 func TestHelperComesBackToAgent(t *testing.T) {
 	p := newPC(t)
 	signalstest.NewMutter(t, p.bus, time.Hour)
@@ -232,7 +254,7 @@ func TestP9Detect(t *testing.T) {
 func BenchmarkIdle(b *testing.B) {
 	p := newPC(b)
 	signalstest.NewMutter(b, p.bus, time.Hour)
-	p.active.Store(false)
+	p.watch.Working(false)
 	if program := os.Getenv("GRIDAGENT"); program != "" {
 		p.helpBy(b, program)
 	} else {

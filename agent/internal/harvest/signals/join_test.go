@@ -106,7 +106,7 @@ func TestMarkOnly(t *testing.T) {
 }
 
 func TestReportsAreNewsOnce(t *testing.T) {
-	r := newReports(func() {}, func() bool { return true })
+	r := newReports(func() {})
 	mine := &report{user: "1000"}
 	if err := r.add(mine); err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestReportsAreNewsOnce(t *testing.T) {
 }
 
 func TestHelpersOfOneUserAreBounded(t *testing.T) {
-	r := newReports(func() {}, func() bool { return true })
+	r := newReports(func() {})
 	for range maxHelpers {
 		if err := r.add(&report{user: "1000"}); err != nil {
 			t.Fatal(err)
@@ -182,7 +182,7 @@ func FuzzReport(f *testing.F) {
 	f.Add(uint64(0), true, true, false)
 	f.Add(uint64(math.MaxUint64), true, false, true)
 	f.Fuzz(func(t *testing.T, idle uint64, says, locked, presents bool) {
-		r := newReports(func() {}, func() bool { return true })
+		r := newReports(func() {})
 		mine := &report{user: "1000"}
 		if err := r.add(mine); err != nil {
 			t.Fatal(err)

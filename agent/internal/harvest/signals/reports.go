@@ -37,14 +37,31 @@ type report struct {
 type reports struct {
 	gridv1.UnimplementedSessionServer
 	changed func()
-	active  func() bool
 
-	mu   sync.Mutex
-	held map[*report]struct{} // guarded by mu, and what it points to
+	mu      sync.Mutex // guards everything below, and what held points to
+	held    map[*report]struct{}
+	working bool
+	turned  chan struct{} // closed when working changes
 }
 
-func newReports(changed func(), active func() bool) *reports {
-	return &reports{changed: changed, active: active, held: map[*report]struct{}{}}
+func newReports(changed func()) *reports {
+	return &reports{changed: changed, held: map[*report]struct{}{}, turned: make(chan struct{})}
+}
+
+func (r *reports) work(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if yes != r.working {
+		r.working = yes
+		close(r.turned)
+		r.turned = make(chan struct{})
+	}
+}
+
+func (r *reports) works() (yes bool, turned <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.working, r.turned
 }
 
 // Report takes a helper's reports until it ends.
@@ -58,8 +75,14 @@ func (r *reports) Report(stream grpc.BidiStreamingServer[gridv1.SessionReport, g
 		return err
 	}
 	defer r.drop(mine)
+	ctx, cancel := context.WithCancel(stream.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() { r.ask(ctx, stream) })
+	defer func() {
+		cancel()
+		asking.Wait()
+	}()
 	var last time.Time
-	var closely *bool // what it was told
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -72,17 +95,26 @@ func (r *reports) Report(stream grpc.BidiStreamingServer[gridv1.SessionReport, g
 		if r.take(mine, m, now) {
 			r.changed()
 		}
-		// It may hear of that two seconds late: whatever begins to run does so after minutes without input.
-		if active := r.active(); closely == nil || *closely != active {
-			if err := stream.Send(&gridv1.SessionAsk{Closely: active}); err != nil {
-				return err
-			}
-			closely = &active
-		}
 		if err := breathe(stream.Context(), last, now); err != nil {
 			return err
 		}
 		last = now
+	}
+}
+
+// ask tells a helper how closely to look, at first and at each change. It ends with ctx, or when the helper is gone, which
+// Recv tells as well.
+func (r *reports) ask(ctx context.Context, stream grpc.BidiStreamingServer[gridv1.SessionReport, gridv1.SessionAsk]) {
+	for {
+		yes, turned := r.works()
+		if err := stream.Send(&gridv1.SessionAsk{Closely: yes}); err != nil {
+			return
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -22,7 +22,6 @@ const (
 type Options struct {
 	Root     string               // the folder that has proc, sys and dev; empty: the system's own
 	Bus      string               // address of the system's D-Bus; empty: the system's own
-	Active   func() bool          // whether something runs or is frozen, so that every moment counts; nil: always
 	OwnCPU   func() time.Duration // CPU time that this agent and its units have used so far; nil: none
 	Programs func() []string      // names of programs to look for, without folders; nil: none
 	Log      *slog.Logger
@@ -31,9 +30,6 @@ type Options struct {
 func (o *Options) fill() {
 	if o.Root == "" {
 		o.Root = "/"
-	}
-	if o.Active == nil {
-		o.Active = func() bool { return true }
 	}
 	if o.OwnCPU == nil {
 		o.OwnCPU = func() time.Duration { return 0 }
@@ -71,7 +67,7 @@ type Watcher struct {
 func New(o Options) *Watcher {
 	o.fill()
 	w := &Watcher{o: o, changed: make(chan struct{}, 1)}
-	w.logins, w.reports, w.metered = newLogins(o, w.tell), newReports(w.tell, o.Active), newMetered(o, w.tell)
+	w.logins, w.reports, w.metered = newLogins(o, w.tell), newReports(w.tell), newMetered(o, w.tell)
 	w.others = &gauge[float64]{name: "cpu", every: often, read: newCPU(o).read}
 	w.memory = &gauge[Memory]{name: "memory", every: often, read: newMemory(o).read}
 	w.disk = &gauge[float64]{name: "disk", every: often, read: newDisk(o).read}
@@ -110,6 +106,10 @@ func (w *Watcher) Stop() {
 
 // Register lets the helpers in the users' sessions report over a server of package local.
 func (w *Watcher) Register(s grpc.ServiceRegistrar) { gridv1.RegisterSessionServer(s, w.reports) }
+
+// Working says whether something runs or is frozen, so that every moment counts: helpers look closely then. At first
+// nothing does.
+func (w *Watcher) Working(yes bool) { w.reports.work(yes) }
 
 // Changed tells that Observe may see something new of the owner that does not bear waiting. What comes while nobody
 // listens is told once.
