@@ -69,6 +69,6 @@ func (a *Agent) AddWork(ctx context.Context, to *gridv1.AgentStatus) {
 		return
 	}
 	if d := a.harvest.Status().Decision; d.Cores < s.Slots && d.Why != "" {
-		to.Idle = append([]string{d.Why}, to.Idle...)
+		to.Idle = append(to.Idle, d.Why)
 	}
 }

@@ -134,6 +134,14 @@ func Count[N int | uint32 | uint64](n N, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
+// Millis returns a time for people, with three digits: 12.3 ms, 2.05 s.
+func Millis(ms float64) string {
+	if ms >= 1000 {
+		return fmt.Sprintf("%.3g s", ms/1000)
+	}
+	return fmt.Sprintf("%.3g ms", ms)
+}
+
 // Bytes returns a size for people.
 func Bytes(n uint64) string {
 	size, units := float64(n), []string{"bytes", "KiB", "MiB", "GiB", "TiB"}

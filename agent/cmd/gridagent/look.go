@@ -119,7 +119,7 @@ func moment(ms int64) *time.Time {
 
 // head adds what the owner wants to know first.
 func (l *look) head(s *program.Sheet, now time.Time) {
-	s.Line("owner", "%s", l.Why)
+	s.Line("work", "%s", l.Why)
 	if l.Since != nil {
 		s.Line("since", "%s, for %s", l.Since.Local().Format(time.DateTime), program.For(now.Sub(*l.Since)))
 	}
@@ -150,11 +150,19 @@ func (l *look) reaction() string {
 		return "not measured yet: no input came while work ran"
 	}
 	if l.Sum.Count == 0 {
-		return fmt.Sprintf("not measured yet from an input; work stopped within %g ms of a decision, 99 %% of %s",
-			l.Stop.P99, program.Count(l.Stop.Count, "time"))
+		return fmt.Sprintf("not measured yet from an input; work stopped within %s of a decision, %s",
+			program.Millis(l.Stop.P99), ofTimes(l.Stop.Count))
 	}
-	return fmt.Sprintf("work stopped within %g ms of an input, 99 %% of %s (detect %g ms, stop %g ms; longest %g ms)",
-		l.Sum.P99, program.Count(l.Sum.Count, "time"), l.Detect.P99, l.Stop.P99, l.Sum.Max)
+	return fmt.Sprintf("work stopped within %s of an input, %s (to notice it %s, to stop %s; longest %s)",
+		program.Millis(l.Sum.P99), ofTimes(l.Sum.Count), program.Millis(l.Detect.P99), program.Millis(l.Stop.P99), program.Millis(l.Sum.Max))
+}
+
+// ofTimes says of how many times something holds for 99 %.
+func ofTimes(n uint64) string {
+	if n < 100 {
+		return "measured " + program.Count(n, "time")
+	}
+	return "99 % of " + program.Count(n, "time")
 }
 
 // disturbed says how often the owner may have noticed work, and of what that is not known.

@@ -16,11 +16,11 @@ func TestLookSheet(t *testing.T) {
 		return []*gridv1.OwnerBucket{{MostUs: 1000, Count: counts[0]}, {MostUs: 20_000, Count: counts[1]}, {Count: counts[2]}}
 	}
 	r := &gridv1.LookReply{
-		Grid: "testgrid", Class: "office", State: "waiting", Why: "Paused: keyboard used 40 s ago, less than 5 min",
+		Grid: "testgrid", Class: "office", State: "waiting", Why: "Paused: keyboard used 40 s ago; work waits 5 min from then",
 		SinceMs: now.Add(-40 * time.Second).UnixMilli(), UntilMs: now.Add(260 * time.Second).UnixMilli(), OfCores: 8,
 		Rules: []*gridv1.OwnerRule{
 			{Name: "no pause", Holds: true, Text: "the owner has not paused"},
-			{Name: "away", Text: "keyboard used 40 s ago, less than 5 min"},
+			{Name: "away", Text: "keyboard used 40 s ago; work waits 5 min from then"},
 		},
 		Running: []*gridv1.RunningUnit{{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna", SinceMs: now.Add(-time.Hour).UnixMilli()}},
 		Idle:    []string{"no live job is known here"}, TodayMs: 3_720_000, MonthMs: 90_000_000,
@@ -35,12 +35,12 @@ func TestLookSheet(t *testing.T) {
 	if err := program.Show(&out, program.FormatWide, l, l.sheet(now, true)); err != nil {
 		t.Fatal(err)
 	}
-	const want = `owner      Paused: keyboard used 40 s ago, less than 5 min
+	const want = `work       Paused: keyboard used 40 s ago; work waits 5 min from then
 since      2026-11-26 14:29:20, for 40s
 until      2026-11-26 14:34:20, for 4m20s more
 cores      0 of 8 for work
 harvest    1h02m of CPU time today, 1d01h this month
-reaction   work stopped within 12 ms of an input, 99 % of 3 times (detect 1 ms, stop 20 ms; longest 12 ms)
+reaction   work stopped within 12 ms of an input, measured 3 times (to notice it 1 ms, to stop 20 ms; longest 12 ms)
 disturbed  work stopped later than 250 ms after an input (1 time); others waited for the disk while the grid wrote (2 times); not known here: whether others waited for memory while work was here
 yields by  cgroup2 freeze, cpu.idle
 metrics    http://10.0.0.7:9746/metrics tells how often work made way for somebody here, up to yesterday, to whoever can reach it
@@ -55,7 +55,7 @@ slots are free because
 
 RULE      HOLDS  BECAUSE
 no pause  yes    the owner has not paused
-away      no     keyboard used 40 s ago, less than 5 min
+away      no     keyboard used 40 s ago; work waits 5 min from then
 
 WITHIN  DETECT  STOP  SUM
 1 ms    3       3     2
@@ -69,10 +69,10 @@ longer  0       0     0
 
 func TestReactionInWords(t *testing.T) {
 	for want, l := range map[string]look{
-		"not measured yet: no input came while work ran":                                          {},
-		"not measured yet from an input; work stopped within 20 ms of a decision, 99 % of 1 time": {Stop: times{Count: 1, P99: 20}},
-		"work stopped within 9.5 ms of an input, 99 % of 2 times (detect 1 ms, stop 2 ms; longest 9.5 ms)": {
-			Stop: times{Count: 3, P99: 2}, Detect: times{Count: 2, P99: 1}, Sum: times{Count: 2, P99: 9.5, Max: 9.5},
+		"not measured yet: no input came while work ran":                                           {},
+		"not measured yet from an input; work stopped within 20 ms of a decision, measured 1 time": {Stop: times{Count: 1, P99: 20}},
+		"work stopped within 9.5 ms of an input, 99 % of 200 times (to notice it 1 ms, to stop 2 ms; longest 2.05 s)": {
+			Stop: times{Count: 3, P99: 2}, Detect: times{Count: 2, P99: 1}, Sum: times{Count: 200, P99: 9.5, Max: 2049.6},
 		},
 	} {
 		if got := l.reaction(); got != want {

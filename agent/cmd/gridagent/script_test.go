@@ -19,6 +19,7 @@ import (
 	"idlegrid/agent/internal/harvest/signals"
 	"idlegrid/agent/internal/local"
 	"idlegrid/agent/internal/owner"
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity/identitytest"
 	"idlegrid/agent/peer/node"
 	"idlegrid/jobs"
@@ -86,7 +87,7 @@ func serveOwner(state string, machine []string) error {
 		CPU: 90 * time.Second, Memory: 64 << 20, In: 2048, Out: 512,
 	})
 	o := owner.New(owner.Options{
-		Grid: "testgrid", Class: "office", Cores: 4, Harvest: h, History: past,
+		Grid: "testgrid", Class: peer.Office, Cores: 4, Harvest: h, History: past,
 		Work: func(_ context.Context, to *gridv1.AgentStatus) {
 			to.Running = []*gridv1.RunningUnit{{Job: make([]byte, 32), Name: "tour", Submitter: make([]byte, 32), Owner: "anna", SinceMs: time.Now().UnixMilli()}}
 		},

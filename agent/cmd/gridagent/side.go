@@ -107,7 +107,7 @@ func (s *side) attach(a *agent.Agent, f runFlags, class peer.Class, pool *execut
 		return nil
 	}
 	o := owner.New(owner.Options{
-		Grid: gridName(a), Class: string(class), Cores: f.cores, Harvest: a.Harvest(), Work: a.AddWork, History: s.past, Yields: pool.Yielding,
+		Grid: gridName(a), Class: class, Cores: f.cores, Harvest: a.Harvest(), Work: a.AddWork, History: s.past, Yields: pool.Yielding,
 		Metrics: a.MetricsAddress(),
 	})
 	url := func() string { return "" }

@@ -374,7 +374,7 @@ func (s *State) working(in Input, who presence, cores, most int) (why, reason st
 	text := "nobody has used this PC for " + span(who.since)
 	switch {
 	case cores < most:
-		text, reason = s.others(in), "others use the processor"
+		text, reason = s.others(in), "other programs use the processor"
 	case who.here:
 		text, reason = s.how+" "+span(who.since)+" ago", "in use"
 	case who.nobody:
@@ -386,9 +386,9 @@ func (s *State) working(in Input, who presence, cores, most int) (why, reason st
 // others says what others use that leaves no more cores.
 func (s *State) others(in Input) string {
 	if s.free(in) > s.limit {
-		return "others used more than " + coresOf(s.load) + " a moment ago"
+		return "other programs used more than " + coresOf(s.load) + " a moment ago"
 	}
-	return "others use " + coresOf(s.load)
+	return "other programs use " + coresOf(s.load)
 }
 
 // sentence is a rule that keeps everything from running, for people.

@@ -72,9 +72,9 @@ func (w *world) expect(t *testing.T, what string, cores int, giveBack bool, why 
 
 func TestOwnerComesAndGoes(t *testing.T) {
 	w := newWorld()
-	w.expect(t, "at the start", 0, false, "Paused: this agent began to look 0 s ago, less than 5 min")
+	w.expect(t, "at the start", 0, false, "Paused: this agent began to look 0 s ago; work waits 5 min from then")
 	w.pass(40 * time.Second)
-	w.expect(t, "soon after", 0, false, "Paused: this agent began to look 40 s ago, less than 5 min")
+	w.expect(t, "soon after", 0, false, "Paused: this agent began to look 40 s ago; work waits 5 min from then")
 	if want := morning.Add(5 * time.Minute); !w.d.Until.Equal(want) {
 		t.Errorf("until %s, expected %s", w.d.Until, want)
 	}
@@ -85,7 +85,7 @@ func TestOwnerComesAndGoes(t *testing.T) {
 	}
 	w.input = w.in.Now.Add(900 * time.Millisecond)
 	w.pass(time.Second)
-	w.expect(t, "back", 0, false, "Paused: keyboard or mouse used 0 s ago, less than 5 min")
+	w.expect(t, "back", 0, false, "Paused: keyboard or mouse used 0 s ago; work waits 5 min from then")
 	if !w.d.Input.Equal(w.input) || w.d.Memory != 4<<30 || w.d.Disk != 5<<20 || w.d.Mode() != Freeze {
 		t.Errorf("in use: %+v", w.d)
 	}
@@ -97,10 +97,10 @@ func TestOwnerComesAndGoes(t *testing.T) {
 		w.input = w.in.Now
 		w.pass(time.Minute)
 	}
-	w.expect(t, "frozen for 9 min", 0, false, "Paused: keyboard or mouse used 1 min ago, less than 5 min")
+	w.expect(t, "frozen for 9 min", 0, false, "Paused: keyboard or mouse used 1 min ago; work waits 5 min from then")
 	w.input = w.in.Now
 	w.pass(time.Minute)
-	w.expect(t, "frozen for 10 min", 0, true, "Paused: keyboard or mouse used 1 min ago, less than 5 min")
+	w.expect(t, "frozen for 10 min", 0, true, "Paused: keyboard or mouse used 1 min ago; work waits 5 min from then")
 	w.pass(4 * time.Minute)
 	w.expect(t, "idle again", 8, false, "8 of 8 cores: nobody has used this PC for 5 min")
 }
@@ -133,13 +133,13 @@ func TestLock(t *testing.T) {
 		o.Sessions.Value[0].Locked, o.Sessions.Value[0].Input = true, time.Time{}
 	}
 	w.pass(59 * time.Second)
-	w.expect(t, "locked just now", 0, false, "Paused: this agent began to look 59 s ago, less than 1 min")
+	w.expect(t, "locked just now", 0, false, "Paused: this agent began to look 59 s ago; work waits 1 min from then")
 	w.pass(time.Second)
 	w.expect(t, "locked for a minute", 8, false, "8 of 8 cores: nobody has used this PC for 1 min")
 	w.input = w.in.Now.Add(-time.Hour)
 	w.see = nil
 	w.look()
-	w.expect(t, "unlocked by whatever is no input", 0, false, "Paused: somebody logged in or unlocked 0 s ago, less than 5 min")
+	w.expect(t, "unlocked by whatever is no input", 0, false, "Paused: somebody logged in or unlocked 0 s ago; work waits 5 min from then")
 	if !w.d.Input.IsZero() {
 		t.Error("unlocking is taken for an input of an hour ago")
 	}
@@ -150,7 +150,7 @@ func TestLock(t *testing.T) {
 		o.Sessions.Value = []signals.Session{{ID: "9", Kind: signals.Remote, Reported: w.in.Now, Input: w.in.Now}}
 	}
 	w.look()
-	w.expect(t, "ssh", 0, false, "Paused: somebody logged in or unlocked 0 s ago, less than 5 min")
+	w.expect(t, "ssh", 0, false, "Paused: somebody logged in or unlocked 0 s ago; work waits 5 min from then")
 }
 
 // TestRules: each thing that keeps work from running does, at once, says so, and work goes on after the delay.
@@ -197,16 +197,16 @@ func TestRules(t *testing.T) {
 		},
 		"nothing seen": {
 			see:   func(o *signals.Observation) { *o = signals.Observation{} },
-			why:   "cannot see: who is logged in, what others use, memory, disk, power, temperature, full screen, network",
+			why:   "cannot see: who is logged in, what other programs use, memory, disk, power, temperature, full screen, network",
 			after: "waits 29 s more, since a while ago: cannot see all signals",
 		},
 		"nobody says when the last input was": {
 			see: func(o *signals.Observation) { o.Sessions.Value[0].Reported = o.Others.At.Add(-6 * time.Second) },
-			why: "keyboard or mouse used 0 s ago, less than 5 min", after: "keyboard or mouse used 1 s ago, less than 5 min",
+			why: "keyboard or mouse used 0 s ago; work waits 5 min from then", after: "keyboard or mouse used 1 s ago; work waits 5 min from then",
 		},
 		"an input in the future": {
 			see: func(o *signals.Observation) { o.Sessions.Value[0].Input = o.Others.At.Add(time.Hour) },
-			why: "keyboard or mouse used 0 s ago, less than 5 min", after: "keyboard or mouse used 1 s ago, less than 5 min",
+			why: "keyboard or mouse used 0 s ago; work waits 5 min from then", after: "keyboard or mouse used 1 s ago; work waits 5 min from then",
 		},
 	} {
 		w := newWorld()
@@ -253,26 +253,26 @@ func TestCoreByCore(t *testing.T) {
 	w.expect(t, "a burst", 8, false, "8 of 8 cores: nobody has used this PC for 6 min")
 	others = 4.2
 	w.pass(15 * time.Second)
-	w.expect(t, "4.2 cores", 3, false, "3 of 8 cores: others use 4.2")
+	w.expect(t, "4.2 cores", 3, false, "3 of 8 cores: other programs use 4.2 cores")
 	others = 2.5
 	w.pass(29 * time.Second)
-	w.expect(t, "less, not long enough", 3, false, "3 of 8 cores: others used more than 2.5 a moment ago")
+	w.expect(t, "less, not long enough", 3, false, "3 of 8 cores: other programs used more than 2.5 cores a moment ago")
 	w.pass(3 * time.Second)
-	w.expect(t, "less for long enough", 4, false, "4 of 8 cores: others used more than 2.5 a moment ago")
+	w.expect(t, "less for long enough", 4, false, "4 of 8 cores: other programs used more than 2.5 cores a moment ago")
 	w.pass(31 * time.Second)
-	w.expect(t, "and longer", 5, false, "5 of 8 cores: others use 2.5")
+	w.expect(t, "and longer", 5, false, "5 of 8 cores: other programs use 2.5 cores")
 	others = 1.9
 	w.pass(70 * time.Second)
 	w.expect(t, "what the policy lets others have", 8, false, "8 of 8 cores: nobody has used this PC for 8 min")
 	others = 5
 	w.pass(10*time.Minute + 20*time.Second)
-	w.expect(t, "frozen for 10 min, in part", 3, true, "3 of 8 cores: others use 5.0")
+	w.expect(t, "frozen for 10 min, in part", 3, true, "3 of 8 cores: other programs use 5.0 cores")
 	others = 6.5
 	w.pass(15 * time.Second)
-	w.expect(t, "less after that", 1, false, "1 of 8 cores: others use 6.5")
+	w.expect(t, "less after that", 1, false, "1 of 8 cores: other programs use 6.5 cores")
 	others = math.NaN()
 	w.pass(15 * time.Second)
-	w.expect(t, "no number", 0, false, "Paused: others use 8.0")
+	w.expect(t, "no number", 0, false, "Paused: other programs use 8.0 cores")
 	w.see = func(o *signals.Observation) { o.Disk.Value = 0.5 }
 	if w.look().Disk != 1<<20 {
 		t.Errorf("writes %d bytes a second while others wait for the disk", w.d.Disk)
@@ -290,7 +290,7 @@ func TestGivenCores(t *testing.T) {
 	w.expect(t, "half of the cores are given", 4, false, "4 of 8 cores: nobody has used this PC for 6 min")
 	others = 5.5
 	w.pass(15 * time.Second)
-	w.expect(t, "others use more than the rest", 2, false, "2 of 8 cores: others use 5.5")
+	w.expect(t, "others use more than the rest", 2, false, "2 of 8 cores: other programs use 5.5 cores")
 }
 
 func TestInUseCores(t *testing.T) {

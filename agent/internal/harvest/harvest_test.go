@@ -356,7 +356,7 @@ func TestPauseIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.expect(t, "resumed by who sits there", 0)
-		if s := b.Status(); s.Paused || s.Decision.Why != "Paused: keyboard or mouse used 0 s ago, less than 5 min" {
+		if s := b.Status(); s.Paused || s.Decision.Why != "Paused: keyboard or mouse used 0 s ago; work waits 5 min from then" {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(5*time.Minute + time.Second)

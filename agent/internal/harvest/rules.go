@@ -78,7 +78,7 @@ func seenRule(in Input, p policy.Values) Rule {
 	}
 	o, now := in.Seen, in.Now
 	need("who is logged in", o.Sessions.Known(now), true)
-	need("what others use", o.Others.Known(now), true)
+	need("what other programs use", o.Others.Known(now), true)
 	need("memory", o.Memory.Known(now), true)
 	need("disk", o.Disk.Known(now), true)
 	need("power", o.Power.Known(now), !p.OnBattery || p.MinCharge > 0)
@@ -97,7 +97,7 @@ func (s *State) awayRule(who presence, most int) Rule {
 	r := Rule{Name: ruleAway, Holds: true, Text: "nobody has used this PC for " + span(who.since)}
 	if who.here {
 		r.Holds, r.brief = most > 0, "in use"
-		r.Text = fmt.Sprintf("%s %s ago, less than %s", s.how, span(who.since), span(who.need))
+		r.Text = fmt.Sprintf("%s %s ago; work waits %s from then", s.how, span(who.since), span(who.need))
 	}
 	return r
 }
@@ -186,18 +186,18 @@ func memoryRule(in Input, p policy.Values) Rule {
 }
 
 func (s *State) othersRule(in Input) Rule {
-	r := Rule{Name: ruleOthers, Holds: s.limit > 0, Text: "others use " + coresOf(s.load)}
+	r := Rule{Name: ruleOthers, Holds: s.limit > 0, Text: "other programs use " + coresOf(s.load)}
 	if !in.Seen.Others.Known(in.Now) {
-		r.Text = "nobody knows what others use"
+		r.Text = "nobody knows what other programs use"
 	}
 	if !r.Holds {
-		r.brief = "others use the processor"
+		r.brief = "other programs use the processor"
 		r.Text = s.others(in)
 	}
 	return r
 }
 
-func coresOf(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) }
+func coresOf(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) + " cores" }
 
 // span writes a time for people: 40 s, 12 min, 3 h.
 func span(d time.Duration) string {

@@ -9,6 +9,7 @@ import (
 
 	"idlegrid/agent/internal/harvest"
 	"idlegrid/agent/internal/harvest/policy"
+	"idlegrid/agent/peer"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -25,8 +26,8 @@ const (
 // Options say what an Owner speaks for.
 type Options struct {
 	Grid    string // what people call the grid
-	Class   string // the agent's
-	Cores   int    // those that the agent was given
+	Class   peer.Class
+	Cores   int // those that the agent was given
 	Harvest *harvest.Harvest
 	// Work adds what runs and why slots are free.
 	Work    func(ctx context.Context, to *gridv1.AgentStatus)
@@ -53,7 +54,7 @@ func (o *Owner) Look(ctx context.Context) *gridv1.LookReply {
 	work := &gridv1.AgentStatus{}
 	o.o.Work(ctx, work)
 	r := &gridv1.LookReply{
-		Grid: o.o.Grid, Class: o.o.Class, Cores: uint32(s.Decision.Cores), OfCores: uint32(o.o.Cores),
+		Grid: o.o.Grid, Class: o.o.Class.String(), Cores: uint32(s.Decision.Cores), OfCores: uint32(o.o.Cores),
 		SinceMs: ms(s.Since), UntilMs: ms(s.Decision.Until), Running: work.GetRunning(), Idle: work.GetIdle(),
 		TodayMs: uint64(s.Today.Milliseconds()), MonthMs: uint64(s.Month.Milliseconds()),
 		Metrics: o.o.Metrics, Detect: times(&s.Figures.Detect), Stop: times(&s.Figures.Stop), Sum: times(&s.Figures.Sum),

@@ -16,6 +16,7 @@ import (
 	"idlegrid/agent/internal/harvest/policy"
 	"idlegrid/agent/internal/harvest/signals"
 	"idlegrid/agent/internal/local"
+	"idlegrid/agent/peer"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -63,7 +64,7 @@ func newPC(t *testing.T, machine string) *pc {
 	}
 	p := &pc{harvest: h, work: &gridv1.AgentStatus{Slots: 4}}
 	o := New(Options{
-		Grid: "testgrid", Class: "office", Cores: 4, Harvest: h, History: openHistory(t, dir), Yields: func() string { return "by hand" },
+		Grid: "testgrid", Class: peer.Office, Cores: 4, Harvest: h, History: openHistory(t, dir), Yields: func() string { return "by hand" },
 		Work: func(_ context.Context, to *gridv1.AgentStatus) { to.Running, to.Idle = p.work.Running, p.work.Idle },
 	})
 	p.Server = NewServer(o, func() string { return "http://127.0.0.1:1/" })

@@ -74,7 +74,7 @@ func working(now time.Time) *fakeOwner {
 	done := 0.42
 	f := &fakeOwner{
 		look: &gridv1.LookReply{
-			Grid: "the grid of Example Ltd", Class: "office", State: "working", Why: "7 of 8 cores: nobody has used this PC for 12 min", SinceMs: now.Add(-7 * time.Minute).UnixMilli(),
+			Grid: "grid.example.org:7745 (root 0123abcd)", Class: "office", State: "working", Why: "7 of 8 cores: nobody has used this PC for 12 min", SinceMs: now.Add(-7 * time.Minute).UnixMilli(),
 			Cores: 7, OfCores: 8, TodayMs: 3_720_000, MonthMs: 90_000_000, Yields: "cgroup2 freeze, cpu.idle",
 			Running: []*gridv1.RunningUnit{
 				{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna <script>", SinceMs: now.Add(-5 * time.Minute).UnixMilli(), Done: &done},
@@ -120,7 +120,7 @@ func paused(now time.Time) *fakeOwner {
 func waiting(time.Time) *fakeOwner {
 	return &fakeOwner{
 		look: &gridv1.LookReply{
-			Grid: "testgrid", Class: "laptop", State: "waiting", Why: "Paused: keyboard or mouse used 40 s ago, less than 5 min", OfCores: 8,
+			Grid: "root 0123abcd", Class: "laptop", State: "waiting", Why: "Paused: keyboard or mouse used 40 s ago; work waits 5 min from then", OfCores: 8,
 			Idle: []string{"no live job is known here"},
 		},
 		history: &gridv1.HistoryReply{}, policy: &gridv1.PolicyReply{Wrong: "owner.yaml:3:7: idle: is the text \"never\"", Warnings: []string{"a warning"}},

@@ -28,7 +28,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"cpu":   func(us uint64) string { return program.For(time.Duration(us) * time.Microsecond) },
 	"bytes": program.Bytes,
 	"mode":  modeOf,
-	"ms":    func(us uint64) string { return fmt.Sprintf("%g ms", float64(us)/1000) },
+	"ms":    millis,
 }).ParseFS(files, "page.html"))
 
 // view is all that the page shows.
@@ -125,14 +125,17 @@ func modeOf(mode string) string {
 	return mode
 }
 
+// millis writes a time whose number and unit stay on one line.
+func millis(us uint64) string { return strings.ReplaceAll(program.Millis(float64(us)/1000), " ", " ") }
+
 // reaction says in words how fast work stops.
 func reaction(look *gridv1.LookReply) string {
 	sum := look.GetSum()
 	if sum.GetCount() == 0 {
 		return "No input came yet while work ran, so there is nothing to measure."
 	}
-	return fmt.Sprintf("Work stopped within %g ms of your input 99 %% of the time, and within %g ms half of the time; measured %s. The longest took %g ms.",
-		float64(sum.GetP99Us())/1000, float64(sum.GetP50Us())/1000, program.Count(sum.GetCount(), "time"), float64(sum.GetMaxUs())/1000)
+	return fmt.Sprintf("Work stopped within %s of your input 99 %% of the time, and within %s half of the time; measured %s. The longest took %s.",
+		millis(sum.GetP99Us()), millis(sum.GetP50Us()), program.Count(sum.GetCount(), "time"), millis(sum.GetMaxUs()))
 }
 
 // chart is the last day's processor time as bars, for an SVG of chartWidth × chartHeight.

@@ -117,7 +117,7 @@ func TestP9Offer(t *testing.T) {
 	if d.hungry(d.now) || d.couldRun(d.s, d.now) {
 		t.Error("it asks for work that it has no slot for")
 	}
-	if s := d.status(d.now); s.Slots != 2 || s.Offered != 0 || !s.Running[0].Frozen || s.Idle[0] != "0 of 2 slots may be used now" {
+	if s := d.status(d.now); s.Slots != 2 || s.Offered != 0 || !s.Running[0].Frozen || len(s.Idle) > 0 {
 		t.Errorf("status %+v", s)
 	}
 	d.mustOffer(t, Offer{Slots: 2})

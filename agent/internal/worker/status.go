@@ -24,7 +24,7 @@ type Status struct {
 	Held    int      // bundles
 	Unkept  int      // bytes of outcomes that are in no durable report
 	Reports int      // that not enough stewards have kept
-	Idle    []string // why slots are free, a sentence each
+	Idle    []string // why slots that may be used are free, a sentence each
 }
 
 // Running is a unit in a slot.
@@ -107,7 +107,7 @@ func (w *Worker) idle(now time.Time) []string {
 	case w.backlog >= maxBacklog:
 		return []string{fmt.Sprintf("%d MiB of results wait for agents that keep them", w.backlog>>20)}
 	case len(w.running) >= w.slots():
-		return []string{fmt.Sprintf("%d of %d slots may be used now", w.slots(), w.o.Slots)}
+		return nil // whoever offers no more knows why
 	case len(w.shards) == 0:
 		return []string{"no live job is known here"}
 	}

@@ -19,8 +19,9 @@ const (
 	seenFor = 120 * time.Hour
 	// maxSeen bounds the agents that are remembered: twice what a pool can have.
 	maxSeen = 2000
-	// saveSeen is how old the times on disk may get, saveNew how soon others are written that are new there.
-	saveSeen = time.Hour
+	// saveSeen is how old the times on disk may get, and so by how much less a copy counts after a restart: a twentieth of
+	// seenFor, so that a pool at rest writes seldom. saveNew is how soon those are written that are new there.
+	saveSeen = 6 * time.Hour
 	saveNew  = time.Minute
 )
 
