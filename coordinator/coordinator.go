@@ -99,6 +99,7 @@ type Coordinator struct {
 	metrics *prometheus.Registry // of the page for Prometheus
 	calls   *prometheus.CounterVec
 	page    *web.Page // nil: none
+	reader  *reader   // for the page
 	issuer  time.Time // when the issuing certificate ends
 	handed  bool      // the network belongs to the node
 }
@@ -162,7 +163,7 @@ func (c *Coordinator) open() error {
 		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Log: c.o.Log,
 		Watched: func() bool { return c.page != nil && c.page.Followed() },
 	})
-	return c.openPage()
+	return c.openPage(dial)
 }
 
 func (c *Coordinator) nodeOptions(authority *identity.Authority, config admission.Config, policy *latePolicy) node.Options {
@@ -246,6 +247,10 @@ func (c *Coordinator) Close() error {
 	err = errors.Join(err, exporter.Close(c.o.Metrics))
 	if c.page != nil {
 		err = errors.Join(err, c.page.Close())
+	}
+	if c.reader != nil {
+		err = errors.Join(err, c.reader.close())
+		c.reader = nil
 	}
 	if c.dir != nil {
 		err = errors.Join(err, c.dir.Close())

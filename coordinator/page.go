@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"google.golang.org/grpc"
+
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/program"
@@ -17,9 +19,12 @@ import (
 const maxShards = 64
 
 // openPage opens the page for browsers, if there is to be one, and answers calls for links to it either way.
-func (c *Coordinator) openPage() error {
+func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnInterface, error)) error {
 	if c.o.Page.Address != "" {
 		at, err := netip.ParseAddrPort(c.Address())
+		if err == nil {
+			c.reader, err = c.newReader(dial)
+		}
 		if err != nil {
 			return err
 		}
@@ -67,16 +72,20 @@ func (c *Coordinator) webJob(j records.Job) web.Job {
 	return out
 }
 
-func (c *Coordinator) details(_ context.Context, id jobs.JobID) (*web.Details, error) {
+func (c *Coordinator) details(ctx context.Context, id jobs.JobID) (*web.Details, error) {
 	j, err := c.node.Store.Job(id)
 	if err != nil {
 		return nil, err
 	}
 	d := &web.Details{Job: c.webJob(j), Manifest: j.Manifest}
+	var failed []uint64
 	for n, s := range c.gather.Shards(j, maxShards) {
 		d.Shards = append(d.Shards, web.Shard{
 			Number: uint32(n), Stewards: s.GetStewards(), Open: s.GetOpen(), Accepted: s.GetAccepted() + s.GetSealed(), Failed: s.GetFailed(),
 		})
+		failed = append(failed, s.GetFailed()+s.GetConflict())
 	}
-	return d, nil
+	f, err := c.reader.find(ctx, j, failed)
+	d.Inputs, d.Failures, d.Problems = f.inputs, f.failures, f.problems
+	return d, err
 }

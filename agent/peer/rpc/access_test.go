@@ -41,8 +41,9 @@ const promised = `
 /grid.v1.Records/Pull            -      yes     yes         yes       yes     -
 /grid.v1.Steward/Exchange        -      yes     -           -         -       -
 /grid.v1.Steward/Summary         -      yes     yes         yes       yes     -
+/grid.v1.Steward/Failures        -      -       yes         -         -       -
 /grid.v1.Steward/Notes           -      yes     -           -         -       -
-/grid.v1.Blobs/Get               -      yes     -           yes       yes     -
+/grid.v1.Blobs/Get               -      yes     yes         yes       yes     -
 /grid.v1.Blobs/Have              -      yes     yes         yes       yes     -
 /grid.v1.Blobs/Put               -      yes     yes         yes       -       -
 /grid.v1.Blobs/Release           -      yes     -           -         -       -

@@ -1454,6 +1454,190 @@ func (x *BlobCounts) GetNone() uint64 {
 	return 0
 }
 
+type FailuresRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Shard *Scope                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// How many units at most.
+	Most          uint32 `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailuresRequest) Reset() {
+	*x = FailuresRequest{}
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailuresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailuresRequest) ProtoMessage() {}
+
+func (x *FailuresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailuresRequest.ProtoReflect.Descriptor instead.
+func (*FailuresRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FailuresRequest) GetShard() *Scope {
+	if x != nil {
+		return x.Shard
+	}
+	return nil
+}
+
+func (x *FailuresRequest) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+type FailuresReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Units         []*FailedUnit          `protobuf:"bytes,1,rep,name=units,proto3" json:"units,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailuresReply) Reset() {
+	*x = FailuresReply{}
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailuresReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailuresReply) ProtoMessage() {}
+
+func (x *FailuresReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailuresReply.ProtoReflect.Descriptor instead.
+func (*FailuresReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FailuresReply) GetUnits() []*FailedUnit {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
+type FailedUnit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Unit  uint64                 `protobuf:"varint,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// The last failure; absent: the unit is in conflict.
+	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Attempts that anything was reported of.
+	Attempts uint32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// What it wrote in its last attempt, the pack that has it, and the agent that reported it. May be absent.
+	Outcome       []byte `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Pack          *Blob  `protobuf:"bytes,5,opt,name=pack,proto3" json:"pack,omitempty"`
+	Author        []byte `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedUnit) Reset() {
+	*x = FailedUnit{}
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedUnit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedUnit) ProtoMessage() {}
+
+func (x *FailedUnit) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedUnit.ProtoReflect.Descriptor instead.
+func (*FailedUnit) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FailedUnit) GetUnit() uint64 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
+func (x *FailedUnit) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *FailedUnit) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *FailedUnit) GetOutcome() []byte {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *FailedUnit) GetPack() *Blob {
+	if x != nil {
+		return x.Pack
+	}
+	return nil
+}
+
+func (x *FailedUnit) GetAuthor() []byte {
+	if x != nil {
+		return x.Author
+	}
+	return nil
+}
+
 type GetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           []byte                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -1464,7 +1648,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1660,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1673,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRequest) GetJob() []byte {
@@ -1515,7 +1699,7 @@ type GetReply struct {
 
 func (x *GetReply) Reset() {
 	*x = GetReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1711,7 @@ func (x *GetReply) String() string {
 func (*GetReply) ProtoMessage() {}
 
 func (x *GetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1724,7 @@ func (x *GetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReply.ProtoReflect.Descriptor instead.
 func (*GetReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetReply) GetData() []byte {
@@ -1560,7 +1744,7 @@ type HaveRequest struct {
 
 func (x *HaveRequest) Reset() {
 	*x = HaveRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1756,7 @@ func (x *HaveRequest) String() string {
 func (*HaveRequest) ProtoMessage() {}
 
 func (x *HaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1769,7 @@ func (x *HaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveRequest.ProtoReflect.Descriptor instead.
 func (*HaveRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HaveRequest) GetJob() []byte {
@@ -1612,7 +1796,7 @@ type HaveReply struct {
 
 func (x *HaveReply) Reset() {
 	*x = HaveReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1808,7 @@ func (x *HaveReply) String() string {
 func (*HaveReply) ProtoMessage() {}
 
 func (x *HaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1821,7 @@ func (x *HaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveReply.ProtoReflect.Descriptor instead.
 func (*HaveReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HaveReply) GetHave() []bool {
@@ -1658,7 +1842,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1854,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1867,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutRequest) GetHeader() *PutHeader {
@@ -1715,7 +1899,7 @@ type PutHeader struct {
 
 func (x *PutHeader) Reset() {
 	*x = PutHeader{}
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +1911,7 @@ func (x *PutHeader) String() string {
 func (*PutHeader) ProtoMessage() {}
 
 func (x *PutHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +1924,7 @@ func (x *PutHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutHeader.ProtoReflect.Descriptor instead.
 func (*PutHeader) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutHeader) GetJob() []byte {
@@ -1788,7 +1972,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1984,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1997,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReleaseRequest) GetJob() []byte {
@@ -1838,7 +2022,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +2034,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +2047,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 type PutReply struct {
@@ -1876,7 +2060,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2072,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2085,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutReply) GetReceipt() *Envelope {
@@ -1919,7 +2103,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2115,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2128,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 type ListReply struct {
@@ -1956,7 +2140,7 @@ type ListReply struct {
 
 func (x *ListReply) Reset() {
 	*x = ListReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2152,7 @@ func (x *ListReply) String() string {
 func (*ListReply) ProtoMessage() {}
 
 func (x *ListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2165,7 @@ func (x *ListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReply.ProtoReflect.Descriptor instead.
 func (*ListReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListReply) GetMembers() []*Member {
@@ -2010,7 +2194,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2206,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2219,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Member) GetId() []byte {
@@ -2103,7 +2287,7 @@ type DialBackRequest struct {
 
 func (x *DialBackRequest) Reset() {
 	*x = DialBackRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2299,7 @@ func (x *DialBackRequest) String() string {
 func (*DialBackRequest) ProtoMessage() {}
 
 func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2312,7 @@ func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackRequest.ProtoReflect.Descriptor instead.
 func (*DialBackRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DialBackRequest) GetAddress() string {
@@ -2146,7 +2330,7 @@ type DialBackReply struct {
 
 func (x *DialBackReply) Reset() {
 	*x = DialBackReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[32]
+	mi := &file_grid_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2342,7 @@ func (x *DialBackReply) String() string {
 func (*DialBackReply) ProtoMessage() {}
 
 func (x *DialBackReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[32]
+	mi := &file_grid_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2355,7 @@ func (x *DialBackReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackReply.ProtoReflect.Descriptor instead.
 func (*DialBackReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 // NodeMeta is what a member says of itself in gossip: at most 256 bytes with its signature.
@@ -2197,7 +2381,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[33]
+	mi := &file_grid_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2393,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[33]
+	mi := &file_grid_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2406,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -2307,7 +2491,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[34]
+	mi := &file_grid_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2503,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[34]
+	mi := &file_grid_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2516,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -2447,7 +2631,20 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"BlobCounts\x12\x16\n" +
 	"\x06enough\x18\x01 \x01(\x04R\x06enough\x12\x10\n" +
 	"\x03few\x18\x02 \x01(\x04R\x03few\x12\x12\n" +
-	"\x04none\x18\x03 \x01(\x04R\x04none\"6\n" +
+	"\x04none\x18\x03 \x01(\x04R\x04none\"K\n" +
+	"\x0fFailuresRequest\x12$\n" +
+	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\rR\x04most\":\n" +
+	"\rFailuresReply\x12)\n" +
+	"\x05units\x18\x01 \x03(\v2\x13.grid.v1.FailedUnitR\x05units\"\xbd\x01\n" +
+	"\n" +
+	"FailedUnit\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\x04R\x04unit\x12*\n" +
+	"\afailure\x18\x02 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\rR\battempts\x12\x18\n" +
+	"\aoutcome\x18\x04 \x01(\fR\aoutcome\x12!\n" +
+	"\x04pack\x18\x05 \x01(\v2\r.grid.v1.BlobR\x04pack\x12\x16\n" +
+	"\x06author\x18\x06 \x01(\fR\x06author\"6\n" +
 	"\n" +
 	"GetRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x16\n" +
@@ -2525,10 +2722,11 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\aRecords\x120\n" +
 	"\x04Sync\x12\x14.grid.v1.SyncRequest\x1a\x12.grid.v1.SyncReply\x120\n" +
 	"\x04Push\x12\x14.grid.v1.PushRequest\x1a\x12.grid.v1.PushReply\x122\n" +
-	"\x04Pull\x12\x14.grid.v1.PullRequest\x1a\x12.grid.v1.PullReply0\x012\xb9\x01\n" +
+	"\x04Pull\x12\x14.grid.v1.PullRequest\x1a\x12.grid.v1.PullReply0\x012\xf7\x01\n" +
 	"\aSteward\x12<\n" +
 	"\bExchange\x12\x18.grid.v1.ExchangeRequest\x1a\x16.grid.v1.ExchangeReply\x129\n" +
-	"\aSummary\x12\x17.grid.v1.SummaryRequest\x1a\x15.grid.v1.SummaryReply\x125\n" +
+	"\aSummary\x12\x17.grid.v1.SummaryRequest\x1a\x15.grid.v1.SummaryReply\x12<\n" +
+	"\bFailures\x12\x18.grid.v1.FailuresRequest\x1a\x16.grid.v1.FailuresReply\x125\n" +
 	"\x05Notes\x12\x15.grid.v1.NotesRequest\x1a\x13.grid.v1.NotesReply0\x012\xd6\x01\n" +
 	"\x05Blobs\x12/\n" +
 	"\x03Get\x12\x13.grid.v1.GetRequest\x1a\x11.grid.v1.GetReply0\x01\x120\n" +
@@ -2552,7 +2750,7 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_grid_v1_peer_proto_goTypes = []any{
 	(BlobKind)(0),           // 0: grid.v1.BlobKind
 	(Role)(0),               // 1: grid.v1.Role
@@ -2576,32 +2774,36 @@ var file_grid_v1_peer_proto_goTypes = []any{
 	(*HourlySpend)(nil),     // 19: grid.v1.HourlySpend
 	(*Spend)(nil),           // 20: grid.v1.Spend
 	(*BlobCounts)(nil),      // 21: grid.v1.BlobCounts
-	(*GetRequest)(nil),      // 22: grid.v1.GetRequest
-	(*GetReply)(nil),        // 23: grid.v1.GetReply
-	(*HaveRequest)(nil),     // 24: grid.v1.HaveRequest
-	(*HaveReply)(nil),       // 25: grid.v1.HaveReply
-	(*PutRequest)(nil),      // 26: grid.v1.PutRequest
-	(*PutHeader)(nil),       // 27: grid.v1.PutHeader
-	(*ReleaseRequest)(nil),  // 28: grid.v1.ReleaseRequest
-	(*ReleaseReply)(nil),    // 29: grid.v1.ReleaseReply
-	(*PutReply)(nil),        // 30: grid.v1.PutReply
-	(*ListRequest)(nil),     // 31: grid.v1.ListRequest
-	(*ListReply)(nil),       // 32: grid.v1.ListReply
-	(*Member)(nil),          // 33: grid.v1.Member
-	(*DialBackRequest)(nil), // 34: grid.v1.DialBackRequest
-	(*DialBackReply)(nil),   // 35: grid.v1.DialBackReply
-	(*NodeMeta)(nil),        // 36: grid.v1.NodeMeta
-	(*Wake)(nil),            // 37: grid.v1.Wake
-	(*Envelope)(nil),        // 38: grid.v1.Envelope
-	(*Chain)(nil),           // 39: grid.v1.Chain
-	(*Blob)(nil),            // 40: grid.v1.Blob
+	(*FailuresRequest)(nil), // 22: grid.v1.FailuresRequest
+	(*FailuresReply)(nil),   // 23: grid.v1.FailuresReply
+	(*FailedUnit)(nil),      // 24: grid.v1.FailedUnit
+	(*GetRequest)(nil),      // 25: grid.v1.GetRequest
+	(*GetReply)(nil),        // 26: grid.v1.GetReply
+	(*HaveRequest)(nil),     // 27: grid.v1.HaveRequest
+	(*HaveReply)(nil),       // 28: grid.v1.HaveReply
+	(*PutRequest)(nil),      // 29: grid.v1.PutRequest
+	(*PutHeader)(nil),       // 30: grid.v1.PutHeader
+	(*ReleaseRequest)(nil),  // 31: grid.v1.ReleaseRequest
+	(*ReleaseReply)(nil),    // 32: grid.v1.ReleaseReply
+	(*PutReply)(nil),        // 33: grid.v1.PutReply
+	(*ListRequest)(nil),     // 34: grid.v1.ListRequest
+	(*ListReply)(nil),       // 35: grid.v1.ListReply
+	(*Member)(nil),          // 36: grid.v1.Member
+	(*DialBackRequest)(nil), // 37: grid.v1.DialBackRequest
+	(*DialBackReply)(nil),   // 38: grid.v1.DialBackReply
+	(*NodeMeta)(nil),        // 39: grid.v1.NodeMeta
+	(*Wake)(nil),            // 40: grid.v1.Wake
+	(*Envelope)(nil),        // 41: grid.v1.Envelope
+	(*Chain)(nil),           // 42: grid.v1.Chain
+	(*Failure)(nil),         // 43: grid.v1.Failure
+	(*Blob)(nil),            // 44: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
 	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	38, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	39, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	38, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	41, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	42, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	41, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
 	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
 	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
 	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
@@ -2617,44 +2819,50 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	19, // 17: grid.v1.SummaryReply.account:type_name -> grid.v1.HourlySpend
 	21, // 18: grid.v1.SummaryReply.blobs:type_name -> grid.v1.BlobCounts
 	20, // 19: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
-	27, // 20: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	40, // 21: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	0,  // 22: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
-	38, // 23: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	33, // 24: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	1,  // 25: grid.v1.Member.role:type_name -> grid.v1.Role
-	2,  // 26: grid.v1.Member.class:type_name -> grid.v1.Class
-	1,  // 27: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	2,  // 28: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	4,  // 29: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	6,  // 30: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	10, // 31: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	12, // 32: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	17, // 33: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	15, // 34: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
-	22, // 35: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	24, // 36: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	26, // 37: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	28, // 38: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
-	31, // 39: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	34, // 40: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	5,  // 41: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	8,  // 42: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	11, // 43: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	14, // 44: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	18, // 45: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	16, // 46: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
-	23, // 47: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	25, // 48: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	30, // 49: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	29, // 50: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
-	32, // 51: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	35, // 52: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	41, // [41:53] is the sub-list for method output_type
-	29, // [29:41] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	3,  // 20: grid.v1.FailuresRequest.shard:type_name -> grid.v1.Scope
+	24, // 21: grid.v1.FailuresReply.units:type_name -> grid.v1.FailedUnit
+	43, // 22: grid.v1.FailedUnit.failure:type_name -> grid.v1.Failure
+	44, // 23: grid.v1.FailedUnit.pack:type_name -> grid.v1.Blob
+	30, // 24: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	44, // 25: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	0,  // 26: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
+	41, // 27: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	36, // 28: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	1,  // 29: grid.v1.Member.role:type_name -> grid.v1.Role
+	2,  // 30: grid.v1.Member.class:type_name -> grid.v1.Class
+	1,  // 31: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	2,  // 32: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	4,  // 33: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	6,  // 34: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	10, // 35: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	12, // 36: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	17, // 37: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	22, // 38: grid.v1.Steward.Failures:input_type -> grid.v1.FailuresRequest
+	15, // 39: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
+	25, // 40: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	27, // 41: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	29, // 42: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	31, // 43: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
+	34, // 44: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	37, // 45: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	5,  // 46: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 47: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 48: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 49: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	18, // 50: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	23, // 51: grid.v1.Steward.Failures:output_type -> grid.v1.FailuresReply
+	16, // 52: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
+	26, // 53: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	28, // 54: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	33, // 55: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	32, // 56: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	35, // 57: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	38, // 58: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	46, // [46:59] is the sub-list for method output_type
+	33, // [33:46] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }
@@ -2669,7 +2877,7 @@ func file_grid_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   35,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

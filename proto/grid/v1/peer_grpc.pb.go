@@ -213,6 +213,7 @@ var Records_ServiceDesc = grpc.ServiceDesc{
 const (
 	Steward_Exchange_FullMethodName = "/grid.v1.Steward/Exchange"
 	Steward_Summary_FullMethodName  = "/grid.v1.Steward/Summary"
+	Steward_Failures_FullMethodName = "/grid.v1.Steward/Failures"
 	Steward_Notes_FullMethodName    = "/grid.v1.Steward/Notes"
 )
 
@@ -227,6 +228,8 @@ type StewardClient interface {
 	Exchange(ctx context.Context, in *ExchangeRequest, opts ...grpc.CallOption) (*ExchangeReply, error)
 	// Summary counts a shard.
 	Summary(ctx context.Context, in *SummaryRequest, opts ...grpc.CallOption) (*SummaryReply, error)
+	// Failures tells why the first units of a shard have no accepted outcome and will get none by themselves.
+	Failures(ctx context.Context, in *FailuresRequest, opts ...grpc.CallOption) (*FailuresReply, error)
 	// Notes tells another steward of a shard what checkpoints of its open units agents told of here.
 	Notes(ctx context.Context, in *NotesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[NotesReply], error)
 }
@@ -253,6 +256,16 @@ func (c *stewardClient) Summary(ctx context.Context, in *SummaryRequest, opts ..
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SummaryReply)
 	err := c.cc.Invoke(ctx, Steward_Summary_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *stewardClient) Failures(ctx context.Context, in *FailuresRequest, opts ...grpc.CallOption) (*FailuresReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FailuresReply)
+	err := c.cc.Invoke(ctx, Steward_Failures_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -289,6 +302,8 @@ type StewardServer interface {
 	Exchange(context.Context, *ExchangeRequest) (*ExchangeReply, error)
 	// Summary counts a shard.
 	Summary(context.Context, *SummaryRequest) (*SummaryReply, error)
+	// Failures tells why the first units of a shard have no accepted outcome and will get none by themselves.
+	Failures(context.Context, *FailuresRequest) (*FailuresReply, error)
 	// Notes tells another steward of a shard what checkpoints of its open units agents told of here.
 	Notes(*NotesRequest, grpc.ServerStreamingServer[NotesReply]) error
 	mustEmbedUnimplementedStewardServer()
@@ -306,6 +321,9 @@ func (UnimplementedStewardServer) Exchange(context.Context, *ExchangeRequest) (*
 }
 func (UnimplementedStewardServer) Summary(context.Context, *SummaryRequest) (*SummaryReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Summary not implemented")
+}
+func (UnimplementedStewardServer) Failures(context.Context, *FailuresRequest) (*FailuresReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Failures not implemented")
 }
 func (UnimplementedStewardServer) Notes(*NotesRequest, grpc.ServerStreamingServer[NotesReply]) error {
 	return status.Error(codes.Unimplemented, "method Notes not implemented")
@@ -367,6 +385,24 @@ func _Steward_Summary_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Steward_Failures_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FailuresRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StewardServer).Failures(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Steward_Failures_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StewardServer).Failures(ctx, req.(*FailuresRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Steward_Notes_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(NotesRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -392,6 +428,10 @@ var Steward_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Summary",
 			Handler:    _Steward_Summary_Handler,
+		},
+		{
+			MethodName: "Failures",
+			Handler:    _Steward_Failures_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
