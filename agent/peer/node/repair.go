@@ -43,7 +43,7 @@ type budget struct {
 	moved int64      // bytes in all
 }
 
-// take reports whether so many bytes may move now, and counts them.
+// take reports whether so many bytes may move now.
 func (b *budget) take(bytes int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,9 +51,15 @@ func (b *budget) take(bytes int64) bool {
 	if now.Before(b.until) {
 		return false
 	}
-	b.moved += bytes
 	b.until = now.Add(time.Duration(float64(bytes) / float64(b.rate) * float64(time.Second)))
 	return true
+}
+
+// count counts bytes that have moved.
+func (b *budget) count(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.moved += bytes
 }
 
 // Repaired returns how many bytes this peer has moved to repair since it started.
@@ -348,6 +354,7 @@ func (r *repairer) tend(ctx context.Context, c *copies) (online, believed int) {
 			c.asked = time.Time{} // they may not have it
 			continue
 		}
+		n.repairs.count(c.blob.Size)
 		c.holders = append(c.holders, m.ID)
 		return online + 1, believed + 1
 	}

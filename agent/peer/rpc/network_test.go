@@ -157,6 +157,9 @@ type ended struct {
 func (e *ended) answered(method string, code codes.Code) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if code == codes.Canceled {
+		code = codes.DeadlineExceeded // a server hears of a caller's time in two ways, whichever comes first
+	}
 	e.calls[method+" "+code.String()]++
 }
 
