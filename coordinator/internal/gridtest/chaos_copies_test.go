@@ -145,7 +145,9 @@ func (c *chaos) needed() map[jobs.Digest]*work {
 					c.t.Error(err)
 					continue
 				}
-				out[report.Pack.Digest] = w
+				if !report.Pack.IsZero() { // else it says what was spent and nothing more
+					out[report.Pack.Digest] = w
+				}
 			}
 		}
 	}
