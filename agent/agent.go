@@ -121,6 +121,7 @@ func New(o Options) (*Agent, error) {
 	})
 	gridv1.RegisterStewardServer(a.node.Server, a.steward)
 	gridv1.RegisterControlServer(a.node.Server, &control{agent: a})
+	gridv1.RegisterMachineServer(a.node.Server, &machine{agent: a})
 	if cores > 0 {
 		a.worker = a.newWorker(cores)
 		if err := errors.Join(clearScratch(o.State), a.heedOwner(cores)); err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
+	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/program"
@@ -31,6 +33,15 @@ func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnI
 		c.page, err = web.New(web.Options{
 			Settings: c.o.Page, State: c.dir, Own: at.Addr(), Log: c.o.Log, Grid: web.Grid{
 				ID: program.ShortJob(identity.GridID(c.node.Identity().Root)), Jobs: c.pageJobs, Job: c.pageJob, Details: c.details,
+				Members: c.node.Members,
+				Inspect: func(ctx context.Context, m peer.Member, viewer string) (web.Machine, error) {
+					conn, err := dial(m.Address, m.ID)
+					if err != nil {
+						return web.Machine{}, err
+					}
+					r, err := gridv1.NewMachineClient(conn).Inspect(ctx, &gridv1.InspectRequest{Viewer: viewer})
+					return machineFromProto(r), err
+				},
 			},
 		})
 		if err != nil {
@@ -39,6 +50,14 @@ func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnI
 	}
 	gridv1.RegisterPageServer(c.node.Server, &web.Service{Page: c.page})
 	return nil
+}
+
+func machineFromProto(r *gridv1.InspectReply) web.Machine {
+	return web.Machine{
+		Build: program.Brief(r.GetBuild(), maxText), CertificateEnds: program.Moment(r.GetCertificateEndsMs()),
+		ClockAhead: time.Duration(r.GetClockAheadMs()) * time.Millisecond, ClockOff: r.GetClockOff(), Blobs: r.GetBlobs(), BlobBytes: r.GetBlobBytes(),
+		Draining: program.Brief(r.GetDrainingWhy(), maxText), Unreachable: program.Brief(r.GetUnreachableWhy(), maxText),
+	}
 }
 
 func (c *Coordinator) pageJobs() []web.Job {

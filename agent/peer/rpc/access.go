@@ -55,6 +55,7 @@ func Access() Table {
 		gridv1.Blobs_Release_FullMethodName:      roles(agent),
 		gridv1.Members_List_FullMethodName:       roles(agent, coordinator, submitter, operator),
 		gridv1.Members_DialBack_FullMethodName:   roles(agent, coordinator),
+		gridv1.Machine_Inspect_FullMethodName:    roles(coordinator),
 		gridv1.Control_Status_FullMethodName:     roles(agent, coordinator), // the peer itself only
 		gridv1.Control_Leave_FullMethodName:      roles(agent, coordinator), // the peer itself only
 	}

@@ -25,7 +25,7 @@ import (
 func services() []grpc.ServiceDesc {
 	return []grpc.ServiceDesc{
 		gridv1.Coordinator_ServiceDesc, gridv1.Page_ServiceDesc, gridv1.Records_ServiceDesc, gridv1.Steward_ServiceDesc,
-		gridv1.Blobs_ServiceDesc, gridv1.Members_ServiceDesc, gridv1.Control_ServiceDesc,
+		gridv1.Blobs_ServiceDesc, gridv1.Members_ServiceDesc, gridv1.Machine_ServiceDesc, gridv1.Control_ServiceDesc,
 	}
 }
 
@@ -49,6 +49,7 @@ const promised = `
 /grid.v1.Blobs/Release           -      yes     -           -         -       -
 /grid.v1.Members/List            -      yes     yes         yes       yes     -
 /grid.v1.Members/DialBack        -      yes     yes         -         -       -
+/grid.v1.Machine/Inspect         -      -       yes         -         -       -
 /grid.v1.Control/Status          -      yes     yes         -         -       -
 /grid.v1.Control/Leave           -      yes     yes         -         -       -
 `

@@ -153,7 +153,17 @@ func TestHistoryHearsWhoLooks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		conn, err := g.Coordinator.Node().Dialer.Conn(m.Node().Address(), m.Node().ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		told, err := gridv1.NewMachineClient(conn).Inspect(g.T.Context(), &gridv1.InspectRequest{Viewer: "operator olga, key 12345678"})
+		if err != nil || told.GetBuild() == "" || told.GetBlobs() == 0 || told.GetCertificateEndsMs() == 0 || told.GetDrainingWhy() != "" {
+			t.Errorf("the coordinator is told %v, %v", told, err)
+		}
 		want := map[string]string{
+			"operator olga, key 12345678, by the coordinator's page": "this machine: version, clock, certificate, how much it keeps",
+
 			"operator anna, key " + operator.Identity.ID().Short(): "who is in the pool",
 			"submitter with key " + other.Identity.ID().Short():    "who is in the pool",
 		}

@@ -78,6 +78,8 @@ func requests(j *gridtest.Job) map[string]proto.Message {
 		gridv1.Records_Pull_FullMethodName:     &gridv1.PullRequest{Scope: shard},
 		gridv1.Steward_Exchange_FullMethodName: &gridv1.ExchangeRequest{Shard: shard},
 		gridv1.Steward_Summary_FullMethodName:  &gridv1.SummaryRequest{Shard: shard},
+		gridv1.Steward_Failures_FullMethodName: &gridv1.FailuresRequest{Shard: shard, Most: 10},
+		gridv1.Machine_Inspect_FullMethodName:  &gridv1.InspectRequest{Viewer: "operator olga"},
 		gridv1.Steward_Notes_FullMethodName:    &gridv1.NotesRequest{Shard: shard},
 		gridv1.Blobs_Get_FullMethodName:        &gridv1.GetRequest{Job: j.ID[:], Digest: program.Digest[:]},
 		gridv1.Blobs_Have_FullMethodName:       &gridv1.HaveRequest{Job: j.ID[:], Digests: [][]byte{program.Digest[:]}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"idlegrid/agent/peer"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 )
@@ -16,6 +17,9 @@ type Grid struct {
 	Job func(jobs.JobID) (Job, error)
 	// Details returns what there is to know of a job. It may ask agents.
 	Details func(context.Context, jobs.JobID) (*Details, error)
+	Members func() []peer.Member
+	// Inspect asks an agent how it is, which notes for its owner who looks.
+	Inspect func(ctx context.Context, m peer.Member, viewer string) (Machine, error)
 }
 
 // The states of a job.
@@ -78,4 +82,16 @@ type Failure struct {
 	Attempts uint32
 	Stderr   string // its beginning; empty: it wrote none, or it is not known
 	Missing  string // why it is not known
+}
+
+// Machine is what an agent says of itself.
+type Machine struct {
+	Build           string
+	CertificateEnds time.Time
+	ClockAhead      time.Duration // of the median of others
+	ClockOff        bool
+	Blobs           uint64
+	BlobBytes       uint64
+	Draining        string // why it takes nothing; empty: it does
+	Unreachable     string // why nobody can dial it; empty: somebody can
 }

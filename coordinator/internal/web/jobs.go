@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,16 +49,13 @@ func rank(j Job) int {
 
 // jobsView is a list of jobs.
 type jobsView struct {
-	Search     string
-	State      string // empty: all
-	States     []stateLink
-	Rows       []jobRow
-	All        int // that this person may see
-	Matches    int
-	Page       int // from 1
-	Pages      int
-	Prev, Next string // addresses; empty: there is none
-	Everyone   bool   // jobs of all submitters
+	Search   string
+	State    string // empty: all
+	States   []stateLink
+	Rows     []jobRow
+	All      int  // that this person may see
+	Everyone bool // jobs of all submitters
+	pager
 }
 
 type stateLink struct {
@@ -114,7 +110,7 @@ func speed(rate float64) string {
 }
 
 func (p *Page) jobs(query url.Values, l *login) *jobsView {
-	v := &jobsView{Search: clip(strings.TrimSpace(query.Get("q"))), State: query.Get("state"), Everyone: l.operator()}
+	v := &jobsView{pager: pager{Noun: "job"}, Search: clip(strings.TrimSpace(query.Get("q"))), State: query.Get("state"), Everyone: l.operator()}
 	if !slices.Contains(States(), v.State) {
 		v.State = ""
 	}
@@ -133,51 +129,20 @@ func (p *Page) jobs(query url.Values, l *login) *jobsView {
 			found = append(found, j)
 		}
 	}
-	v.Matches, v.Pages = len(found), max(1, (len(found)+jobsAPage-1)/jobsAPage)
-	n, err := strconv.Atoi(query.Get("page"))
-	if err != nil {
-		n = 1
-	}
-	v.Page = min(max(n, 1), v.Pages)
-	from := (v.Page - 1) * jobsAPage
-	for _, j := range found[from:min(from+jobsAPage, len(found))] {
+	keep := func(state string) map[string]string { return map[string]string{"q": v.Search, "state": state} }
+	from, to := v.page(len(found), jobsAPage, query, "/jobs", keep(v.State))
+	for _, j := range found[from:to] {
 		v.Rows = append(v.Rows, rowOf(j))
-	}
-	v.link(counts)
-	return v
-}
-
-// link makes the addresses of the list's other views.
-func (v *jobsView) link(counts map[string]int) {
-	address := func(state string, page int) string {
-		q := url.Values{}
-		for key, value := range map[string]string{"q": v.Search, "state": state} {
-			if value != "" {
-				q.Set(key, value)
-			}
-		}
-		if page > 1 {
-			q.Set("page", strconv.Itoa(page))
-		}
-		if len(q) == 0 {
-			return "/jobs"
-		}
-		return "/jobs?" + q.Encode()
-	}
-	if v.Page > 1 {
-		v.Prev = address(v.State, v.Page-1)
-	}
-	if v.Page < v.Pages {
-		v.Next = address(v.State, v.Page+1)
 	}
 	all := 0
 	for _, state := range States() {
 		all += counts[state]
 		if counts[state] > 0 || v.State == state {
-			v.States = append(v.States, stateLink{State: state, Address: address(state, 1), Count: counts[state]})
+			v.States = append(v.States, stateLink{State: state, Address: address("/jobs", keep(state), 1), Count: counts[state]})
 		}
 	}
-	v.States = slices.Insert(v.States, 0, stateLink{Address: address("", 1), Count: all})
+	v.States = slices.Insert(v.States, 0, stateLink{Address: address("/jobs", keep(""), 1), Count: all})
+	return v
 }
 
 // clip cuts a text that somebody typed.

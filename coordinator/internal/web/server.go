@@ -29,6 +29,7 @@ func (p *Page) handler() http.Handler {
 	mux.HandleFunc("GET /static/", serveStatic())
 	mux.HandleFunc("GET /events", p.known(p.events))
 	mux.HandleFunc("POST /leave", p.change(p.leave))
+	mux.HandleFunc("POST /machines", p.change(p.inspect))
 	mux.HandleFunc("GET /", p.known(p.show))
 	return p.guard(mux)
 }
@@ -127,6 +128,9 @@ func (p *Page) find(ctx context.Context, u *url.URL, l *login) (*view, error) {
 		if d, err = p.job(ctx, rest, l); err == nil {
 			v.Title, v.Data = d.Name, d
 		}
+	case room == "pool" && !deep:
+		v.page, v.Title = "pool", "Pool"
+		v.Data = p.pool(u.Query(), l)
 	default:
 		err = jobs.Errorf(jobs.NotFound, "there is no page %.80q here", u.Path)
 	}

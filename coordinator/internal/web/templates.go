@@ -41,16 +41,17 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		"version":  version,
 		"when":     func(t time.Time) string { return t.Local().Format("2 Jan 2006 15:04") },
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"lead":     lead,
 		"ago":      func(t, now time.Time) string { return program.For(max(0, now.Sub(t))) },
 		"cpu":      cpu,
-		"bytes":    func(n int64) string { return program.Bytes(uint64(max(0, n))) },
+		"bytes":    program.Bytes,
 		"short":    func(id jobs.JobID) string { return id.Short() },
 		"count":    counted,
 		"number":   number,
 		"number64": func(n int) string { return number(uint64(max(0, n))) },
 	}).ParseFS(templates, "templates/frame.html"))
 	all := map[string]*template.Template{}
-	for _, name := range []string{"jobs", "job", "message"} {
+	for _, name := range []string{"jobs", "job", "pool", "machine", "message"} {
 		all[name] = template.Must(template.Must(frame.Clone()).ParseFS(templates, "templates/"+name+".html"))
 	}
 	return all
@@ -88,4 +89,15 @@ func number(n uint64) string {
 		text = text[:i] + "\u202f" + text[i:]
 	}
 	return text
+}
+
+// lead says how far a clock is ahead of others'.
+func lead(d time.Duration) string {
+	switch d = d.Round(100 * time.Millisecond); {
+	case d > 0:
+		return d.String() + " ahead of others"
+	case d < 0:
+		return (-d).String() + " behind others"
+	}
+	return "in step with others"
 }

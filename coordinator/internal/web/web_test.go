@@ -61,7 +61,11 @@ func job(n byte, by jobs.KeyID, name, state string) Job {
 type fakeGrid struct {
 	jobs    []Job
 	details *Details
+	members []peer.Member
+	machine Machine
 	fails   error
+
+	looked []string // who at which machine
 }
 
 func (f *fakeGrid) grid() Grid {
@@ -76,6 +80,7 @@ func (f *fakeGrid) grid() Grid {
 			return Job{}, jobs.Errorf(jobs.NotFound, "no job")
 		},
 		Details: func(context.Context, jobs.JobID) (*Details, error) { return f.details, f.fails },
+		Members: func() []peer.Member { return f.members }, Inspect: f.inspect,
 	}
 }
 

@@ -2358,6 +2358,154 @@ func (*DialBackReply) Descriptor() ([]byte, []int) {
 	return file_grid_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
+type InspectRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who looks, by the coordinator's word: such as "operator anna".
+	Viewer        string `protobuf:"bytes,1,opt,name=viewer,proto3" json:"viewer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectRequest) Reset() {
+	*x = InspectRequest{}
+	mi := &file_grid_v1_peer_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectRequest) ProtoMessage() {}
+
+func (x *InspectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
+func (*InspectRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *InspectRequest) GetViewer() string {
+	if x != nil {
+		return x.Viewer
+	}
+	return ""
+}
+
+// InspectReply has nothing of the machine's owner, and nothing that changes when they come or go.
+type InspectReply struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Build             string                 `protobuf:"bytes,1,opt,name=build,proto3" json:"build,omitempty"`
+	CertificateEndsMs int64                  `protobuf:"varint,2,opt,name=certificate_ends_ms,json=certificateEndsMs,proto3" json:"certificate_ends_ms,omitempty"`
+	ClockAheadMs      int64                  `protobuf:"varint,3,opt,name=clock_ahead_ms,json=clockAheadMs,proto3" json:"clock_ahead_ms,omitempty"`
+	ClockOff          bool                   `protobuf:"varint,4,opt,name=clock_off,json=clockOff,proto3" json:"clock_off,omitempty"`
+	// Programs, inputs, results and checkpoints that it keeps.
+	Blobs     uint64 `protobuf:"varint,5,opt,name=blobs,proto3" json:"blobs,omitempty"`
+	BlobBytes uint64 `protobuf:"varint,6,opt,name=blob_bytes,json=blobBytes,proto3" json:"blob_bytes,omitempty"`
+	// Why it takes nothing, and why nobody can dial it; empty: it does, and somebody can.
+	DrainingWhy    string `protobuf:"bytes,7,opt,name=draining_why,json=drainingWhy,proto3" json:"draining_why,omitempty"`
+	UnreachableWhy string `protobuf:"bytes,8,opt,name=unreachable_why,json=unreachableWhy,proto3" json:"unreachable_why,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *InspectReply) Reset() {
+	*x = InspectReply{}
+	mi := &file_grid_v1_peer_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectReply) ProtoMessage() {}
+
+func (x *InspectReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
+func (*InspectReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *InspectReply) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *InspectReply) GetCertificateEndsMs() int64 {
+	if x != nil {
+		return x.CertificateEndsMs
+	}
+	return 0
+}
+
+func (x *InspectReply) GetClockAheadMs() int64 {
+	if x != nil {
+		return x.ClockAheadMs
+	}
+	return 0
+}
+
+func (x *InspectReply) GetClockOff() bool {
+	if x != nil {
+		return x.ClockOff
+	}
+	return false
+}
+
+func (x *InspectReply) GetBlobs() uint64 {
+	if x != nil {
+		return x.Blobs
+	}
+	return 0
+}
+
+func (x *InspectReply) GetBlobBytes() uint64 {
+	if x != nil {
+		return x.BlobBytes
+	}
+	return 0
+}
+
+func (x *InspectReply) GetDrainingWhy() string {
+	if x != nil {
+		return x.DrainingWhy
+	}
+	return ""
+}
+
+func (x *InspectReply) GetUnreachableWhy() string {
+	if x != nil {
+		return x.UnreachableWhy
+	}
+	return ""
+}
+
 // NodeMeta is what a member says of itself in gossip: at most 256 bytes with its signature.
 type NodeMeta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2381,7 +2529,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[36]
+	mi := &file_grid_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2541,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[36]
+	mi := &file_grid_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2554,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -2491,7 +2639,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[37]
+	mi := &file_grid_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2651,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[37]
+	mi := &file_grid_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2664,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -2686,7 +2834,19 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\aversion\x18\b \x01(\rR\aversion\"+\n" +
 	"\x0fDialBackRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"\x0f\n" +
-	"\rDialBackReply\"\xc0\x02\n" +
+	"\rDialBackReply\"(\n" +
+	"\x0eInspectRequest\x12\x16\n" +
+	"\x06viewer\x18\x01 \x01(\tR\x06viewer\"\x98\x02\n" +
+	"\fInspectReply\x12\x14\n" +
+	"\x05build\x18\x01 \x01(\tR\x05build\x12.\n" +
+	"\x13certificate_ends_ms\x18\x02 \x01(\x03R\x11certificateEndsMs\x12$\n" +
+	"\x0eclock_ahead_ms\x18\x03 \x01(\x03R\fclockAheadMs\x12\x1b\n" +
+	"\tclock_off\x18\x04 \x01(\bR\bclockOff\x12\x14\n" +
+	"\x05blobs\x18\x05 \x01(\x04R\x05blobs\x12\x1d\n" +
+	"\n" +
+	"blob_bytes\x18\x06 \x01(\x04R\tblobBytes\x12!\n" +
+	"\fdraining_why\x18\a \x01(\tR\vdrainingWhy\x12'\n" +
+	"\x0funreachable_why\x18\b \x01(\tR\x0eunreachableWhy\"\xc0\x02\n" +
 	"\bNodeMeta\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x18\n" +
@@ -2735,7 +2895,9 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\aRelease\x12\x17.grid.v1.ReleaseRequest\x1a\x15.grid.v1.ReleaseReply2y\n" +
 	"\aMembers\x120\n" +
 	"\x04List\x12\x14.grid.v1.ListRequest\x1a\x12.grid.v1.ListReply\x12<\n" +
-	"\bDialBack\x12\x18.grid.v1.DialBackRequest\x1a\x16.grid.v1.DialBackReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
+	"\bDialBack\x12\x18.grid.v1.DialBackRequest\x1a\x16.grid.v1.DialBackReply2D\n" +
+	"\aMachine\x129\n" +
+	"\aInspect\x12\x17.grid.v1.InspectRequest\x1a\x15.grid.v1.InspectReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
 	file_grid_v1_peer_proto_rawDescOnce sync.Once
@@ -2750,7 +2912,7 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_grid_v1_peer_proto_goTypes = []any{
 	(BlobKind)(0),           // 0: grid.v1.BlobKind
 	(Role)(0),               // 1: grid.v1.Role
@@ -2791,19 +2953,21 @@ var file_grid_v1_peer_proto_goTypes = []any{
 	(*Member)(nil),          // 36: grid.v1.Member
 	(*DialBackRequest)(nil), // 37: grid.v1.DialBackRequest
 	(*DialBackReply)(nil),   // 38: grid.v1.DialBackReply
-	(*NodeMeta)(nil),        // 39: grid.v1.NodeMeta
-	(*Wake)(nil),            // 40: grid.v1.Wake
-	(*Envelope)(nil),        // 41: grid.v1.Envelope
-	(*Chain)(nil),           // 42: grid.v1.Chain
-	(*Failure)(nil),         // 43: grid.v1.Failure
-	(*Blob)(nil),            // 44: grid.v1.Blob
+	(*InspectRequest)(nil),  // 39: grid.v1.InspectRequest
+	(*InspectReply)(nil),    // 40: grid.v1.InspectReply
+	(*NodeMeta)(nil),        // 41: grid.v1.NodeMeta
+	(*Wake)(nil),            // 42: grid.v1.Wake
+	(*Envelope)(nil),        // 43: grid.v1.Envelope
+	(*Chain)(nil),           // 44: grid.v1.Chain
+	(*Failure)(nil),         // 45: grid.v1.Failure
+	(*Blob)(nil),            // 46: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
 	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	41, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	42, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	41, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	43, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	44, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	43, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
 	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
 	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
 	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
@@ -2821,12 +2985,12 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	20, // 19: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
 	3,  // 20: grid.v1.FailuresRequest.shard:type_name -> grid.v1.Scope
 	24, // 21: grid.v1.FailuresReply.units:type_name -> grid.v1.FailedUnit
-	43, // 22: grid.v1.FailedUnit.failure:type_name -> grid.v1.Failure
-	44, // 23: grid.v1.FailedUnit.pack:type_name -> grid.v1.Blob
+	45, // 22: grid.v1.FailedUnit.failure:type_name -> grid.v1.Failure
+	46, // 23: grid.v1.FailedUnit.pack:type_name -> grid.v1.Blob
 	30, // 24: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	44, // 25: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	46, // 25: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
 	0,  // 26: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
-	41, // 27: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	43, // 27: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
 	36, // 28: grid.v1.ListReply.members:type_name -> grid.v1.Member
 	1,  // 29: grid.v1.Member.role:type_name -> grid.v1.Role
 	2,  // 30: grid.v1.Member.class:type_name -> grid.v1.Class
@@ -2845,21 +3009,23 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	31, // 43: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
 	34, // 44: grid.v1.Members.List:input_type -> grid.v1.ListRequest
 	37, // 45: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	5,  // 46: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	8,  // 47: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	11, // 48: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	14, // 49: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	18, // 50: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	23, // 51: grid.v1.Steward.Failures:output_type -> grid.v1.FailuresReply
-	16, // 52: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
-	26, // 53: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	28, // 54: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	33, // 55: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	32, // 56: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
-	35, // 57: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	38, // 58: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	46, // [46:59] is the sub-list for method output_type
-	33, // [33:46] is the sub-list for method input_type
+	39, // 46: grid.v1.Machine.Inspect:input_type -> grid.v1.InspectRequest
+	5,  // 47: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 48: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 49: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 50: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	18, // 51: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	23, // 52: grid.v1.Steward.Failures:output_type -> grid.v1.FailuresReply
+	16, // 53: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
+	26, // 54: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	28, // 55: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	33, // 56: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	32, // 57: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	35, // 58: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	38, // 59: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	40, // 60: grid.v1.Machine.Inspect:output_type -> grid.v1.InspectReply
+	47, // [47:61] is the sub-list for method output_type
+	33, // [33:47] is the sub-list for method input_type
 	33, // [33:33] is the sub-list for extension type_name
 	33, // [33:33] is the sub-list for extension extendee
 	0,  // [0:33] is the sub-list for field type_name
@@ -2877,9 +3043,9 @@ func file_grid_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_grid_v1_peer_proto_goTypes,
 		DependencyIndexes: file_grid_v1_peer_proto_depIdxs,

@@ -810,3 +810,111 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "grid/v1/peer.proto",
 }
+
+const (
+	Machine_Inspect_FullMethodName = "/grid.v1.Machine/Inspect"
+)
+
+// MachineClient is the client API for Machine service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Machine tells of one agent.
+type MachineClient interface {
+	// Inspect is for the coordinator, which shows the reply to an operator. The owner of the machine sees who looked.
+	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectReply, error)
+}
+
+type machineClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewMachineClient(cc grpc.ClientConnInterface) MachineClient {
+	return &machineClient{cc}
+}
+
+func (c *machineClient) Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InspectReply)
+	err := c.cc.Invoke(ctx, Machine_Inspect_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// MachineServer is the server API for Machine service.
+// All implementations must embed UnimplementedMachineServer
+// for forward compatibility.
+//
+// Machine tells of one agent.
+type MachineServer interface {
+	// Inspect is for the coordinator, which shows the reply to an operator. The owner of the machine sees who looked.
+	Inspect(context.Context, *InspectRequest) (*InspectReply, error)
+	mustEmbedUnimplementedMachineServer()
+}
+
+// UnimplementedMachineServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedMachineServer struct{}
+
+func (UnimplementedMachineServer) Inspect(context.Context, *InspectRequest) (*InspectReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Inspect not implemented")
+}
+func (UnimplementedMachineServer) mustEmbedUnimplementedMachineServer() {}
+func (UnimplementedMachineServer) testEmbeddedByValue()                 {}
+
+// UnsafeMachineServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to MachineServer will
+// result in compilation errors.
+type UnsafeMachineServer interface {
+	mustEmbedUnimplementedMachineServer()
+}
+
+func RegisterMachineServer(s grpc.ServiceRegistrar, srv MachineServer) {
+	// If the following call panics, it indicates UnimplementedMachineServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Machine_ServiceDesc, srv)
+}
+
+func _Machine_Inspect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InspectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MachineServer).Inspect(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Machine_Inspect_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MachineServer).Inspect(ctx, req.(*InspectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Machine_ServiceDesc is the grpc.ServiceDesc for Machine service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Machine_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "grid.v1.Machine",
+	HandlerType: (*MachineServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Inspect",
+			Handler:    _Machine_Inspect_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "grid/v1/peer.proto",
+}
