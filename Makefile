@@ -95,7 +95,7 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	deploy/tools/fuzz.sh $(FUZZTIME)
 
 # BENCH_IDLE is how long idle agents are watched (10m).
-bench: ## print the figures of the README, measured on a quiet machine (15 minutes; some need clang)
+bench: ## print the figures of the README, measured on a quiet machine (half an hour; some need clang, Xvfb and dbus-daemon)
 	WASI_SYSROOT=$(WASI_SYSROOT) $(GO) test -run '^$$' -bench Figures -benchtime 1x -timeout 0 ./coordinator/internal/e2e
 	$(GO) test -run '^$$' -bench 'Figures(Stop|Foreground|Harvest)' -benchtime 1x -timeout 0 ./agent/executor
 

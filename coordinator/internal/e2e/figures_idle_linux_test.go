@@ -1,8 +1,11 @@
 package e2e_test
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,7 +106,8 @@ func (f *figures) native(b *testing.B) {
 	}
 }
 
-// idle measures agents that have nothing to do, with all defaults, for BENCH_IDLE.
+// idle measures agents that have nothing to do, with all defaults, for BENCH_IDLE: three of class always-on, and one of
+// class office whose owner sits at a screen and does nothing.
 func (f *figures) idle(b *testing.B) {
 	const agents = 3
 	length := 10 * time.Minute
@@ -114,46 +118,140 @@ func (f *figures) idle(b *testing.B) {
 		}
 	}
 	g := benchGrid(b, agents)
-	before := g.cpuTicks()
-	timer := time.NewTimer(length)
+	g.addAgent(office, "--log-level", "info")
+	g.awaitEligible(agents + 1)
+	helper, missing := g.helper(g.agents[agents])
+	pids := make([]int, agents, agents+2)
+	for i, a := range g.agents[:agents] {
+		pids[i] = a.cmd.Process.Pid
+	}
+	if missing == nil {
+		pids = append(pids, g.agents[agents].cmd.Process.Pid, helper)
+	}
+	g.wait(settled) // who is new in a pool is written down
+	before := g.costs(pids)
+	g.wait(length)
+	after := g.costs(pids)
+	perMinute := func(i int) float64 { return float64(after[i].ticks-before[i].ticks) / 100 / length.Minutes() }
+	most, memory := 0.0, 0
+	for i := range agents {
+		most, memory = max(most, perMinute(i)), max(memory, g.memory(pids[i], "Rss:"))
+	}
+	f.add(fmt.Sprintf("idle agent, the most of three in a pool of four with a coordinator, %s: memory", length), "40 MiB", "%.0f MiB", float64(memory)/1024)
+	f.add("the same: CPU", "0.05 s a minute", "%.3f s a minute", most)
+	b.ReportMetric(most, "idle-cpu-s/min")
+	b.ReportMetric(float64(memory)/1024, "idle-MiB")
+	const what = "idle agent of class office, with its signals and a helper under X11, in the same pool: "
+	if missing != nil {
+		f.add(what, "", "not measured: %v", missing)
+		return
+	}
+	f.add(what+"memory", "40 MiB", "%.0f MiB, its helper %.0f MiB", float64(g.memory(pids[agents], "Rss:"))/1024, float64(g.memory(helper, "Rss:"))/1024)
+	f.add("the same: CPU", "0.05 s a minute", "%.3f s a minute, its helper %.3f s", perMinute(agents), perMinute(agents+1))
+	f.add("the same: written to disk", "nothing in an hour", "%d KiB", (after[agents].written-before[agents].written)>>10)
+	b.ReportMetric(perMinute(agents), "office-cpu-s/min")
+}
+
+// settled is after what time an agent has written down whom it found in the pool.
+const settled = 12 * time.Minute
+
+func (g *grid) wait(d time.Duration) {
+	g.t.Helper()
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-g.ctx.Done():
-		b.Fatal("the benchmark's time is up")
+		g.t.Fatal("the benchmark's time is up")
 	}
-	most, mostRSS, mostPSS := 0.0, 0, 0
-	for i, after := range g.cpuTicks() {
-		most = max(most, float64(after-before[i])/100/length.Minutes())
-		mostRSS = max(mostRSS, g.memory(g.agents[i], "Rss:"))
-		mostPSS = max(mostPSS, g.memory(g.agents[i], "Pss:"))
-	}
-	f.add(fmt.Sprintf("idle agent, the most of three with a coordinator, %s: memory", length), "40 MiB",
-		"%.0f MiB RSS, %.0f MiB PSS", float64(mostRSS)/1024, float64(mostPSS)/1024)
-	f.add("the same: CPU", "0.05 s a minute", "%.3f s a minute", most)
-	b.ReportMetric(most, "idle-cpu-s/min")
-	b.ReportMetric(float64(mostRSS)/1024, "idle-MiB")
 }
 
-// cpuTicks returns what each agent used, in hundredths of a second: Linux's unit here, whatever the kernel.
-func (g *grid) cpuTicks() (ticks []int) {
+// helper starts a desktop of X11 and the helper of a session there, and returns its process; an error says what this
+// machine lacks for that.
+func (g *grid) helper(of *daemon) (pid int, err error) {
 	g.t.Helper()
-	for _, a := range g.agents {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", a.cmd.Process.Pid))
-		if err != nil {
+	for _, name := range []string{"Xvfb", "dbus-daemon"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return 0, err
+		}
+	}
+	display := g.background(exec.Command("Xvfb", "-displayfd", "1"))
+	bus := g.background(exec.Command("dbus-daemon", "--session", "--nofork", "--print-address=1"))
+	cmd := exec.Command(program("gridagent"), "session-helper", "--state", of.state)
+	cmd.Env = append(os.Environ(), "DISPLAY=:"+display, "DBUS_SESSION_BUS_ADDRESS="+bus, "XDG_SESSION_TYPE=x11", "WAYLAND_DISPLAY=")
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.spawn(cmd)
+	// Nobody asks the agent: it would write down who looked.
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		if strings.Contains(lines.Text(), "reports to the agent") {
+			return cmd.Process.Pid, nil
+		}
+	}
+	g.t.Fatal("the helper does not report")
+	return 0, nil
+}
+
+// background starts a program that ends with the test, and returns the first line that it writes.
+func (g *grid) background(cmd *exec.Cmd) string {
+	g.t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.spawn(cmd)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		g.t.Fatalf("%v says nothing: %v", cmd.Args, err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// spawn starts a program that is killed when the test ends.
+func (g *grid) spawn(cmd *exec.Cmd) {
+	g.t.Helper()
+	if err := cmd.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			g.t.Error(err)
+		}
+		_ = cmd.Wait() // a process that was killed always gives an error
+	})
+}
+
+// cost is what a process used: hundredths of a second of CPU time, Linux's unit here whatever the kernel, and bytes that
+// it made the disk write.
+type cost struct{ ticks, written int }
+
+func (g *grid) costs(pids []int) (all []cost) {
+	g.t.Helper()
+	for _, pid := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		io, ioErr := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+		if err := errors.Join(err, ioErr); err != nil {
 			g.t.Fatal(err)
 		}
-		_, rest, _ := strings.Cut(string(text), ") ")
+		_, rest, _ := strings.Cut(string(stat), ") ")
 		fields := strings.Fields(rest)
-		ticks = append(ticks, g.number(fields[11])+g.number(fields[12])) // utime, stime
+		c := cost{ticks: g.number(fields[11]) + g.number(fields[12])} // utime, stime
+		for line := range strings.Lines(string(io)) {
+			if written, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+				c.written = g.number(strings.TrimSpace(written))
+			}
+		}
+		all = append(all, c)
 	}
-	return ticks
+	return all
 }
 
 // memory returns what a process has of a kind of memory, in KiB.
-func (g *grid) memory(of *daemon, kind string) int {
+func (g *grid) memory(pid int, kind string) int {
 	g.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", of.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func BenchmarkFigures(b *testing.B) {
 // benchGrid starts a grid of agents with the default settings but for these flags.
 func benchGrid(b *testing.B, agents int, flags ...string) *grid {
 	b.Helper()
-	g := patientGrid(b, time.Hour)
+	g := patientGrid(b, 4*time.Hour)
 	for range agents {
 		g.addAgent(always, append([]string{"--log-level", "info"}, flags...)...)
 	}
