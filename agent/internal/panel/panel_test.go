@@ -69,16 +69,16 @@ func decisions() []*gridv1.OwnerDecision {
 	}
 }
 
-// working is a PC at work, with texts that somebody made up.
+// working is a PC at work. The picture in the docs is of it.
 func working(now time.Time) *fakeOwner {
 	done := 0.42
 	f := &fakeOwner{
 		look: &gridv1.LookReply{
 			Grid: "grid.example.org:7745 (root 0123abcd)", Class: "office", State: "working", Why: "7 of 8 cores: nobody has used this PC for 12 min", SinceMs: now.Add(-7 * time.Minute).UnixMilli(),
-			Cores: 7, OfCores: 8, TodayMs: 3_720_000, MonthMs: 90_000_000, Yields: "cgroup2 freeze, cpu.idle",
+			Cores: 7, OfCores: 8, TodayMs: 162_000_000, MonthMs: 3_240_000_000, Yields: "cgroup2 freeze, cpu.idle",
 			Running: []*gridv1.RunningUnit{
-				{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna <script>", SinceMs: now.Add(-5 * time.Minute).UnixMilli(), Done: &done},
-				{Job: make([]byte, 32), Name: "mandelbrot", Unit: 1234567, Submitter: make([]byte, 32), SinceMs: now.UnixMilli()},
+				{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna", SinceMs: now.Add(-5 * time.Minute).UnixMilli(), Done: &done},
+				{Job: make([]byte, 32), Name: "mandelbrot", Unit: 1234567, Submitter: make([]byte, 32), Owner: "geography", SinceMs: now.Add(-40 * time.Second).UnixMilli()},
 			},
 			Rules: []*gridv1.OwnerRule{{Name: "no pause", Holds: true, Text: "the owner has not paused"}, {Name: "away", Holds: true, Text: "nobody has used this PC for 12 min"}},
 			Sum: &gridv1.OwnerTimes{Count: 321, P50Us: 5000, P99Us: 12_000, MaxUs: 31_000, Buckets: []*gridv1.OwnerBucket{
@@ -98,19 +98,26 @@ func working(now time.Time) *fakeOwner {
 			{Key: "away.cores", Value: "all", Layer: "machine", File: "/etc/idlegrid/policy.yaml", Line: 3, Locked: true},
 		}},
 	}
-	for i := range 130 { // the PC was off in the night
-		if i > 60 && i < 90 {
-			continue
+	for at := now.Add(-24 * time.Hour).Truncate(10 * time.Minute); at.Before(now); at = at.Add(10 * time.Minute) {
+		if h := at.Hour(); h >= 8 || h < 3 { // the PC is off from three to eight
+			f.samples = append(f.samples, sampleOf(at))
 		}
-		s := harvest.Sample{From: now.Add(-time.Duration(140-i) * 10 * time.Minute), Others: 0.4 + float64(i%7)/4, Ours: float64(i % 13 / 4 * 2)}
-		f.samples = append(f.samples, s)
 	}
 	return f
 }
 
+// sampleOf is what a PC with eight cores does at a time of day: somebody uses it in the morning and the afternoon.
+func sampleOf(at time.Time) harvest.Sample {
+	h, some := at.Hour(), float64(at.Minute()/10*7%6)
+	if h >= 8 && h < 12 || h >= 13 && h < 17 {
+		return harvest.Sample{From: at, Others: 0.6 + some/3}
+	}
+	return harvest.Sample{From: at, Others: 0.2 + some/20, Ours: 7.4 - some/10}
+}
+
 func paused(now time.Time) *fakeOwner {
 	f := working(now)
-	f.look.State, f.look.Why, f.look.Cores, f.look.Running = "paused", "Paused by the owner until 17:30", 0, nil
+	f.look.State, f.look.Why, f.look.Cores, f.look.Running = "paused", "Paused by the owner until 22:42", 0, nil
 	f.look.Metrics = "10.0.0.7:9746"
 	f.look.Pause, f.look.UntilMs = &gridv1.OwnerPause{UntilMs: now.Add(3 * time.Hour).UnixMilli()}, now.Add(3*time.Hour).UnixMilli()
 	return f
@@ -121,7 +128,7 @@ func waiting(time.Time) *fakeOwner {
 	return &fakeOwner{
 		look: &gridv1.LookReply{
 			Grid: "root 0123abcd", Class: "laptop", State: "waiting", Why: "Paused: keyboard or mouse used 40 s ago; work waits 5 min from then", OfCores: 8,
-			Idle: []string{"no live job is known here"},
+			Idle: []string{"job <b>zoom</b> is refused here: by its name"},
 		},
 		history: &gridv1.HistoryReply{}, policy: &gridv1.PolicyReply{Wrong: "owner.yaml:3:7: idle: is the text \"never\"", Warnings: []string{"a warning"}},
 	}
@@ -169,6 +176,7 @@ func TestGolden(t *testing.T) {
 	for name, pc := range map[string]func(time.Time) *fakeOwner{"working": working, "paused": paused, "waiting": waiting} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(time.Date(2026, 11, 26, 19, 42, 0, 0, time.Local)))
 				p := newPanel(t, pc(time.Now()))
 				if name == "paused" { // once somebody has read what this is
 					if w := ask(p, "/seen", url.Values{"form": {p.form}}, nil); w.Code != http.StatusSeeOther {
