@@ -57,7 +57,7 @@ func (a *Agent) AddWork(ctx context.Context, to *gridv1.AgentStatus) {
 		u := &gridv1.RunningUnit{
 			Job: r.Job.ID[:], Name: m.Name, Unit: r.Unit, SinceMs: r.Since.UnixMilli(),
 			Submitter: m.Submitter[:], Owner: a.node.Store.Owner(m.Submitter),
-			Done: r.Done, SavedBytes: uint64(r.SavedBytes), Resumed: r.Resumed,
+			Done: r.Done, SavedBytes: uint64(r.SavedBytes), Resumed: r.Resumed, Frozen: r.Frozen,
 		}
 		if !r.Saved.IsZero() {
 			u.SavedMs = r.Saved.UnixMilli()

@@ -101,7 +101,7 @@ func unitsOf(list []*gridv1.RunningUnit) []unit {
 		one := unit{
 			Job: hex.EncodeToString(u.GetJob()), Name: u.GetName(), Unit: u.GetUnit(),
 			Submitter: hex.EncodeToString(u.GetSubmitter()), Owner: u.GetOwner(), Since: program.Moment(u.GetSinceMs()),
-			Done: u.Done, Saved: moment(u.GetSavedMs()), Bytes: u.GetSavedBytes(), Resumed: u.GetResumed(),
+			Done: u.Done, Saved: moment(u.GetSavedMs()), Bytes: u.GetSavedBytes(), Resumed: u.GetResumed(), Frozen: u.GetFrozen(),
 		}
 		out = append(out, one)
 	}

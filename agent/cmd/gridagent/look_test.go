@@ -22,7 +22,7 @@ func TestLookSheet(t *testing.T) {
 			{Name: "no pause", Holds: true, Text: "the owner has not paused"},
 			{Name: "away", Text: "keyboard used 40 s ago; work waits 5 min from then"},
 		},
-		Running: []*gridv1.RunningUnit{{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna", SinceMs: now.Add(-time.Hour).UnixMilli()}},
+		Running: []*gridv1.RunningUnit{{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna", SinceMs: now.Add(-time.Hour).UnixMilli(), Frozen: true}},
 		Idle:    []string{"no live job is known here"}, TodayMs: 3_720_000, MonthMs: 90_000_000,
 		Detect:       &gridv1.OwnerTimes{Count: 3, P50Us: 1000, P99Us: 1000, MaxUs: 900, Buckets: buckets(3, 0, 0)},
 		Stop:         &gridv1.OwnerTimes{Count: 4, P50Us: 1000, P99Us: 20_000, MaxUs: 12_000, Buckets: buckets(3, 1, 0)},
@@ -47,8 +47,8 @@ metrics    http://10.0.0.7:9746/metrics tells how often work made way for somebo
 agent      office
 grid       testgrid
 
-RUNS  UNIT  FOR   SINCE  DONE  SAVED  JOB
-tour  7     anna  1h00m  -     -      000000000000
+WORK  UNIT  FOR   SINCE  NOW           DONE  SAVED  JOB
+tour  7     anna  1h00m  stands still  -     -      000000000000
 
 slots are free because
   no live job is known here

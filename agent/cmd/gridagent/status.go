@@ -122,6 +122,7 @@ type unit struct {
 	Saved   *time.Time `json:"saved"` // its last checkpoint; null: none in this run
 	Bytes   uint64     `json:"saved_bytes"`
 	Resumed bool       `json:"resumed"` // it went on from a checkpoint
+	Frozen  bool       `json:"frozen"`  // it stands still, and may go on later
 }
 
 type stewardship struct {
@@ -150,12 +151,12 @@ func statusOf(r *gridv1.StatusReply) *status {
 	return s
 }
 
-var unitHeader = []string{"RUNS", "UNIT", "FOR", "SINCE", "DONE", "SAVED", "JOB"}
+var unitHeader = []string{"WORK", "UNIT", "FOR", "SINCE", "NOW", "DONE", "SAVED", "JOB"}
 
 func unitRows(units []unit, now time.Time) (rows [][]string) {
 	for _, u := range units {
 		rows = append(rows, []string{
-			u.Name, fmt.Sprint(u.Unit), program.OwnerOr(u.Owner, u.Submitter), program.For(now.Sub(u.Since)), u.done(), u.saved(now), program.ShortJob(u.Job),
+			u.Name, fmt.Sprint(u.Unit), program.OwnerOr(u.Owner, u.Submitter), program.For(now.Sub(u.Since)), u.doing(), u.done(), u.saved(now), program.ShortJob(u.Job),
 		})
 	}
 	return rows
@@ -191,6 +192,14 @@ func (s *status) sheet(now time.Time, wide bool) *program.Sheet {
 	return out
 }
 
+// doing says whether it goes on.
+func (u *unit) doing() string {
+	if u.Frozen {
+		return "stands still"
+	}
+	return "runs"
+}
+
 // done is how far the program says it is.
 func (u *unit) done() string {
 	if u.Done == nil {
@@ -213,15 +222,22 @@ func (u *unit) saved(now time.Time) string {
 // state says in one line what the agent does.
 func (s *status) state() string {
 	var text string
-	switch {
+	frozen := s.frozen()
+	switch running := len(s.Units) - frozen; {
 	case s.Slots == 0:
 		text = "runs no units"
 	case len(s.Units) == 0:
 		text = fmt.Sprintf("idle, %s", program.Count(s.Slots, "slot"))
-	case uint32(len(s.Units)) == s.Slots:
-		text = fmt.Sprintf("runs %s", program.Count(len(s.Units), "unit"))
+	case uint32(len(s.Units)) == s.Slots || running == 0:
+		text = fmt.Sprintf("runs %s", program.Count(running, "unit"))
 	default:
-		text = fmt.Sprintf("runs %s in %s", program.Count(len(s.Units), "unit"), program.Count(s.Slots, "slot"))
+		text = fmt.Sprintf("runs %s in %s", program.Count(running, "unit"), program.Count(s.Slots, "slot"))
+	}
+	switch {
+	case frozen == 1:
+		text += "; 1 stands still"
+	case frozen > 1:
+		text += fmt.Sprintf("; %d stand still", frozen)
 	}
 	if s.Queued > 0 {
 		text += fmt.Sprintf("; %s for a slot", waits(s.Queued, "unit"))
@@ -230,6 +246,16 @@ func (s *status) state() string {
 		text += fmt.Sprintf("; %s for stewards", waits(uint64(s.Reports), "report"))
 	}
 	return text
+}
+
+// frozen is how many units stand still.
+func (s *status) frozen() (n int) {
+	for _, u := range s.Units {
+		if u.Frozen {
+			n++
+		}
+	}
+	return n
 }
 
 // waits returns such as "1 unit waits" and "2 units wait".
@@ -247,6 +273,8 @@ func (s *status) idleHeading() string {
 		return "runs nothing because"
 	case len(s.Units) == 0:
 		return "idle because"
+	case free <= 0:
+		return "no more runs because"
 	case free == 1:
 		return "1 slot is free because"
 	default:

@@ -61,8 +61,8 @@ blobs          12, 1.5 MiB of 20 GiB
 certificate    ends 2026-12-05 22:00:00, renews itself from 2026-11-28 22:00:00 on
 clock          off: 6m40s behind the median of 3 peers; nothing is expired or deleted here until it is right
 
-RUNS  UNIT  FOR     SINCE  DONE  SAVED           JOB
-tour  7     ali?ce  1m15s  42 %  15s ago, 3 MiB  010101010101
+WORK  UNIT  FOR     SINCE  NOW   DONE  SAVED           JOB
+tour  7     ali?ce  1m15s  runs  42 %  15s ago, 3 MiB  010101010101
 
 STEWARDS  SHARD  RANK  OPEN UNITS  LENT BUNDLES  TO AGENTS  JOB
 tour      0      1     100         20            3          010101010101
@@ -81,13 +81,15 @@ cccccccc  coordinator       10.0.0.9:7745  -          0
 }
 
 func TestState(t *testing.T) {
-	unit := &gridv1.RunningUnit{}
+	unit, frozen := &gridv1.RunningUnit{}, &gridv1.RunningUnit{Frozen: true}
 	for want, a := range map[string]*gridv1.AgentStatus{
 		"runs no units":                          {},
 		"idle, 1 slot":                           {Slots: 1},
 		"runs 1 unit":                            {Slots: 1, Running: []*gridv1.RunningUnit{unit}},
 		"runs 2 units in 3 slots":                {Slots: 3, Running: []*gridv1.RunningUnit{unit, unit}},
 		"idle, 2 slots; 2 units wait for a slot": {Slots: 2, Queued: 2},
+		"runs 0 units; 2 stand still":            {Slots: 3, Running: []*gridv1.RunningUnit{frozen, frozen}},
+		"runs 1 unit; 1 stands still":            {Slots: 2, Running: []*gridv1.RunningUnit{unit, frozen}},
 	} {
 		if got := statusOf(&gridv1.StatusReply{Agent: a}).state(); got != want {
 			t.Errorf("got %q, expected %q", got, want)

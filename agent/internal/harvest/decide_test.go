@@ -164,41 +164,41 @@ func TestRules(t *testing.T) {
 		"battery": {
 			see:   func(o *signals.Observation) { o.Power = read(o.Others.At, signals.Power{Battery: true, Charge: 0.9}) },
 			why:   "on battery",
-			after: "waits 4 min more, since a while ago: on battery",
+			after: "waits 4 min more after: on battery",
 		},
 		"low battery": {
 			see: func(o *signals.Observation) { o.Power = read(o.Others.At, signals.Power{Charge: 0.43}) },
-			why: "the battery has 43 %, less than 50 %", after: "waits 4 min more, since a while ago: the battery is low",
+			why: "the battery has 43 %, less than 50 %", after: "waits 4 min more after: the battery is low",
 		},
 		"presentation": {
 			see: func(o *signals.Observation) { o.Presenting.Value = true },
-			why: "a full-screen program runs", after: "waits 4 min more, since a while ago: a full-screen program runs",
+			why: "a full-screen program runs", after: "waits 4 min more after: a full-screen program runs",
 		},
 		"exclusive": {
 			see: func(o *signals.Observation) { o.Programs.Value = []string{"zoom"} },
 			set: func(p *policy.Values) { p.Exclusive = []string{"obs", "zoom"} },
-			why: "zoom runs", after: "waits 4 min more, since a while ago: zoom runs",
+			why: "zoom runs", after: "waits 4 min more after: zoom runs",
 		},
 		"metered": {
 			see: func(o *signals.Observation) { o.Metered.Value = true },
-			why: "the network is metered", after: "waits 4 min more, since a while ago: the network is metered",
+			why: "the network is metered", after: "waits 4 min more after: the network is metered",
 		},
 		"heat": {
 			see: func(o *signals.Observation) { o.Temperature.Value = 95 },
-			why: "the processor has 95 °C, the limit is 90 °C", after: "waits 4 min more, since a while ago: too hot",
+			why: "the processor has 95 °C, the limit is 90 °C", after: "waits 4 min more after: too hot",
 		},
 		"heat that is no number": {
 			see: func(o *signals.Observation) { o.Temperature.Value = math.NaN() },
-			why: "the processor has NaN °C, the limit is 90 °C", after: "waits 4 min more, since a while ago: too hot",
+			why: "the processor has NaN °C, the limit is 90 °C", after: "waits 4 min more after: too hot",
 		},
 		"stale": {
 			see: func(o *signals.Observation) { o.Disk.At = o.Others.At.Add(-6 * time.Second) },
-			why: "cannot see: disk", after: "waits 29 s more, since a while ago: cannot see all signals",
+			why: "cannot see: disk", after: "waits 29 s more after: cannot see all signals",
 		},
 		"nothing seen": {
 			see:   func(o *signals.Observation) { *o = signals.Observation{} },
 			why:   "cannot see: who is logged in, what other programs use, memory, disk, power, temperature, full screen, network",
-			after: "waits 29 s more, since a while ago: cannot see all signals",
+			after: "waits 29 s more after: cannot see all signals",
 		},
 		"nobody says when the last input was": {
 			see: func(o *signals.Observation) { o.Sessions.Value[0].Reported = o.Others.At.Add(-6 * time.Second) },

@@ -41,8 +41,8 @@ func (s *State) rules(in Input, p policy.Values, known bool, who presence, most 
 	}
 	settled := Rule{Name: ruleSettled, Holds: !in.Now.Before(s.after), Text: "nothing stopped work lately"}
 	if !settled.Holds {
-		settled.brief = "a while ago: " + s.cause
-		settled.Text = fmt.Sprintf("waits %s more, since a while ago: %s", span(s.after.Sub(in.Now)), s.cause)
+		settled.brief = "waits after: " + s.cause
+		settled.Text = fmt.Sprintf("waits %s more after: %s", span(s.after.Sub(in.Now)), s.cause)
 	}
 	return append(rules, settled)
 }

@@ -78,7 +78,7 @@ func working(now time.Time) *fakeOwner {
 			Cores: 7, OfCores: 8, TodayMs: 162_000_000, MonthMs: 3_240_000_000, Yields: "cgroup2 freeze, cpu.idle",
 			Running: []*gridv1.RunningUnit{
 				{Job: make([]byte, 32), Name: "tour", Unit: 7, Submitter: make([]byte, 32), Owner: "anna", SinceMs: now.Add(-5 * time.Minute).UnixMilli(), Done: &done},
-				{Job: make([]byte, 32), Name: "mandelbrot", Unit: 1234567, Submitter: make([]byte, 32), Owner: "geography", SinceMs: now.Add(-40 * time.Second).UnixMilli()},
+				{Job: make([]byte, 32), Name: "mandelbrot", Unit: 1234567, Submitter: make([]byte, 32), Owner: "geography", SinceMs: now.Add(-40 * time.Second).UnixMilli(), Frozen: true},
 			},
 			Rules: []*gridv1.OwnerRule{{Name: "no pause", Holds: true, Text: "the owner has not paused"}, {Name: "away", Holds: true, Text: "nobody has used this PC for 12 min"}},
 			Sum: &gridv1.OwnerTimes{Count: 321, P50Us: 5000, P99Us: 12_000, MaxUs: 31_000, Buckets: []*gridv1.OwnerBucket{

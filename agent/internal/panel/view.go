@@ -57,6 +57,7 @@ type unitView struct {
 	Name, For, Since, Job string
 	Unit                  uint64
 	Percent               int // -1: not known
+	Frozen                bool
 }
 
 func (p *Panel) show(w http.ResponseWriter, r *http.Request, status int, problem string) {
@@ -84,7 +85,7 @@ func (p *Panel) view(r *http.Request, problem string) *view {
 	for _, u := range look.GetRunning() {
 		one := unitView{
 			Name: u.GetName(), Unit: u.GetUnit(), For: program.OwnerOr(u.GetOwner(), hex.EncodeToString(u.GetSubmitter())),
-			Since: program.For(max(0, now.Sub(time.UnixMilli(u.GetSinceMs())))), Job: program.ShortJob(hex.EncodeToString(u.GetJob())), Percent: -1,
+			Since: program.For(max(0, now.Sub(time.UnixMilli(u.GetSinceMs())))), Job: program.ShortJob(hex.EncodeToString(u.GetJob())), Percent: -1, Frozen: u.GetFrozen(),
 		}
 		if u.Done != nil {
 			one.Percent = int(min(max(u.GetDone(), 0), 1) * 100)

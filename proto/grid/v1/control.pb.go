@@ -466,7 +466,9 @@ type RunningUnit struct {
 	SavedMs    int64  `protobuf:"varint,8,opt,name=saved_ms,json=savedMs,proto3" json:"saved_ms,omitempty"`
 	SavedBytes uint64 `protobuf:"varint,9,opt,name=saved_bytes,json=savedBytes,proto3" json:"saved_bytes,omitempty"`
 	// It went on from a checkpoint.
-	Resumed       bool `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	Resumed bool `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	// It stands still, and may go on later.
+	Frozen        bool `protobuf:"varint,11,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +569,13 @@ func (x *RunningUnit) GetSavedBytes() uint64 {
 func (x *RunningUnit) GetResumed() bool {
 	if x != nil {
 		return x.Resumed
+	}
+	return false
+}
+
+func (x *RunningUnit) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
 	}
 	return false
 }
@@ -1116,7 +1125,7 @@ const file_grid_v1_control_proto_rawDesc = "" +
 	"\x0freports_waiting\x18\x06 \x01(\rR\x0ereportsWaiting\x12\x12\n" +
 	"\x04idle\x18\a \x03(\tR\x04idle\x128\n" +
 	"\fstewardships\x18\b \x03(\v2\x14.grid.v1.StewardshipR\fstewardships\x12+\n" +
-	"\x11more_stewardships\x18\t \x01(\bR\x10moreStewardships\"\x8e\x02\n" +
+	"\x11more_stewardships\x18\t \x01(\bR\x10moreStewardships\"\xa6\x02\n" +
 	"\vRunningUnit\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1129,7 +1138,8 @@ const file_grid_v1_control_proto_rawDesc = "" +
 	"\vsaved_bytes\x18\t \x01(\x04R\n" +
 	"savedBytes\x12\x18\n" +
 	"\aresumed\x18\n" +
-	" \x01(\bR\aresumedB\a\n" +
+	" \x01(\bR\aresumed\x12\x16\n" +
+	"\x06frozen\x18\v \x01(\bR\x06frozenB\a\n" +
 	"\x05_done\"\x9f\x01\n" +
 	"\vStewardship\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
