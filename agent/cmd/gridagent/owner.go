@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -153,7 +154,7 @@ func pauseOf(args []string, now time.Time) (*gridv1.PauseRequest, error) {
 			return r, nil
 		}
 	}
-	return nil, jobs.WithHint(jobs.Errorf(jobs.Invalid, "%.80q is no time to pause", args),
+	return nil, jobs.WithHint(jobs.Errorf(jobs.Invalid, "%.80q is no time to pause", strings.Join(args, " ")),
 		"such as: 90m, 2h, until 17:30, until tomorrow, or nothing to pause until you resume")
 }
 

@@ -127,6 +127,9 @@ func setPolicy(cmd *cobra.Command, state, key string, value *string) error {
 		reply, err = c.SetPolicy(ctx, &gridv1.SetPolicyRequest{Key: key, Value: value})
 		return err
 	})
+	if jobs.KindOf(err) == jobs.Invalid && jobs.HintOf(err) == "" {
+		return jobs.WithHint(err, "write it as in a policy file, in quotes: gridagent policy set --help has examples")
+	}
 	if err != nil {
 		return err
 	}
