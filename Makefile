@@ -59,6 +59,9 @@ monitoring: ## check the rules and alerts for Prometheus (needs promtool)
 		echo "NOT CHECKED: no promtool here (Debian: apt install prometheus)"; \
 	fi
 
+page-test: ## look at the coordinator's page in a browser (needs node, npm, chromium); PAGE_PICTURES=FOLDER keeps pictures
+	PAGE_TEST=1 $(GO) test -count 1 -timeout 5m -v -run '^TestBrowser$$' ./coordinator/internal/e2e
+
 systemd: build examples ## try the services under a real systemd in a container (root; debootstrap, systemd-container)
 	deploy/test/systemd.sh
 

@@ -37,6 +37,9 @@ func (p *Page) job(ctx context.Context, name string, l *login) (*jobView, error)
 	}, nil
 }
 
+// Failing is how many units have no accepted outcome, and none to come.
+func (v *jobView) Failing() uint64 { return v.Failed + v.Conflict }
+
 // MoreShards is how many shards are not shown.
 func (v *jobView) MoreShards() int { return int(v.Manifest.Shards()) - len(v.Shards) }
 

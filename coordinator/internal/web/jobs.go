@@ -34,18 +34,20 @@ func (s *snapshot) get(jobs func() []Job) []Job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); s.at.IsZero() || now.Sub(s.at) > snapshotLife {
-		s.jobs, s.at = jobs(), now
-		slices.SortStableFunc(s.jobs, func(a, b Job) int { return rank(a) - rank(b) })
+		all := jobs()
+		s.at, s.jobs = now, make([]Job, 0, len(all))
+		for _, over := range []bool{false, true} {
+			for i := range all {
+				if all[i].over() == over {
+					s.jobs = append(s.jobs, all[i])
+				}
+			}
+		}
 	}
 	return s.jobs
 }
 
-func rank(j Job) int {
-	if j.State == Running || j.State == Unknown {
-		return 0
-	}
-	return 1
-}
+func (j *Job) over() bool { return j.State != Running && j.State != Unknown }
 
 // jobsView is a list of jobs.
 type jobsView struct {
@@ -114,9 +116,11 @@ func (p *Page) jobs(query url.Values, l *login) *jobsView {
 	if !slices.Contains(States(), v.State) {
 		v.State = ""
 	}
-	var found []Job
+	var found []*Job
 	counts := map[string]int{}
-	for _, j := range p.snapshot.get(p.o.Grid.Jobs) {
+	all := p.snapshot.get(p.o.Grid.Jobs)
+	for i := range all {
+		j := &all[i]
 		if !l.may(j.Submitter) {
 			continue
 		}
@@ -132,16 +136,16 @@ func (p *Page) jobs(query url.Values, l *login) *jobsView {
 	keep := func(state string) map[string]string { return map[string]string{"q": v.Search, "state": state} }
 	from, to := v.page(len(found), jobsAPage, query, "/jobs", keep(v.State))
 	for _, j := range found[from:to] {
-		v.Rows = append(v.Rows, rowOf(j))
+		v.Rows = append(v.Rows, rowOf(*j))
 	}
-	all := 0
+	sum := 0
 	for _, state := range States() {
-		all += counts[state]
+		sum += counts[state]
 		if counts[state] > 0 || v.State == state {
 			v.States = append(v.States, stateLink{State: state, Address: address("/jobs", keep(state), 1), Count: counts[state]})
 		}
 	}
-	v.States = slices.Insert(v.States, 0, stateLink{Address: address("/jobs", keep(""), 1), Count: all})
+	v.States = slices.Insert(v.States, 0, stateLink{Address: address("/jobs", keep(""), 1), Count: sum})
 	return v
 }
 
@@ -150,7 +154,7 @@ func clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), 
 
 // matches reports whether a job is one that somebody searches for: by its name, its submitter, or the beginning of
 // its ID.
-func matches(j Job, text string) bool {
+func matches(j *Job, text string) bool {
 	text = strings.ToLower(text)
 	return strings.Contains(strings.ToLower(j.Name), text) || strings.Contains(strings.ToLower(j.Owner), text) ||
 		strings.HasPrefix(j.ID.String(), text) || strings.HasPrefix(j.Submitter.String(), text)

@@ -95,7 +95,7 @@ func some() *fakeGrid {
 }
 
 // newPage makes a page on loopback that listens, and serves only what a test asks it for.
-func newPage(t *testing.T, f *fakeGrid, change func(*Options)) *Page {
+func newPage(t testing.TB, f *fakeGrid, change func(*Options)) *Page {
 	t.Helper()
 	dir, err := os.OpenRoot(t.TempDir())
 	if err != nil {
@@ -124,13 +124,13 @@ func link(p *Page, who identity.Caller, job ...byte) (*gridv1.OpenReply, error) 
 
 // browser is somebody's.
 type browser struct {
-	t      *testing.T
+	t      testing.TB
 	page   *Page
 	cookie *http.Cookie
 }
 
 // logIn opens a link.
-func logIn(t *testing.T, p *Page, who identity.Caller) *browser {
+func logIn(t testing.TB, p *Page, who identity.Caller) *browser {
 	t.Helper()
 	reply, err := link(p, who)
 	if err != nil {
@@ -181,7 +181,7 @@ func (b *browser) sees(path string, texts []string, not ...string) string {
 	return w.Body.String()
 }
 
-func check(t *testing.T, what, got string, texts []string, not ...string) {
+func check(t testing.TB, what, got string, texts []string, not ...string) {
 	t.Helper()
 	for _, text := range texts {
 		if !strings.Contains(got, text) {

@@ -7,6 +7,8 @@
   if (!live || !follow || !window.EventSource) return;
   let source = null;
 
+  live.innerHTML = live.innerHTML.trim(); // as what comes later
+
   const say = (text) => { if (follow.textContent !== text) follow.textContent = text; };
 
   // Changes as little as possible: what has an id and is the same stays, and so do focus, selection and scrolling.
@@ -21,7 +23,8 @@
         sync(now, next);
         return;
       }
-      now.replaceWith(next);
+      if (now === live) now.replaceChildren(...next.childNodes);
+      else now.replaceWith(next);
       return;
     }
     attributes(now, next);
@@ -69,7 +72,7 @@
 
   const show = (html) => {
     const next = live.cloneNode(false);
-    next.innerHTML = html;
+    next.innerHTML = html.trim();
     const focused = document.activeElement && document.activeElement.id;
     update(live, next);
     if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
