@@ -69,7 +69,7 @@ func newRoot(a *app) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // There is one with examples.
 	addGroups(root, []group{
 		{"Jobs on the grid", []*cobra.Command{
-			newSubmitCommand(a), newStatusCommand(a), newDescribeCommand(a), newWatchCommand(a), newWaitCommand(a),
+			newSubmitCommand(a), newStatusCommand(a), newDescribeCommand(a), newWatchCommand(a), newTopCommand(a), newWaitCommand(a),
 			newResultsCommand(a), newLogsCommand(a), newCancelCommand(a),
 		}},
 		{"Jobs on this machine", []*cobra.Command{newValidateCommand(a), newRunCommand(a)}},

@@ -53,9 +53,10 @@ type jobStatus struct {
 	Submitter string    `json:"submitter"` // key ID; an operator sees the jobs of all
 
 	id      jobs.JobID
-	agreed  bool // that nothing is open: by all shards' stewards, see standing
-	perhaps bool // nothing is open: by one steward of each shard
-	told    bool // some steward knows what ended the job
+	agreed  bool    // that nothing is open: by all shards' stewards, see standing
+	perhaps bool    // nothing is open: by one steward of each shard
+	told    bool    // some steward knows what ended the job
+	spent   float64 // CPU seconds of all reports
 }
 
 // over reports whether nothing of the job will run any more.
@@ -136,6 +137,7 @@ func (s *jobStatus) add(shards []standing) {
 		s.Differs += r.GetDiffers()
 		s.Lent += r.GetLent()
 		s.CPU += float64(r.GetUsefulCpuUs()) / 1e6
+		s.spent += float64(r.GetCpuUs()) / 1e6
 		s.Keepers = int(r.GetStewards())
 		if r.GetOpen() == 0 {
 			continue // who holds leases has not been told yet

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -141,7 +142,7 @@ func changes(write func(any) error) func([]jobStatus) error {
 
 // same reports whether two states show the same.
 func (s *jobStatus) same(o jobStatus) bool {
-	o.agreed, o.perhaps, o.told = s.agreed, s.perhaps, s.told
+	o.agreed, o.perhaps, o.told, o.spent = s.agreed, s.perhaps, s.told, s.spent
 	return *s == o
 }
 
@@ -165,7 +166,8 @@ type screen struct {
 	w     io.Writer
 	size  func() (width, height int)
 	now   func() time.Time
-	drawn int // lines
+	above func() []string // lines over the table, asked for after it was made; nil: none
+	drawn int             // lines
 	paces map[jobs.JobID]*pace.Pace
 }
 
@@ -194,7 +196,7 @@ const (
 // show draws in one write, over what is there, so that nothing flickers.
 func (s *screen) show(all []jobStatus) error {
 	width, height := s.size()
-	lines := s.table(all, width-1) // in the last column a terminal may go to the next line
+	lines := s.lines(all, width-1) // in the last column a terminal may go to the next line
 	if most := max(height-1, 2); len(lines) > most {
 		more := len(lines) - most + 1
 		lines = append(lines[:most-1], cut(fmt.Sprintf("and %d more", more), width-1))
@@ -211,6 +213,25 @@ func (s *screen) show(all []jobStatus) error {
 	b.WriteString(eraseBelow)
 	s.drawn = len(lines)
 	_, err := io.WriteString(s.w, b.String())
+	return err
+}
+
+// lines are what is shown, at most so wide.
+func (s *screen) lines(all []jobStatus, width int) []string {
+	table := s.table(all, width)
+	if s.above == nil {
+		return table
+	}
+	var lines []string
+	for _, line := range s.above() {
+		lines = append(lines, cut(line, width))
+	}
+	return append(lines, table...)
+}
+
+// print writes the lines once, as wide as they are.
+func (s *screen) print(all []jobStatus) error {
+	_, err := fmt.Fprintln(s.w, strings.Join(s.lines(all, math.MaxInt), "\n"))
 	return err
 }
 

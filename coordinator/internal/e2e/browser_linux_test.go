@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,7 +99,7 @@ func browserTools(t *testing.T, dir string) string {
 	npm := exec.CommandContext(context.Background(), "npm", args...)
 	npm.Dir = dir
 	if out, err := npm.CombinedOutput(); err != nil {
-		t.Skip(fmt.Sprintf("PAGE TEST SKIPPED: npm: %v\n%s", err, out))
+		t.Skipf("PAGE TEST SKIPPED: npm: %v\n%s", err, out)
 	}
 	return chromium
 }
