@@ -21,7 +21,7 @@ const (
 	// otherwise, since starting late costs nobody anything, and each look wakes the processor. slow is below
 	// signals.Stale and maxGap.
 	fast = 50 * time.Millisecond
-	slow = 2 * time.Second
+	slow = 3 * time.Second
 	// second is how often what is averaged is looked at, at most.
 	second = time.Second
 	// lone is how often an agent without an owner looks at its pause and saves its figures.

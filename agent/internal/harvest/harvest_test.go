@@ -184,14 +184,14 @@ func TestP9Measured(t *testing.T) {
 	})
 }
 
-// TestLooksSeldom: an agent with nothing to do looks every two seconds, and writes nothing.
+// TestLooksSeldom: an agent with nothing to do looks every three seconds, and writes nothing.
 func TestLooksSeldom(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, dir, true)
 		time.Sleep(time.Hour + time.Second)
 		b.expect(t, "an hour idle", 8)
-		if n := b.signals.looks(); n < 1750 || n > 1850 {
+		if n := b.signals.looks(); n < 1150 || n > 1250 {
 			t.Errorf("looked %d times in an hour", n)
 		}
 		before := b.signals.looks()
