@@ -50,7 +50,7 @@ demo: build examples ## run a real job on a throw-away grid on this machine; KEE
 test: build examples ## run all tests
 	$(GO) test -timeout 30m ./...
 
-monitoring: ## check the rules and alerts for Prometheus (needs promtool)
+monitoring: ## check rules and alerts for Prometheus (needs promtool) and dashboards for Grafana (needs npm)
 	@if command -v promtool >/dev/null; then \
 		promtool check config deploy/prometheus/prometheus.yml && \
 		promtool check rules --lint=all --lint-fatal deploy/prometheus/rules/*.yml && \
@@ -58,6 +58,7 @@ monitoring: ## check the rules and alerts for Prometheus (needs promtool)
 	else \
 		echo "NOT CHECKED: no promtool here (Debian: apt install prometheus)"; \
 	fi
+	deploy/grafana/check/check.sh
 
 page-test: ## look at the coordinator's page in a browser (needs node, npm, chromium); PAGE_PICTURES=FOLDER keeps pictures
 	PAGE_TEST=1 $(GO) test -count 1 -timeout 5m -v -run '^TestBrowser$$' ./coordinator/internal/e2e
