@@ -1,8 +1,8 @@
 // Package coordinator is the lightweight centre of a grid: it enrols machines, admits jobs, seeds them, and
-// reports throughput. It keeps no ledger and lends nothing; with it off, nothing that was seeded stops.
+// reports throughput and what it cost. It keeps no ledger and lends nothing; with it off, nothing that was seeded stops.
 //
 //	gridctl ──Submit──▶ admission ──▶ seeding ──manifest, blobs──▶ agents
-//	browser ◀── web ◀──────────────── throughput ◀──summaries───── stewards
+//	browser ◀── web ◀── accounts ◀──── throughput ◀──summaries───── stewards
 package coordinator
 
 import (
@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/program/exporter"
+	"idlegrid/coordinator/internal/accounts"
 	"idlegrid/coordinator/internal/admission"
 	"idlegrid/coordinator/internal/seeding"
 	"idlegrid/coordinator/internal/throughput"
@@ -96,6 +98,7 @@ type Coordinator struct {
 	admit   *admission.Service
 	seeder  *seeding.Seeder
 	gather  *throughput.Gatherer
+	book    *accounts.Book
 	metrics *prometheus.Registry // of the page for Prometheus
 	calls   *prometheus.CounterVec
 	page    *web.Page // nil: none
@@ -159,8 +162,15 @@ func (c *Coordinator) open() error {
 	if err := c.export(); err != nil {
 		return err
 	}
+	c.book, err = accounts.New(accounts.Options{
+		Path: filepath.Join(c.o.State, accounts.File), Owner: c.node.Store.Owner, Submitters: config.MetricsSubmitters, Log: c.o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	c.metrics.MustRegister(c.book)
 	c.gather = throughput.New(throughput.Options{
-		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Log: c.o.Log,
+		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Saw: c.book.Saw, Log: c.o.Log,
 		Watched: func() bool { return c.page != nil && c.page.Followed() },
 	})
 	return c.openPage(dial)
@@ -204,6 +214,9 @@ func (p *latePolicy) MayWrite(caller identity.Caller, c blobs.Claim, b jobs.Blob
 // Node returns what the coordinator has in common with other peers, for whoever looks into one that runs.
 func (c *Coordinator) Node() *node.Node { return c.node }
 
+// Accounts returns what the grid's work has cost, as far as this coordinator knows.
+func (c *Coordinator) Accounts() *accounts.Book { return c.book }
+
 // Address returns where others reach the coordinator.
 func (c *Coordinator) Address() string { return c.node.Address() }
 
@@ -214,6 +227,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { c.seeder.Run(ctx) })
 	work.Go(func() { c.gather.Run(ctx) })
+	work.Go(func() { c.book.Run(ctx) })
 	var metricsErr, pageErr error
 	if c.page != nil {
 		work.Go(func() {
@@ -251,6 +265,9 @@ func (c *Coordinator) Close() error {
 	if c.reader != nil {
 		err = errors.Join(err, c.reader.close())
 		c.reader = nil
+	}
+	if c.book != nil {
+		err = errors.Join(err, c.book.Close())
 	}
 	if c.dir != nil {
 		err = errors.Join(err, c.dir.Close())

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"log/slog"
 	"os"
@@ -10,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
 	"idlegrid/agent/peer/blobs"
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/agent/program/exporter/exportertest"
+	"idlegrid/coordinator/internal/accounts"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
 )
@@ -50,8 +53,26 @@ func open(t *testing.T) *Coordinator {
 	return c
 }
 
+// TestDocumented is about what the accounts show after their first look, too.
 func TestDocumented(t *testing.T) {
-	exportertest.Documented(t, open(t).metrics, "coordinator", "../deploy/docs/metrics.md", *update)
+	book, err := accounts.New(accounts.Options{
+		Path: filepath.Join(t.TempDir(), accounts.File), Owner: func(jobs.KeyID) string { return "" }, Submitters: true, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	book.Saw(accounts.Look{}, time.Now().Add(time.Hour)) // a new book shows nothing for a while
+	ended, end := context.WithCancel(t.Context())
+	end()
+	book.Run(ended) // writes once
+	t.Cleanup(func() {
+		if err := book.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(book)
+	exportertest.Documented(t, prometheus.Gatherers{open(t).metrics, registry}, "coordinator", "../deploy/docs/metrics.md", *update)
 }
 
 // values returns what the page has of a metric, by the values of its labels.

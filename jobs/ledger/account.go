@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
@@ -42,6 +41,14 @@ func (s *Spend) Add(o Spend) {
 	}
 }
 
+// Total returns all CPU time, in microseconds.
+func (s Spend) Total() (sum uint64) {
+	for _, us := range s.CPU {
+		sum += us
+	}
+	return sum
+}
+
 // HourSpend is what was spent in an hour, by when reports were signed.
 type HourSpend struct {
 	Hour uint32 // since 1970
@@ -72,7 +79,45 @@ func (l *Ledger) hour(h uint32) *HourSpend {
 	return l.hours[h]
 }
 
-// use says what an entry's CPU time was for. The author is not revoked.
+// lostRun is a run that ended without a result, by one report.
+type lostRun struct {
+	report  *report
+	attempt uint32
+	kept    uint64 // how far its unit was at its newest checkpoint, in microseconds
+	cpu     uint64 // microseconds
+	lineage record.Lineage
+}
+
+// end is what an entry is of: a unit, in an attempt, by a report.
+type end struct {
+	report  *report
+	unit    uint64
+	attempt uint32
+}
+
+func (e *entry) end() end { return end{e.report, e.unit, e.attempt} }
+
+// compare orders the lost runs of a unit by (attempt, author, report), which no two share.
+func (r lostRun) compare(o lostRun) int {
+	return cmp.Or(cmp.Compare(r.attempt, o.attempt), r.report.author.id.Compare(o.report.author.id), r.report.id.Compare(o.report.id))
+}
+
+// lose takes over the lost runs of a new report.
+func (l *Ledger) lose(r *report, runs map[uint64][]lostRun) {
+	for unit, add := range runs {
+		i, _ := l.terms.index(unit) // lostOf has seen that it is there
+		entries := l.bundles[i].of(unit)
+		l.count(i, entries, unit, -1)
+		for _, run := range add {
+			run.report = r
+			at, _ := slices.BinarySearchFunc(l.lost[unit], run, lostRun.compare)
+			l.lost[unit] = slices.Insert(l.lost[unit], at, run)
+		}
+		l.count(i, entries, unit, +1)
+	}
+}
+
+// use says what an entry's CPU time was for. The author is not revoked. This is the one place that knows.
 func (v *verdict) use(e *entry) Use {
 	switch {
 	case e.failure != nil:
@@ -84,38 +129,48 @@ func (v *verdict) use(e *entry) Use {
 	}
 }
 
-// account adds the entries of a unit to their hours, or takes them out: n is 1, or its complement.
-//
-// Runs of an attempt that went on from each other's checkpoints have time in common, which counts once. The accepted
-// run, or the first where none is, counts from the unit's beginning, whoever used that. What it went on from is taken
-// from those others that reached it; what none of them has was used by runs that ended without a report.
-func (l *Ledger) account(entries []entry, v *verdict, n uint64) {
-	var whole *entry
-	var need uint64 // of what it went on from, up to where others may have it
-	for i := range entries {
-		e := &entries[i]
-		if e.report.author.revoked {
-			continue
-		}
-		if whole == nil || whole.attempt != e.attempt {
-			whole = e
-			if v.status == Accepted && v.from.attempt == e.attempt {
-				whole = v.from
+// account adds the runs of a unit to their hours, or takes them out: n is 1, or its complement.
+func (l *Ledger) account(entries []entry, unit uint64, v *verdict, n uint64) {
+	if len(l.lost[unit]) == 0 && !l.wentOn(entries) { // most units: no run has time in common with another
+		for i := range entries {
+			if e := &entries[i]; !e.report.author.revoked {
+				l.spend(e.report.hour, v.use(e), n*micros(e.times.CPU), n)
 			}
-			need = beforeMicros(whole)
 		}
-		cpu, begun := micros(e.times.CPU), beforeMicros(e)
-		switch {
-		case e == whole:
-			cpu += begun
-		case begun < need && begun+cpu >= need:
-			cpu -= need - begun
-			need = begun
-		}
-		use := v.use(e)
-		e.report.hour.CPU[use] += n * cpu
-		e.report.hour.Runs[use] += n
+		return
 	}
+	runs := l.runs(entries, unit, v)
+	for len(runs) > 0 {
+		i := 1
+		for i < len(runs) && runs[i].attempt == runs[0].attempt {
+			i++
+		}
+		settle(runs[:i], v.status == Open)
+		for _, r := range runs[:i] {
+			ends := n
+			if r.use == LostCPU {
+				ends = 0
+			}
+			l.spend(r.hour, r.use, n*r.cpu, ends)
+		}
+		runs = runs[i:]
+	}
+}
+
+func (l *Ledger) spend(h *HourSpend, use Use, us, runs uint64) {
+	h.CPU[use] += us
+	h.Runs[use] += runs
+	if use == UsefulCPU {
+		l.tally.usefulCPU += us
+	}
+}
+
+// wentOn reports whether one of a unit's entries is of a run that did not begin the unit.
+func (l *Ledger) wentOn(entries []entry) bool {
+	if len(l.lineages) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(entries, func(e entry) bool { return l.lineages[e.end()] != nil })
 }
 
 // account counts what a report says beside its units.
@@ -125,8 +180,3 @@ func (r *report) account() {
 		r.hour.CPU[OverheadCPU] += r.overhead
 	}
 }
-
-// millis returns whole milliseconds as an entry holds them; record.MaxUnitMicros fits.
-func millis(d time.Duration) uint32 { return uint32(min(d/time.Millisecond, math.MaxUint32)) }
-
-func beforeMicros(e *entry) uint64 { return uint64(e.before) * 1000 }

@@ -87,8 +87,31 @@ func (l *Ledger) joinReports(other *Ledger) {
 			}
 		}
 	}
+	lost := map[*report]map[uint64][]lostRun{}
+	for unit, runs := range other.lost {
+		for _, run := range runs {
+			if _, isFresh := fresh[run.report]; !isFresh {
+				continue
+			}
+			if lost[run.report] == nil {
+				lost[run.report] = map[uint64][]lostRun{}
+			}
+			lost[run.report][unit] = append(lost[run.report][unit], run)
+		}
+	}
+	owns := map[*report]*report{}
+	for r := range fresh {
+		owns[r] = l.takeOver(r)
+	}
+	for e, lineage := range other.lineages {
+		if own := owns[e.report]; own != nil {
+			l.lineages[end{own, e.unit, e.attempt}] = lineage
+		}
+	}
 	for r, entries := range fresh {
-		l.insert(l.takeOver(r), entries)
+		own := owns[r]
+		l.insert(own, entries)
+		l.lose(own, lost[r])
 	}
 }
 

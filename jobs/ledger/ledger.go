@@ -19,7 +19,9 @@ type Ledger struct {
 	bundles   []bundle
 	openBits  []uint64 // a bit for each bundle that has open units
 	tally     tally
-	hours     map[uint32]*HourSpend // a part of the tally
+	hours     map[uint32]*HourSpend  // a part of the tally
+	lost      map[uint64][]lostRun   // by unit, sorted; few have any
+	lineages  map[end]record.Lineage // of entries that did not begin their unit; few did not
 	cancelled bool
 	sealed    bool
 }
@@ -39,7 +41,6 @@ type entry struct {
 	times   jobs.Times
 	outcome jobs.Digest
 	attempt uint32
-	before  uint32 // milliseconds of CPU time
 }
 
 // report is what all entries of one report share.
@@ -89,6 +90,8 @@ func New(terms Terms) *Ledger {
 		platforms: map[platform]*platform{},
 		rulings:   map[uint64]ruling{},
 		hours:     map[uint32]*HourSpend{},
+		lost:      map[uint64][]lostRun{},
+		lineages:  map[end]record.Lineage{},
 		bundles:   make([]bundle, terms.bundles()),
 	}
 	l.openBits = make([]uint64, (len(l.bundles)+wordBits-1)/wordBits)
@@ -110,14 +113,21 @@ func (l *Ledger) AddReport(id jobs.Digest, r *record.Report, owner string) (bool
 	if err != nil {
 		return false, err
 	}
+	lost, err := l.lostOf(r)
+	if err != nil {
+		return false, err
+	}
 	by := l.author(r.Author, owner)
 	if l.reports[id] != nil {
 		return false, nil
 	}
-	l.insert(l.addReport(report{
+	added := l.addReport(report{
 		id: id, author: by, platform: &platform{r.Runtime, r.Platform}, pack: r.Pack, hour: l.hour(r.Hour),
 		lost: micros(r.Lost), overhead: micros(r.Overhead),
-	}), entries)
+	})
+	l.addLineages(added, r)
+	l.insert(added, entries)
+	l.lose(added, lost)
 	return true, nil
 }
 
@@ -141,7 +151,7 @@ func (l *Ledger) entriesOf(r *record.Report) ([]entry, error) {
 				return nil, jobs.Errorf(jobs.Invalid, "report about unit %d in bundle %d, which shard %d of job %s does not have",
 					u.Unit, b.Bundle, r.Shard, r.Job.Short())
 			}
-			e := entry{unit: u.Unit, attempt: b.Attempt, outcome: u.Outcome, times: u.Times, before: millis(u.Before)}
+			e := entry{unit: u.Unit, attempt: b.Attempt, outcome: u.Outcome, times: u.Times}
 			if u.Failure.Failed() {
 				failure := u.Failure
 				e.failure = &failure
@@ -150,6 +160,35 @@ func (l *Ledger) entriesOf(r *record.Report) ([]entry, error) {
 		}
 	}
 	return entries, nil
+}
+
+// addLineages notes from where the units of a new report went on.
+func (l *Ledger) addLineages(added *report, r *record.Report) {
+	for _, b := range r.Bundles {
+		for i := range b.Units {
+			if u := &b.Units[i]; len(u.Lineage) > 0 {
+				l.lineages[end{added, u.Unit, b.Attempt}] = u.Lineage
+			}
+		}
+	}
+}
+
+// lostOf checks the runs without a result of a report against the shard.
+func (l *Ledger) lostOf(r *record.Report) (map[uint64][]lostRun, error) {
+	if len(r.LostRuns) == 0 {
+		return nil, nil
+	}
+	runs := map[uint64][]lostRun{}
+	for _, run := range r.LostRuns {
+		if _, ok := l.terms.index(run.Unit); !ok {
+			return nil, jobs.Errorf(jobs.Invalid, "report about a run of unit %d, which shard %d of job %s does not have",
+				run.Unit, r.Shard, r.Job.Short())
+		}
+		runs[run.Unit] = append(runs[run.Unit], lostRun{
+			attempt: run.Attempt, kept: micros(run.Kept), cpu: micros(run.CPU), lineage: run.Lineage,
+		})
+	}
+	return runs, nil
 }
 
 // author returns the one author with an ID. An author whose certificates name two owners counts for the lower
@@ -283,10 +322,7 @@ func (l *Ledger) count(i uint64, entries []entry, unit uint64, by int) {
 	if v.differs {
 		l.tally.differs += n
 	}
-	if v.status == Accepted {
-		l.tally.usefulCPU += n * (micros(v.from.times.CPU) + beforeMicros(v.from))
-	}
-	l.account(entries, &v, n)
+	l.account(entries, unit, &v, n)
 	if v.status == Open {
 		l.setOpen(i, l.bundles[i].open+n)
 	}
@@ -310,6 +346,9 @@ func (l *Ledger) recount() {
 	}
 	for _, r := range l.reports {
 		r.account()
+	}
+	for unit := range l.lost { // as if nothing else were known of them
+		l.account(nil, unit, &verdict{status: Open}, 1)
 	}
 	for i := range uint64(len(l.bundles)) {
 		_, n := l.terms.bundleUnits(i)

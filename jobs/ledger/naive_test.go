@@ -211,11 +211,8 @@ func (n *naive) counts(l *ledger.Ledger, now time.Time) ledger.Counts {
 		ledger.Conflict: &c.Conflict, ledger.Sealed: &c.Sealed, ledger.Dead: &c.Dead,
 	}
 	for unit := uint64(firstUnit); unit < firstUnit+nUnits; unit++ {
-		status, accepted := n.status(unit, now)
+		status, _ := n.status(unit, now)
 		*into[status]++
-		if u := l.Unit(unit, now); !accepted.IsZero() {
-			c.UsefulCPU += n.cost(unit, u.From.ID, u.From.Attempt)
-		}
 		different := map[jobs.Digest]bool{}
 		for _, claim := range n.claims(unit) {
 			if !claim.u.Failure.Failed() {
@@ -225,6 +222,9 @@ func (n *naive) counts(l *ledger.Ledger, now time.Time) ledger.Counts {
 		if status == ledger.Accepted && len(different) > 1 {
 			c.Differs++
 		}
+	}
+	for _, h := range n.account(l) {
+		c.UsefulCPU += time.Duration(h.CPU[ledger.UsefulCPU]) * time.Microsecond
 	}
 	for _, r := range n.reports() {
 		for _, b := range r.Bundles {

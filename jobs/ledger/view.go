@@ -37,7 +37,7 @@ type ReportRef struct {
 type Counts struct {
 	Open, Accepted, Failed, Conflict, Sealed, Dead uint64
 	Differs                                        uint64
-	UsefulCPU                                      time.Duration // of the accepted outcomes, from the units' beginnings
+	UsefulCPU                                      time.Duration // of the accepted outcomes, as Account has it
 	CPU                                            time.Duration // of all reports
 }
 

@@ -144,8 +144,16 @@ func drawReport(t *rapid.T) said {
 		Pack: jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}, Hour: drawHour(t),
 		Lost: drawMillis(t, "lost"), Overhead: drawMillis(t, "overhead"),
 	}
+	for unit := uint64(firstUnit); unit < firstUnit+nUnits; unit++ {
+		if rapid.IntRange(0, 9).Draw(t, "lost") == 0 {
+			r.LostRuns = append(r.LostRuns, record.LostRun{
+				Unit: unit, Attempt: uint32(rapid.IntRange(0, 2).Draw(t, "attempt")),
+				CPU: drawMillis(t, "cpu"), Lineage: drawLineage(t), Kept: drawMillis(t, "kept"),
+			})
+		}
+	}
 	least := 1
-	if r.Lost+r.Overhead > 0 {
+	if r.Lost+r.Overhead > 0 || len(r.LostRuns) > 0 {
 		least = 0
 	}
 	for range rapid.IntRange(least, 3).Draw(t, "bundles") {
@@ -168,6 +176,14 @@ func drawHour(t *rapid.T) uint32 {
 	return rapid.OneOf(rapid.Uint32Range(from-3, from+6), rapid.SampledFrom([]uint32{0, math.MaxUint32})).Draw(t, "hour")
 }
 
+func drawLineage(t *rapid.T) (l record.Lineage) {
+	for cpu := time.Duration(0); rapid.IntRange(0, 2).Draw(t, "more") == 0; {
+		cpu += time.Duration(rapid.IntRange(1, 4).Draw(t, "before")) * time.Millisecond
+		l = l.After(agent(fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "from"))), cpu)
+	}
+	return l
+}
+
 func drawMillis(t *rapid.T, what string) time.Duration {
 	return time.Duration(rapid.IntRange(0, 9).Draw(t, what)) * time.Millisecond
 }
@@ -180,7 +196,7 @@ func drawBundle(t *rapid.T) record.BundleReport {
 	first := b.Bundle * bundleSize
 	last := min(first+bundleSize, firstUnit+nUnits)
 	for unit := first + rapid.Uint64Range(0, last-first-1).Draw(t, "skipped"); unit < last; unit++ {
-		u := record.UnitReport{Unit: unit, Times: jobs.Times{CPU: drawMillis(t, "cpu")}, Before: drawMillis(t, "before")}
+		u := record.UnitReport{Unit: unit, Times: jobs.Times{CPU: drawMillis(t, "cpu")}, Lineage: drawLineage(t)}
 		if rapid.IntRange(0, 2).Draw(t, "failed") == 0 {
 			u.Failure = jobs.Failure{Kind: jobs.FailureExit, Text: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "text")}
 		} else {

@@ -17,6 +17,7 @@ type Checkpoint struct {
 	CPU      time.Duration // that the unit had taken, in all its runs
 	Runtime  string        // only an equal one can go on from it
 	Parts    []jobs.Blob   // the whole state, and what changed since
+	Lineage  Lineage       // of the run that made it
 }
 
 // Check returns an error if the checkpoint is beyond a bound, and thus would be refused by its readers.
@@ -39,14 +40,14 @@ func (c *Checkpoint) Check() error {
 			return jobs.Errorf(jobs.Invalid, "checkpoint: part of %d bytes, expected at most %d", b.Size, int64(MaxCheckpointBytes))
 		}
 	}
-	return nil
+	return c.Lineage.check()
 }
 
 // Encode returns the payload of a checkpoint that Check finds nothing wrong with.
 func (c *Checkpoint) Encode() []byte {
 	p := &gridv1.Checkpoint{
 		Job: c.Job[:], Unit: c.Unit, Attempt: c.Attempt, Sequence: c.Sequence,
-		CpuUs: uint64(c.CPU.Microseconds()), Runtime: c.Runtime,
+		CpuUs: uint64(c.CPU.Microseconds()), Runtime: c.Runtime, Lineage: c.Lineage.proto(),
 	}
 	for _, b := range c.Parts {
 		p.Parts = append(p.Parts, BlobToProto(b))
@@ -70,6 +71,9 @@ func DecodeCheckpoint(b []byte) (*Checkpoint, error) {
 	c := &Checkpoint{
 		Job: job, Unit: p.GetUnit(), Attempt: p.GetAttempt(), Sequence: p.GetSequence(),
 		CPU: time.Duration(p.GetCpuUs()) * time.Microsecond, Runtime: p.GetRuntime(),
+	}
+	if c.Lineage, err = lineageFromProto(p.GetLineage()); err != nil {
+		return nil, jobs.Errorf(jobs.Invalid, "checkpoint: %w", err)
 	}
 	for _, part := range p.GetParts() {
 		blob, err := BlobFromProto(part)

@@ -59,6 +59,20 @@ func TestRoundTrips(t *testing.T) {
 	})
 }
 
+// head is a report that says nothing yet.
+func head(r *record.Report) record.Report {
+	return record.Report{Job: r.Job, Author: r.Author, Runtime: r.Runtime, Platform: r.Platform}
+}
+
+// lost returns runs without a result of so many units.
+func lost(n int) []record.LostRun {
+	list := make([]record.LostRun, n)
+	for i := range list {
+		list[i].Unit = uint64(i)
+	}
+	return list
+}
+
 func TestReportBounds(t *testing.T) {
 	unit := func(r *record.Report) *record.UnitReport { return &r.Bundles[0].Units[0] }
 	units := func(n int) []record.UnitReport {
@@ -92,15 +106,24 @@ func TestReportBounds(t *testing.T) {
 		}, true},
 		{"no bundles, with a pack", func(r *record.Report) { r.Bundles = nil }, false},
 		{"no bundles", func(r *record.Report) { r.Bundles, r.Pack = nil, jobs.Blob{} }, true},
-		{"no bundles, only lost", func(r *record.Report) { r.Bundles, r.Pack, r.Overhead = nil, jobs.Blob{}, 0 }, true},
-		{"no bundles, only overhead", func(r *record.Report) { r.Bundles, r.Pack, r.Lost = nil, jobs.Blob{}, 0 }, true},
-		{"nothing", func(r *record.Report) { r.Bundles, r.Pack, r.Lost, r.Overhead = nil, jobs.Blob{}, 0, 0 }, false},
+		{"only lost", func(r *record.Report) { *r = head(r); r.Lost = time.Second }, true},
+		{"only overhead", func(r *record.Report) { *r = head(r); r.Overhead = time.Second }, true},
+		{"only a lost run", func(r *record.Report) { *r = head(r); r.LostRuns = sampleReport().LostRuns }, true},
+		{"nothing", func(r *record.Report) { *r = head(r) }, false},
+		{"most lost runs", func(r *record.Report) { r.LostRuns = lost(record.MaxLostRuns) }, true},
+		{"too many lost runs", func(r *record.Report) { r.LostRuns = lost(record.MaxLostRuns + 1) }, false},
+		{"a lost run twice", func(r *record.Report) { r.LostRuns = append(lost(3), lost(1)...) }, false},
+		{"lost in two attempts", func(r *record.Report) { r.LostRuns = append(lost(1), record.LostRun{Attempt: 1}) }, true},
+		{"long lost run", func(r *record.Report) { r.LostRuns[0].CPU = (record.MaxUnitMicros + 1) * time.Microsecond }, false},
+		{"lost run kept long", func(r *record.Report) { r.LostRuns[0].Kept = record.MaxUnitMicros*time.Microsecond + time.Millisecond }, false},
+		{"lost run of no attempt", func(r *record.Report) { r.LostRuns[0].Attempt = record.MaxAttempt + 1 }, false},
 		{"most lost", func(r *record.Report) { r.Lost = record.MaxSpend }, true},
 		{"too much lost", func(r *record.Report) { r.Lost = record.MaxSpend + time.Microsecond }, false},
 		{"too much overhead", func(r *record.Report) { r.Overhead = record.MaxSpend + time.Microsecond }, false},
+		{"no lineage", func(r *record.Report) { unit(r).Lineage = nil }, true},
+		{"bad lineage", func(r *record.Report) { unit(r).Lineage[0].From = jobs.AgentID{} }, false},
+		{"bad lineage of a lost run", func(r *record.Report) { r.LostRuns[0].Lineage[1].Before = 0 }, false},
 		{"far hour", func(r *record.Report) { r.Hour = math.MaxUint32 }, true},
-		{"long before", func(r *record.Report) { unit(r).Before = record.MaxUnitMicros * time.Microsecond }, true},
-		{"too long before", func(r *record.Report) { unit(r).Before = record.MaxUnitMicros*time.Microsecond + time.Millisecond }, false},
 		{"no units", func(r *record.Report) { r.Bundles[0].Units = nil }, false},
 		{"most bundles", func(r *record.Report) { r.Bundles = bundles(record.MaxReportBundles) }, true},
 		{"too many bundles", func(r *record.Report) { r.Bundles = bundles(record.MaxReportBundles + 1) }, false},
@@ -140,6 +163,49 @@ func TestReportBounds(t *testing.T) {
 	}
 }
 
+func TestLineageBounds(t *testing.T) {
+	long := func(n int) (l record.Lineage) {
+		for i := n; i > 0; i-- {
+			l = append(l, record.Origin{From: anAgent, Before: time.Duration(i) * time.Second})
+		}
+		return l
+	}
+	for _, c := range []struct {
+		name string
+		is   record.Lineage
+		ok   bool
+	}{
+		{"none", nil, true},
+		{"two", sampleLineage(), true},
+		{"the longest", long(record.MaxLineage), true},
+		{"too long", long(record.MaxLineage + 1), false},
+		{"of nobody", record.Lineage{{Before: time.Second}}, false},
+		{"at the beginning", record.Lineage{{From: anAgent}}, false},
+		{"late", record.Lineage{{From: anAgent, Before: record.MaxUnitMicros * time.Microsecond}}, true},
+		{"too late", record.Lineage{{From: anAgent, Before: record.MaxUnitMicros*time.Microsecond + time.Millisecond}}, false},
+		{"in place", record.Lineage{{From: anAgent, Before: time.Second}, {From: anAgent, Before: time.Second}}, false},
+		{"backwards", record.Lineage{{From: anAgent, Before: time.Second}, {From: anAgent, Before: time.Minute}}, false},
+	} {
+		checkpoint, report := sampleCheckpoint(), sampleReport()
+		checkpoint.Lineage, report.LostRuns[0].Lineage = c.is, c.is
+		_, err := record.DecodeCheckpoint(checkpoint.Encode())
+		_, errReport := record.DecodeReport(report.Encode())
+		if (err == nil) != c.ok || (errReport == nil) != c.ok || (checkpoint.Check() == nil) != c.ok {
+			t.Errorf("%s: %v, %v", c.name, err, errReport)
+		}
+	}
+	l := long(record.MaxLineage).After(anAgent, time.Hour+time.Microsecond)
+	if len(l) != record.MaxLineage || l.Before() != time.Hour || l[1].Before != record.MaxLineage*time.Second {
+		t.Errorf("%d checkpoints, %v", len(l), l[:2])
+	}
+	if l := sampleLineage().After(anAgent, 5*time.Second+time.Microsecond); len(l) != 2 {
+		t.Errorf("a run that took nothing has a place of its own: %v", l)
+	}
+	if l := record.Lineage(nil).After(anAgent, time.Microsecond); l != nil {
+		t.Errorf("one that took nothing from the beginning: %v", l)
+	}
+}
+
 func failure(text string) jobs.Failure { return jobs.Failure{Kind: jobs.FailureTrap, Text: text} }
 
 func TestReportThatCannotBeEncoded(t *testing.T) {
@@ -147,9 +213,9 @@ func TestReportThatCannotBeEncoded(t *testing.T) {
 		"runtime that is no UTF-8": func(r *record.Report) { r.Runtime = "\xff" },
 		"text that is no UTF-8":    func(r *record.Report) { r.Bundles[0].Units[1].Failure.Text = "\xff" },
 		"negative time":            func(r *record.Report) { r.Bundles[0].Units[0].Times.CPU = -1 },
-		"negative time before":     func(r *record.Report) { r.Bundles[0].Units[0].Before = -1 },
 		"negative loss":            func(r *record.Report) { r.Lost = -1 },
 		"negative overhead":        func(r *record.Report) { r.Overhead = -1 },
+		"negative lost run":        func(r *record.Report) { r.LostRuns[0].Kept = -1 },
 		"text without a failure":   func(r *record.Report) { r.Bundles[0].Units[0].Failure.Text = "why" },
 	} {
 		r := sampleReport()

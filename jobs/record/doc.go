@@ -36,8 +36,8 @@ const (
 	// MaxReceipt bounds a receipt's payload, in bytes; it takes about a hundred. A padded one would make a record
 	// that fits into no message any more once it is passed on.
 	MaxReceipt = 1 << 10
-	// MaxCheckpoint bounds a checkpoint's payload, in bytes; it takes about three hundred.
-	MaxCheckpoint = 1 << 10
+	// MaxCheckpoint bounds a checkpoint's payload, in bytes; it takes about three hundred, and forty for each of its lineage.
+	MaxCheckpoint = 2 << 10
 	// MaxCheckpointParts bounds the blobs of a checkpoint, and MaxCheckpointBytes each of them: all that a WebAssembly
 	// module can address, and as much again for its files.
 	MaxCheckpointParts = 2
@@ -60,6 +60,10 @@ const (
 	MaxAttempt = 1 << 16
 	// MaxUnitMicros bounds what one unit may claim to have cost, in microseconds: the longest life of a job.
 	MaxUnitMicros = 30 * 24 * 3600 * 1_000_000
+	// MaxLineage bounds the checkpoints that a lineage names.
+	MaxLineage = 32
+	// MaxLostRuns bounds the runs without a result of one report.
+	MaxLostRuns = 1024
 	// MaxSpend bounds what one report may claim to be lost, and what of overhead. A writer with more leaves the rest to
 	// its next report.
 	MaxSpend = 30 * 24 * time.Hour

@@ -41,7 +41,14 @@ func drawReport(t *rapid.T) *record.Report {
 		Lost: drawSpend(t, "lost"), Overhead: drawSpend(t, "overhead"),
 	}
 	unit, least := uint64(0), 1
-	if r.Lost+r.Overhead > 0 {
+	for n := range rapid.IntRange(0, 3).Draw(t, "lost runs") {
+		u := drawUnit(t, uint64(n))
+		r.LostRuns = append(r.LostRuns, record.LostRun{
+			Unit: u.Unit, Attempt: rapid.Uint32Range(0, record.MaxAttempt).Draw(t, "attempt"), CPU: u.Times.CPU, Lineage: u.Lineage,
+			Kept: time.Duration(rapid.Int64Range(0, record.MaxUnitMicros/1000).Draw(t, "kept")) * time.Millisecond,
+		})
+	}
+	if r.Lost+r.Overhead > 0 || len(r.LostRuns) > 0 {
 		least = 0
 	}
 	for range rapid.IntRange(least, 4).Draw(t, "bundles") {
@@ -65,15 +72,25 @@ func drawSpend(t *rapid.T, what string) time.Duration {
 	return time.Duration(rapid.Int64Range(0, record.MaxSpend.Microseconds()).Draw(t, what)) * time.Microsecond
 }
 
+func drawLineage(t *rapid.T) (l record.Lineage) {
+	cpu := time.Duration(0)
+	for range rapid.IntRange(0, record.MaxLineage).Draw(t, "lineage") {
+		cpu += time.Duration(rapid.Int64Range(1, 1e9/record.MaxLineage).Draw(t, "before")) * time.Millisecond
+		l = l.After(jobs.AgentID(drawDigest(t)), cpu)
+	}
+	return l
+}
+
 func drawUnit(t *rapid.T, unit uint64) record.UnitReport {
 	micros := rapid.Int64Range(0, record.MaxUnitMicros)
 	u := record.UnitReport{
-		Unit: unit, Before: time.Duration(rapid.Int64Range(0, record.MaxUnitMicros/1000).Draw(t, "before")) * time.Millisecond,
+		Unit: unit,
 		Times: jobs.Times{
 			CPU:  time.Duration(micros.Draw(t, "cpu")) * time.Microsecond,
 			Wall: time.Duration(micros.Draw(t, "wall")) * time.Microsecond,
 		},
 	}
+	u.Lineage = drawLineage(t)
 	failed := rapid.Bool().Draw(t, "failed")
 	if failed {
 		u.Failure.Kind = jobs.FailureKind(rapid.IntRange(1, int(jobs.FailureInput)).Draw(t, "kind"))
@@ -102,6 +119,7 @@ func drawCheckpoint(t *rapid.T) *record.Checkpoint {
 		Sequence: rapid.Uint64Range(0, record.MaxSequence).Draw(t, "sequence"),
 		CPU:      time.Duration(rapid.Int64Range(0, record.MaxUnitMicros).Draw(t, "cpu")) * time.Microsecond,
 		Runtime:  rapid.StringN(1, 20, record.MaxName).Draw(t, "runtime"),
+		Lineage:  drawLineage(t),
 	}
 	for range rapid.IntRange(1, record.MaxCheckpointParts).Draw(t, "parts") {
 		size := rapid.Int64Range(0, record.MaxCheckpointBytes).Draw(t, "size")
@@ -144,11 +162,16 @@ func sampleReport() *record.Report {
 	return &record.Report{
 		Job: theJob, Shard: 2, Author: anAgent, Counter: 7, Runtime: "wazero 1.12.0", Platform: "linux/amd64",
 		Pack: jobs.Blob{Digest: digest("pack"), Size: 123}, Lost: time.Minute, Overhead: 3 * time.Second, Hour: 490_000,
+		LostRuns: []record.LostRun{{Unit: 11, Attempt: 1, CPU: 20 * time.Second, Lineage: sampleLineage(), Kept: 25 * time.Second}},
 		Bundles: []record.BundleReport{{Bundle: 3, Attempt: 1, Units: []record.UnitReport{
-			{Unit: 9, Outcome: digest("nine"), Times: jobs.Times{CPU: time.Second, Wall: 2 * time.Second}, Before: 5 * time.Second},
+			{Unit: 9, Outcome: digest("nine"), Times: jobs.Times{CPU: time.Second, Wall: 2 * time.Second}, Lineage: sampleLineage()},
 			{Unit: 10, Outcome: digest("ten"), Failure: jobs.Failure{Kind: jobs.FailureExit, Text: "exit code 3"}},
 		}}},
 	}
+}
+
+func sampleLineage() record.Lineage {
+	return record.Lineage{{From: anAgent, Before: 5 * time.Second}, {From: jobs.AgentID(digest("other agent")), Before: time.Second}}
 }
 
 func sampleRuling() *record.Ruling {
@@ -158,7 +181,8 @@ func sampleRuling() *record.Ruling {
 func sampleCheckpoint() *record.Checkpoint {
 	return &record.Checkpoint{
 		Job: theJob, Unit: 9, Attempt: 1, Sequence: 4, CPU: time.Minute, Runtime: "wazero 1.12.0",
-		Parts: []jobs.Blob{{Digest: digest("base"), Size: 123}, {Digest: digest("changes"), Size: 4}},
+		Parts:   []jobs.Blob{{Digest: digest("base"), Size: 123}, {Digest: digest("changes"), Size: 4}},
+		Lineage: sampleLineage(),
 	}
 }
 

@@ -19,11 +19,21 @@ type Report struct {
 	Runtime  string         // name and version of what ran the units, such as "wazero 1.12.0"
 	Platform string         // operating system and processor, such as "linux/amd64"
 	Pack     jobs.Blob      // zero where no unit has an outcome
-	Bundles  []BundleReport // none where the agent leaves the shard, and Lost or Overhead are in no report yet
-	// Lost and Overhead are CPU time since the author's report before for this shard, in whole microseconds: of runs that
-	// ended without a result, after the checkpoint that others can go on from, and of the agent itself while it held work.
+	Bundles  []BundleReport // none where the agent leaves the shard, and what follows is in no report yet
+	// Since the author's report before for this shard: runs that ended without a result, and from whose checkpoints others
+	// can go on; CPU time, in whole microseconds, of other runs that did; and that of the agent itself while it held work.
+	LostRuns       []LostRun
 	Lost, Overhead time.Duration
 	Hour           uint32 // since 1970, when this was signed, by the author's clock
+}
+
+// LostRun is a run of a unit that ended without a result.
+type LostRun struct {
+	Unit    uint64
+	Attempt uint32
+	CPU     time.Duration // of this run, in whole microseconds
+	Lineage Lineage
+	Kept    time.Duration // CPU time of the unit at the newest checkpoint of this run, in whole milliseconds
 }
 
 // HourOf returns the hour of a moment as reports name it.
@@ -43,8 +53,7 @@ type UnitReport struct {
 	Outcome jobs.Digest  // of a failed unit, what it wrote until then; zero if nothing of it was kept
 	Failure jobs.Failure // zero: the unit succeeded
 	Times   jobs.Times   // of this run; travels in whole microseconds
-	// Before is the CPU time of the runs before, from whose checkpoint it went on, in whole milliseconds.
-	Before time.Duration
+	Lineage Lineage
 }
 
 // Check returns an error if the report is beyond a bound, and thus would be refused by every peer. A writer
@@ -69,8 +78,8 @@ func DecodeReport(b []byte) (*Report, error) {
 	if err := unmarshal("report", b, &p, MaxPayload); err != nil {
 		return nil, err
 	}
-	if len(p.GetBundles()) > MaxReportBundles { // before anything is allocated for them
-		return nil, jobs.Errorf(jobs.Invalid, "report: %d bundles, expected at most %d", len(p.GetBundles()), MaxReportBundles)
+	if b, l := len(p.GetBundles()), len(p.GetLost()); b > MaxReportBundles || l > MaxLostRuns { // before anything is allocated for them
+		return nil, jobs.Errorf(jobs.Invalid, "report: %d bundles and %d runs without a result, expected at most %d and %d", b, l, MaxReportBundles, MaxLostRuns)
 	}
 	r, err := reportFromProto(&p)
 	if err != nil {
@@ -107,7 +116,34 @@ func (r *Report) check() error {
 			kept = kept || !u.Outcome.IsZero()
 		}
 	}
+	if err := r.checkLost(); err != nil {
+		return err
+	}
 	return r.checkHead(len(seen), kept)
+}
+
+// checkLost looks at the runs that ended without a result.
+func (r *Report) checkLost() error {
+	if n := len(r.LostRuns); n > MaxLostRuns {
+		return jobs.Errorf(jobs.Invalid, "report: %d runs without a result, expected at most %d", n, MaxLostRuns)
+	}
+	seen := map[[2]uint64]bool{}
+	for _, l := range r.LostRuns {
+		const most = MaxUnitMicros * time.Microsecond
+		if l.Attempt > MaxAttempt || min(l.CPU, l.Kept) < 0 || max(l.CPU, l.Kept) > most {
+			return jobs.Errorf(jobs.Invalid, "report: run without a result of unit %d: attempt %d, %s of CPU and a checkpoint at %s, expected at most %d and %s each",
+				l.Unit, l.Attempt, l.CPU, l.Kept, MaxAttempt, most)
+		}
+		if err := l.Lineage.check(); err != nil {
+			return err
+		}
+		id := [2]uint64{l.Unit, uint64(l.Attempt)}
+		if seen[id] {
+			return jobs.Errorf(jobs.Invalid, "report: two runs without a result of unit %d in attempt %d", l.Unit, l.Attempt)
+		}
+		seen[id] = true
+	}
+	return nil
 }
 
 // checkHead looks at what stands beside the bundles; they hold so many units, and kept says whether one of
@@ -121,7 +157,7 @@ func (r *Report) checkHead(units int, kept bool) error {
 	case len(r.Bundles) > MaxReportBundles || units > MaxReportUnits:
 		return jobs.Errorf(jobs.Invalid, "report: %d units in %d bundles, expected at most %d in %d",
 			units, len(r.Bundles), MaxReportUnits, MaxReportBundles)
-	case len(r.Bundles) == 0 && (r.Lost == 0 && r.Overhead == 0 || !r.Pack.IsZero()):
+	case len(r.Bundles) == 0 && (r.Lost == 0 && r.Overhead == 0 && len(r.LostRuns) == 0 || !r.Pack.IsZero()):
 		return jobs.Errorf(jobs.Invalid, "report: without bundles, expected CPU time and no pack")
 	case r.Lost < 0 || r.Lost > MaxSpend || r.Overhead < 0 || r.Overhead > MaxSpend:
 		return jobs.Errorf(jobs.Invalid, "report: %s of CPU lost and %s of overhead, expected at most %s each", r.Lost, r.Overhead, MaxSpend)
@@ -143,10 +179,10 @@ func (u *UnitReport) check() error {
 			u.Unit, len(u.Failure.Text), jobs.MaxFailureText)
 	}
 	limit := MaxUnitMicros * time.Microsecond
-	if t := u.Times; t.CPU < 0 || t.CPU > limit || t.Wall < 0 || t.Wall > limit || u.Before < 0 || u.Before > limit {
-		return jobs.Errorf(jobs.Invalid, "report: unit %d: %s of CPU in %s, after %s, expected at most %s", u.Unit, t.CPU, t.Wall, u.Before, limit)
+	if t := u.Times; t.CPU < 0 || t.CPU > limit || t.Wall < 0 || t.Wall > limit {
+		return jobs.Errorf(jobs.Invalid, "report: unit %d: %s of CPU in %s, expected at most %s", u.Unit, t.CPU, t.Wall, limit)
 	}
-	return nil
+	return u.Lineage.check()
 }
 
 func isName(s string) bool { return s != "" && len(s) <= MaxName && utf8.ValidString(s) }
@@ -157,6 +193,11 @@ func (r *Report) proto() *gridv1.Report {
 		Runtime: r.Runtime, Platform: r.Platform, Pack: BlobToProto(r.Pack),
 		LostUs: uint64(r.Lost.Microseconds()), OverheadUs: uint64(r.Overhead.Microseconds()), Hour: r.Hour,
 		Bundles: make([]*gridv1.BundleReport, len(r.Bundles)),
+	}
+	for _, l := range r.LostRuns {
+		q := &gridv1.LostRun{Unit: l.Unit, Attempt: l.Attempt, CpuUs: uint64(l.CPU.Microseconds()), KeptMs: uint32(l.Kept.Milliseconds())}
+		q.Lineage = l.Lineage.proto()
+		p.Lost = append(p.Lost, q)
 	}
 	for i := range r.Bundles {
 		b := &r.Bundles[i]
@@ -172,8 +213,9 @@ func (r *Report) proto() *gridv1.Report {
 func (u *UnitReport) proto() *gridv1.UnitReport {
 	p := &gridv1.UnitReport{
 		Unit: u.Unit, Failure: FailureToProto(u.Failure),
-		CpuUs: uint64(u.Times.CPU.Microseconds()), WallUs: uint64(u.Times.Wall.Microseconds()), BeforeMs: uint32(u.Before.Milliseconds()),
+		CpuUs: uint64(u.Times.CPU.Microseconds()), WallUs: uint64(u.Times.Wall.Microseconds()),
 	}
+	p.Lineage = u.Lineage.proto()
 	if !u.Outcome.IsZero() {
 		p.Outcome = u.Outcome[:]
 	}
@@ -196,6 +238,19 @@ func reportFromProto(p *gridv1.Report) (*Report, error) {
 	}
 	if r.Pack, err = BlobFromProto(p.GetPack()); err != nil {
 		return nil, err
+	}
+	for _, l := range p.GetLost() {
+		if l.GetCpuUs() > MaxUnitMicros {
+			return nil, jobs.Errorf(jobs.Invalid, "run without a result of unit %d: %d µs of CPU, expected at most %d", l.GetUnit(), l.GetCpuUs(), uint64(MaxUnitMicros))
+		}
+		lineage, err := lineageFromProto(l.GetLineage())
+		if err != nil {
+			return nil, err
+		}
+		r.LostRuns = append(r.LostRuns, LostRun{
+			Unit: l.GetUnit(), Attempt: l.GetAttempt(), CPU: time.Duration(l.GetCpuUs()) * time.Microsecond, Lineage: lineage,
+			Kept: time.Duration(l.GetKeptMs()) * time.Millisecond,
+		})
 	}
 	if n := len(p.GetBundles()); n > 0 {
 		r.Bundles = make([]BundleReport, n)
@@ -229,6 +284,6 @@ func unitFromProto(p *gridv1.UnitReport) (UnitReport, error) {
 	}
 	u.Times.CPU = time.Duration(p.GetCpuUs()) * time.Microsecond
 	u.Times.Wall = time.Duration(p.GetWallUs()) * time.Microsecond
-	u.Before = time.Duration(p.GetBeforeMs()) * time.Millisecond
-	return u, nil
+	u.Lineage, err = lineageFromProto(p.GetLineage())
+	return u, err
 }

@@ -46,10 +46,7 @@ type saver struct {
 	from    []*records.Note // what the unit may go on from, the best first, not verified
 	over    bool            // the unit ended: what still comes of it is of no use; the worker's goroutine's own
 	owes    time.Duration   // what the run used that ended, while a checkpoint was on its way; the worker's goroutine's own
-	why     error           // it ended
-	newest  *records.Note   // of the attempt, by others' word; nil: there is none
-	before  time.Duration   // CPU time of the unit at the one that it went on from; zero: it began
-	missed  time.Duration   // and how much more at the newest
+	lineage record.Lineage  // from where it went on, set before it runs
 	past    uint64          // a sequence that is past all that were seen of the unit
 	shift   uint64          // what is added to the Runner's sequences, set before it runs
 	begun   time.Time
@@ -89,12 +86,10 @@ func (w *Worker) saver(tasks []task, p *program, now time.Time) *saver {
 	for _, n := range sv.from {
 		sv.past = max(sv.past, n.Sequence)
 	}
-	sv.from = slices.DeleteFunc(sv.from, func(n *records.Note) bool { return n.Attempt != t.bundle.attempt })
+	sv.from = slices.DeleteFunc(sv.from, func(n *records.Note) bool {
+		return n.Attempt != t.bundle.attempt || n.Runtime != w.o.Runtime
+	})
 	slices.SortFunc(sv.from, (*records.Note).Newer)
-	if len(sv.from) > 0 {
-		sv.newest = sv.from[0]
-	}
-	sv.from = slices.DeleteFunc(sv.from, func(n *records.Note) bool { return n.Runtime != w.o.Runtime })
 	sv.from = slices.CompactFunc(sv.from, (*records.Note).Same)
 	if o := w.own[sv.unit]; o != nil && len(sv.from) > 0 {
 		o.behind = !slices.ContainsFunc(o.notes, sv.from[0].Same)
@@ -106,14 +101,13 @@ func (w *Worker) saver(tasks []task, p *program, now time.Time) *saver {
 func (sv *saver) run(ctx context.Context, ready *executor.Program, u *executor.Unit) (executor.Result, error) {
 	w := sv.w
 	u.Save, u.Interval, u.Now, u.Folder, u.Progress = sv.save, sv.every, sv.now, w.o.Scratch, sv.progress
-	defer sv.compare()
 	for _, n := range sv.from {
 		sv.fetching.Store(true)
 		c, err := sv.fetch(ctx, n)
 		sv.fetching.Store(false)
 		if err == nil {
 			c.Sequence = sv.past
-			u.Resume, sv.before = c, n.CPU
+			u.Resume, sv.lineage = c, n.Lineage.After(n.Author, n.CPU)
 			sv.resumed.Store(true)
 			w.log.Info("a unit goes on from a checkpoint", "unit", sv.unit, "cpu", n.CPU, "sequence", n.Sequence, "author", n.Author)
 			var bad *executor.ResumeError
@@ -128,7 +122,7 @@ func (sv *saver) run(ctx context.Context, ready *executor.Program, u *executor.U
 		w.log.Warn("a unit cannot go on from a checkpoint, trying the one before", "unit", sv.unit, "sequence", n.Sequence,
 			"author", n.Author, "err", err)
 	}
-	u.Resume, sv.before, sv.shift = nil, 0, sv.past
+	u.Resume, sv.lineage, sv.shift = nil, nil, sv.past
 	sv.resumed.Store(false)
 	return w.o.Runner.Run(ctx, ready, u)
 }
@@ -218,6 +212,7 @@ func (sv *saver) store(c executor.Checkpoint) (*records.Note, error) {
 	defer cancel()
 	said := &record.Checkpoint{
 		Job: sv.unit.Job, Unit: sv.unit.Unit, Attempt: sv.bundle.attempt, Sequence: c.Sequence, CPU: c.CPU, Runtime: w.o.Runtime,
+		Lineage: sv.lineage,
 	}
 	fresh := int64(0)
 	for _, f := range c.Files {
@@ -302,22 +297,6 @@ func (sv *saver) storingNow() bool {
 	sv.mu.Lock()
 	defer sv.mu.Unlock()
 	return sv.busy
-}
-
-// compare notes how much further the unit was at the newest checkpoint than where it went on from.
-func (sv *saver) compare() {
-	if n := sv.newest; n != nil && n.CPU > sv.before && sv.w.o.Store.VerifyNote(n, time.Now()) == nil {
-		sv.missed = n.CPU - sv.before
-	}
-}
-
-// passedOver returns what CPU time the run did not go on from, and nobody will now: the unit has ended, or has a newer
-// checkpoint.
-func (sv *saver) passedOver() time.Duration {
-	if _, at, _ := sv.last(); !sv.over && at.IsZero() {
-		return 0
-	}
-	return sv.missed
 }
 
 // describe adds what is known of a running unit's progress.

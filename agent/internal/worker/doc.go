@@ -40,8 +40,9 @@
 // a durable report names the unit, or a steward says that it is open no more.
 //
 // What it costs. Reports say of each unit what CPU time its run took, and that of the runs before from whose checkpoint it
-// went on. Beside that they say what came to nothing since the report before: of runs that ended without a result, what
-// nobody can go on from (lost), and what the agent itself used while it held anything (overhead). Whoever holds nothing
+// went on. Beside that they say what gave no result since the report before: the runs that ended without one, from where
+// and to where they came and with which checkpoint, for what of them is lost only shows when the unit has a result; and
+// what the agent itself used while it held anything (overhead). Whoever holds nothing
 // of a shard any more, and has something to say, writes a report of that alone: one for each time that it leaves a shard
 // of a live job. What it used since its last checkpoint and its last report goes with an agent that is killed.
 //

@@ -27,6 +27,8 @@ const (
 	reportBytes = 3 << 19
 	// unitBytes is what a unit takes in a report, without a failure's text, at most.
 	unitBytes = 64
+	// originBytes is what it takes more for each run before from whose checkpoint it went on, at most.
+	originBytes = 48
 	// maxFlushes bounds the packs on their way to holders: one slow holder makes a pack take seconds.
 	maxFlushes = 4
 	// flushRetry spaces attempts after a pack or a report could not be stored.
@@ -48,6 +50,7 @@ func (w *Worker) ended(b *bundle, u record.UnitReport, outcome []byte, now time.
 	p.packed = append(p.packed, record.UnitOutcome{Unit: u.Unit, Bytes: outcome})
 	p.bytes += len(outcome)
 	p.size += unitBytes + len(u.Failure.Text)
+	p.size += len(u.Lineage) * originBytes
 	b.open--
 	w.backlog += len(outcome)
 	w.spent(b.shard.job.Manifest.Submitter, u.Times.CPU, now)
@@ -199,7 +202,7 @@ func (w *Worker) unflushed(d draft, err error, now time.Time) {
 		return
 	}
 	for _, p := range batch {
-		s.spend.lost += cpuOf(p.units)
+		p.lose(p.bundle)
 		w.settle(p)
 	}
 }
@@ -240,7 +243,7 @@ func (w *Worker) pack(d draft) (*record.Report, error) {
 	report := &record.Report{
 		Job: s.id.Job, Shard: s.id.Shard, Author: w.o.Self, Counter: d.counter,
 		Runtime: w.o.Runtime, Platform: w.o.Platform,
-		Lost: d.spend.lost, Overhead: d.spend.overhead, Hour: record.HourOf(time.Now()),
+		LostRuns: d.spend.runs, Lost: d.spend.lost, Overhead: d.spend.overhead, Hour: record.HourOf(time.Now()),
 	}
 	if len(d.parts) == 0 {
 		return report, nil

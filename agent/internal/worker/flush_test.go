@@ -91,6 +91,13 @@ func (f draft) cpu() time.Duration {
 	return sum
 }
 
+func cpuOf(units []record.UnitReport) (sum time.Duration) {
+	for _, u := range units {
+		sum += u.Times.CPU
+	}
+	return sum
+}
+
 // accounted returns the CPU time that is not reported yet, and will be.
 func (d *desk) accounted(flushing []draft) time.Duration {
 	sum := draft{parts: d.finished, spend: d.s.spend}.cpu()

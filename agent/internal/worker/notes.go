@@ -65,7 +65,7 @@ func (w *Worker) loadNotes() {
 func (w *Worker) noted(sv *saver, notes []*records.Note) {
 	s := w.shards[sv.shard]
 	if s != nil && sv.owes > 0 {
-		s.spend.lost += w.lostOf(sv, sv.owes, sv.why)
+		w.lost(s, sv, sv.owes)
 		sv.owes = 0
 	}
 	switch {

@@ -213,9 +213,10 @@ func (w *Worker) start(ctx context.Context, tasks []task, p *program, now time.T
 type result struct {
 	task
 	executor.Result
-	before  time.Duration // CPU time of the runs from whose checkpoint it went on
-	outcome []byte        // encoded
-	err     error         // it was not run, or not to its end
+	lineage record.Lineage // from where it went on
+	kept    time.Duration  // CPU time of the unit at the newest checkpoint of this run; 0: it left none
+	outcome []byte         // encoded
+	err     error          // it was not run, or not to its end
 }
 
 // work runs a slot's units, until one cannot be run, they take long or leave
@@ -236,7 +237,7 @@ func (w *Worker) work(ctx context.Context, r *run, ready *executor.Program, iden
 		}
 		if r.saver != nil {
 			got.Result, got.err = r.saver.run(ctx, ready, u)
-			got.before = r.saver.before
+			got.lineage = r.saver.lineage
 		} else {
 			got.Result, got.err = w.o.Runner.Run(ctx, ready, u)
 		}
@@ -260,14 +261,14 @@ func (w *Worker) ran(r *run, ran []result, stopped bool, now time.Time) {
 	var fault error
 	for _, got := range ran {
 		if got.err != nil || got.bundle.dropped {
-			w.lose(r, got.Times.CPU, got.err)
+			w.lose(r, got.Times.CPU)
 		}
 		switch {
 		case got.bundle.dropped:
 		case got.err == nil:
 			if r.saver != nil {
 				r.saver.over = true
-				r.shard.spend.lost += r.saver.passedOver()
+				got.kept = r.saver.kept()
 			}
 			if r.program.unit == 0 {
 				w.log.Debug("first unit ended", "job", r.shard.id.Job)
@@ -297,8 +298,14 @@ func (p *program) measure(wall time.Duration) {
 }
 
 func (w *Worker) endedWith(t task, r result, now time.Time) {
+	if r.kept > 0 {
+		if t.bundle.ended.kept == nil {
+			t.bundle.ended.kept = map[uint64]time.Duration{}
+		}
+		t.bundle.ended.kept[t.unit] = r.kept
+	}
 	w.ended(t.bundle, record.UnitReport{
-		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times, Before: r.before.Truncate(time.Millisecond),
+		Unit: t.unit, Outcome: jobs.DigestOf(r.outcome), Failure: r.Failure, Times: r.Times, Lineage: r.lineage,
 	}, r.outcome, now)
 	if w.o.Ended != nil {
 		w.o.Ended(Ended{Job: t.bundle.shard.job, Unit: t.unit, Times: r.Times, Failure: r.Failure, Memory: r.Memory, Bytes: len(r.outcome)})

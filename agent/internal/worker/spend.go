@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"idlegrid/jobs/record"
@@ -14,23 +15,48 @@ const (
 	// leaveAfter is how long this agent holds nothing of a shard before it says in a report of its own what was spent and
 	// is in none. Until then it may be lent more, of which there will be a report anyway.
 	leaveAfter = 5 * time.Second
+	// maxLines bounds the runs of a shard's units without a result that are told of one by one: each takes of what this
+	// agent may say of the shard. Of more only the time is told that is certainly lost.
+	maxLines = 512
 	// worthReport is how much CPU time is worth such a report.
 	worthReport = 100 * time.Millisecond
 )
 
-// spend is CPU time that no report has yet.
-type spend struct{ lost, overhead time.Duration }
+// spend is what no report has said yet of CPU time that gave no result.
+type spend struct {
+	runs           []record.LostRun // from whose checkpoints others can go on
+	lost, overhead time.Duration
+}
 
 func (s *spend) add(o spend) {
+	s.runs = append(o.runs, s.runs...)
 	s.lost += o.lost
 	s.overhead += o.overhead
 }
 
+// worthIt reports whether it is worth a report of its own.
+func (s *spend) worthIt() bool {
+	sum := s.lost + s.overhead
+	for _, r := range s.runs {
+		sum += r.CPU
+	}
+	return sum >= worthReport
+}
+
 // take takes out what one report may say.
 func (s *spend) take() spend {
-	t := spend{min(s.lost, record.MaxSpend).Truncate(time.Microsecond), min(s.overhead, record.MaxSpend).Truncate(time.Microsecond)}
+	t := spend{lost: min(s.lost, record.MaxSpend).Truncate(time.Microsecond), overhead: min(s.overhead, record.MaxSpend).Truncate(time.Microsecond)}
 	s.lost -= t.lost
 	s.overhead -= t.overhead
+	s.runs = slices.DeleteFunc(s.runs, func(r record.LostRun) bool {
+		fits := len(t.runs) < record.MaxLostRuns && !slices.ContainsFunc(t.runs, func(o record.LostRun) bool {
+			return o.Unit == r.Unit && o.Attempt == r.Attempt // a report says one thing of an attempt
+		})
+		if fits {
+			t.runs = append(t.runs, r)
+		}
+		return fits
+	})
 	return t
 }
 
@@ -89,55 +115,54 @@ func (w *Worker) shares() map[*shard]int64 {
 	return shares
 }
 
-// lose counts what a run used that ended without a result, or with one that nobody wants: all but what others can go on
-// from. While a checkpoint of it is on its way that is not known.
-func (w *Worker) lose(r *run, used time.Duration, why error) {
-	sv := r.saver
-	switch {
+// lose takes what a run used that ended without a result, or with one that nobody wants. While a checkpoint of it is on
+// its way it is not known from where others can go on.
+func (w *Worker) lose(r *run, used time.Duration) {
+	switch sv := r.saver; {
 	case sv == nil:
 		r.shard.spend.lost += used
 	case sv.storingNow():
-		sv.owes, sv.why = used, why
+		sv.owes = used
 	default:
-		r.shard.spend.lost += w.lostOf(sv, used, why)
+		w.lost(r.shard, sv, used)
 	}
 }
 
-func (w *Worker) lostOf(sv *saver, used time.Duration, why error) time.Duration {
-	return max(0, used-max(0, w.keptCPU(sv, why)-sv.before)) + sv.passedOver()
+// lost is lose for a run that might have given checkpoints.
+func (w *Worker) lost(s *shard, sv *saver, used time.Duration) {
+	s.lostRun(record.LostRun{Unit: sv.unit.Unit, Attempt: sv.bundle.attempt, CPU: used, Lineage: sv.lineage, Kept: sv.kept()})
 }
 
-// keptCPU returns how much CPU time a unit had taken at the newest checkpoint from which others can go on. Where a
-// steward took the unit away, or may have, it went on from one that some steward knew.
-func (w *Worker) keptCPU(sv *saver, why error) time.Duration {
-	if !errors.Is(why, errDropped) && !errors.Is(why, errSlept) {
-		if n, at, _ := sv.last(); !at.IsZero() {
-			return n.CPU
-		}
-		return sv.before
+// kept returns the CPU time of the unit at the newest checkpoint of this run; 0: it left none.
+func (sv *saver) kept() time.Duration {
+	if n, at, _ := sv.last(); !at.IsZero() {
+		return n.CPU
 	}
-	cpu := sv.before
-	if o := w.own[sv.unit]; o != nil {
-		for _, t := range o.told {
-			if t.what.Attempt == sv.bundle.attempt {
-				cpu = max(cpu, t.what.CPU)
-			}
-		}
-	}
-	return cpu
+	return 0
 }
 
-// cpuOf returns the CPU time of units that ended here.
-func cpuOf(units []record.UnitReport) (sum time.Duration) {
-	for _, u := range units {
-		sum += u.Times.CPU
+// lose takes what units used that ended in a part whose results nobody will see.
+func (p *part) lose(b *bundle) {
+	for _, u := range p.units {
+		b.shard.lostRun(record.LostRun{Unit: u.Unit, Attempt: b.attempt, CPU: u.Times.CPU, Lineage: u.Lineage, Kept: p.kept[u.Unit]})
 	}
-	return sum
+}
+
+// lostRun notes a run without a result. From one that left no checkpoint nobody goes on: it needs no line of its own.
+func (s *shard) lostRun(r record.LostRun) {
+	r.CPU, r.Kept = r.CPU.Truncate(time.Microsecond), r.Kept.Truncate(time.Millisecond)
+	gave := max(0, r.Kept-r.Lineage.Before())
+	if gave == 0 || s.lines >= maxLines {
+		s.spend.lost += max(0, r.CPU-gave)
+		return
+	}
+	s.lines++
+	s.spend.runs = append(s.spend.runs, r)
 }
 
 // leaveDue returns when a report has to say what was spent on a shard that this agent holds nothing of any more.
 func (w *Worker) leaveDue(s *shard, now time.Time) time.Time {
-	if len(s.bundles) > 0 || s.spend.lost+s.spend.overhead < worthReport || w.flushes >= maxFlushes || w.o.Runnable(s.id.Job) != nil {
+	if len(s.bundles) > 0 || !s.spend.worthIt() || w.flushes >= maxFlushes || w.o.Runnable(s.id.Job) != nil {
 		return never(now)
 	}
 	if w.leaving {

@@ -1,7 +1,7 @@
 package worker
 
 import (
-	"crypto/ed25519"
+	"reflect"
 	"testing"
 	"time"
 
@@ -86,75 +86,76 @@ func TestMeter(t *testing.T) {
 	expect("nothing is held any more", 5, 180*time.Millisecond, 130*time.Millisecond)
 }
 
-// TestLose: of a run without a result all is lost but what others can go on from. The unit had taken ten seconds when the
-// run began, and twenty more in it.
+// TestLose: a run without a result is told of with its newest checkpoint. The unit had taken ten seconds when it began,
+// and twenty more in it. One that left no checkpoint needs no line.
 func TestLose(t *testing.T) {
-	const before, used = 10 * time.Second, 20 * time.Second
-	at := func(seconds uint64) *records.Note {
-		c := &record.Checkpoint{
-			Job: jobs.JobID{7}, Sequence: seconds, CPU: time.Duration(seconds) * time.Second, Runtime: "r", Parts: []jobs.Blob{{Digest: jobs.Digest{1}, Size: 3}},
-		}
-		n, err := records.NewNote(c, nil, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), [][]byte{{1}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	keeps := func(seconds uint64) func(*Worker, *saver) {
-		return func(_ *Worker, sv *saver) { sv.notes, sv.at = []*records.Note{at(seconds)}, time.Now() }
+	const used = 20 * time.Second
+	lineage := record.Lineage{{Before: 10 * time.Second, From: jobs.AgentID{4}}}
+	keeps := func(d *desk, sv *saver, cpu time.Duration) {
+		n := noteOf(t, d, 0, 1)
+		n.CPU = cpu
+		sv.notes, sv.at = []*records.Note{n}, time.Now()
 	}
 	for name, test := range map[string]struct {
-		change func(*Worker, *saver)
-		why    error
-		want   time.Duration
+		kept time.Duration // 0: nothing
+		did  func(*desk, *saver)
+		want spend
 	}{
-		"no checkpoint":                          {func(*Worker, *saver) {}, errOwner, used},
-		"one of an earlier run":                  {func(_ *Worker, sv *saver) { sv.notes = []*records.Note{at(25)} }, errOwner, used},
-		"one of this run":                        {keeps(25), errOwner, 5 * time.Second},
-		"one that cost more than all":            {keeps(31), errStopping, 0},
-		"taken away, and no steward knew of one": {keeps(25), errDropped, used},
-		"taken away, and a steward knew of one": {func(w *Worker, sv *saver) {
-			keeps(25)(w, sv)
-			w.own[sv.unit] = &own{shard: sv.shard, told: map[jobs.AgentID]telling{{1}: {what: at(15)}, {2}: {what: at(12)}}}
-		}, errSlept, 15 * time.Second},
-		"others were further, and may go on from there": {func(_ *Worker, sv *saver) { sv.missed = time.Second }, errOwner, used},
-		"others were further, and this one's is newer": {func(w *Worker, sv *saver) {
-			keeps(25)(w, sv)
-			sv.missed = time.Second
-		}, errOwner, 6 * time.Second},
+		"no checkpoint":               {0, func(*desk, *saver) {}, spend{lost: used}},
+		"one of an earlier run":       {25 * time.Second, func(_ *desk, sv *saver) { sv.at = time.Time{} }, spend{lost: used}},
+		"one of this run":             {25 * time.Second, func(*desk, *saver) {}, spend{runs: []record.LostRun{{CPU: used, Lineage: lineage, Kept: 25 * time.Second}}}},
+		"of a bundle's second try":    {25 * time.Second, func(_ *desk, sv *saver) { sv.bundle.attempt = 2 }, spend{runs: []record.LostRun{{Attempt: 2, CPU: used, Lineage: lineage, Kept: 25 * time.Second}}}},
+		"too many were told of":       {25 * time.Second, func(d *desk, _ *saver) { d.s.lines = maxLines }, spend{lost: 5 * time.Second}},
+		"one that cost more than all": {31 * time.Second, func(d *desk, _ *saver) { d.s.lines = maxLines }, spend{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(10, 1)
 			d.lend(0, 1)
-			sv := &saver{w: d.Worker, unit: jobs.UnitID{Job: d.s.id.Job}, shard: d.s.id, bundle: d.s.bundles[0], before: before}
-			test.change(d.Worker, sv)
-			d.lose(&run{shard: d.s, saver: sv}, used, test.why)
-			if got := d.s.spend.lost; got != test.want {
-				t.Errorf("%s are lost, expected %s", got, test.want)
+			sv := &saver{w: d.Worker, unit: jobs.UnitID{Job: d.s.id.Job}, shard: d.s.id, bundle: d.s.bundles[0], lineage: lineage}
+			if test.kept > 0 {
+				keeps(d, sv, test.kept)
+			}
+			test.did(d, sv)
+			d.lose(&run{shard: d.s, saver: sv}, used)
+			if got := d.s.spend; !reflect.DeepEqual(got, test.want) {
+				t.Errorf("told of %+v, expected %+v", got, test.want)
 			}
 		})
 	}
 	t.Run("a checkpoint is on its way", func(t *testing.T) {
 		d := newDesk(10, 1)
 		d.lend(0, 1)
-		sv := &saver{w: d.Worker, unit: jobs.UnitID{Job: d.s.id.Job}, shard: d.s.id, bundle: d.s.bundles[0], before: before, busy: true}
-		d.lose(&run{shard: d.s, saver: sv}, used, errOwner)
-		if d.s.spend.lost != 0 {
-			t.Error("something is lost before it is known what")
+		sv := &saver{w: d.Worker, unit: jobs.UnitID{Job: d.s.id.Job}, shard: d.s.id, bundle: d.s.bundles[0], lineage: lineage, busy: true}
+		d.lose(&run{shard: d.s, saver: sv}, used)
+		if d.s.spend.worthIt() {
+			t.Error("something is told of before it is known from where others can go on")
 		}
-		keeps(28)(d.Worker, sv)
+		keeps(d, sv, 28*time.Second)
 		for range 2 {
 			d.noted(sv, sv.notes)
 		}
-		if got := d.s.spend.lost; got != 2*time.Second {
-			t.Errorf("%s are lost", got)
+		if got := d.s.spend.runs; len(got) != 1 || got[0].Kept != 28*time.Second {
+			t.Errorf("told of %+v", got)
 		}
 	})
 	t.Run("short units", func(t *testing.T) {
 		d := newDesk(10, 1)
-		d.lose(&run{shard: d.s}, used, errOwner)
-		if d.s.spend.lost != used {
-			t.Errorf("%s are lost", d.s.spend.lost)
+		d.lose(&run{shard: d.s}, used)
+		if !reflect.DeepEqual(d.s.spend, spend{lost: used}) {
+			t.Errorf("told of %+v", d.s.spend)
+		}
+	})
+	t.Run("a result that nobody sees", func(t *testing.T) {
+		d := newDesk(10, 2)
+		d.lend(0, 1)
+		b := d.s.bundles[0]
+		for unit, kept := range []time.Duration{15 * time.Second, 0} {
+			d.endedWith(task{b, uint64(unit)}, result{Result: executor.Result{Times: jobs.Times{CPU: used}}, lineage: lineage, kept: kept}, d.now)
+		}
+		p := d.take()[0]
+		p.lose(b)
+		if want := (spend{lost: used, runs: []record.LostRun{{CPU: used, Lineage: lineage, Kept: 15 * time.Second}}}); !reflect.DeepEqual(d.s.spend, want) {
+			t.Errorf("told of %+v, expected %+v", d.s.spend, want)
 		}
 	})
 }
@@ -233,13 +234,25 @@ func TestLeaveDue(t *testing.T) {
 	}
 }
 
-// TestDraft: a report says what there is within its bounds, and the next one the rest.
+// TestDraft: a report says what there is within its bounds, and the next ones the rest.
 func TestDraft(t *testing.T) {
 	s := spend{lost: record.MaxSpend + 5*time.Microsecond + 3, overhead: time.Millisecond}
-	if got := s.take(); got != (spend{record.MaxSpend, time.Millisecond}) {
-		t.Errorf("took %v", got)
+	for unit := range uint64(record.MaxLostRuns) {
+		s.runs = append(s.runs, record.LostRun{Unit: unit}, record.LostRun{Unit: 7, Attempt: 1, CPU: time.Duration(unit)})
 	}
-	if got := s.take(); got != (spend{lost: 5 * time.Microsecond}) || s != (spend{lost: 3}) {
-		t.Errorf("took %v then, left %v", got, s)
+	first, second := s.take(), s.take()
+	if first.lost != record.MaxSpend || first.overhead != time.Millisecond || second.lost != 5*time.Microsecond || second.overhead != 0 || s.lost != 3 {
+		t.Errorf("lost: first %v, then %v, left %v", first.lost, second.lost, s.lost)
+	}
+	if len(first.runs) != record.MaxLostRuns || len(second.runs) != 2 || len(s.runs) != record.MaxLostRuns-2 {
+		t.Errorf("runs: first %d, then %d, left %d", len(first.runs), len(second.runs), len(s.runs))
+	}
+	r := record.Report{Job: jobs.JobID{1}, Author: jobs.AgentID{1}, Runtime: "r", Platform: "p", LostRuns: first.runs, Lost: first.lost}
+	if err := r.Check(); err != nil {
+		t.Error(err)
+	}
+	s.add(second)
+	if len(s.runs) != record.MaxLostRuns || s.lost != 5*time.Microsecond+3 {
+		t.Errorf("put back: %d runs and %v", len(s.runs), s.lost)
 	}
 }

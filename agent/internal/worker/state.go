@@ -98,6 +98,7 @@ type shard struct {
 	lender   jobs.AgentID               // spoken to last
 	standing standing
 	spend    spend
+	lines    int       // runs without a result that were told of one by one
 	heldAt   time.Time // when anything was held last
 }
 
@@ -118,8 +119,10 @@ type part struct {
 	bundle *bundle
 	units  []record.UnitReport
 	packed []record.UnitOutcome
-	bytes  int       // of packed, as counted in backlog
-	size   int       // of units in a report, about
+	bytes  int // of packed, as counted in backlog
+	size   int // of units in a report, about
+	// kept is the CPU time of those units at their newest checkpoints that left any.
+	kept   map[uint64]time.Duration
 	failed time.Time // when it could not be stored for the first time
 }
 
@@ -238,7 +241,7 @@ func (s *shard) held() []steward.Run {
 func (s *state) discard(b *bundle) {
 	b.dropped = true
 	s.backlog -= b.ended.bytes
-	b.shard.spend.lost += cpuOf(b.ended.units)
+	b.ended.lose(b)
 	delete(b.shard.bundles, b.number)
 	b.shard.changed = true
 	m := b.shard.job.Manifest

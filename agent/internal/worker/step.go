@@ -42,6 +42,7 @@ const (
 
 // step starts what can start now and returns when to look again at the latest.
 func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
+	w.meter(now, false)
 	w.wake(now)
 	w.stopStalled(now)
 	if !now.Before(w.refreshAt) {
@@ -58,7 +59,6 @@ func (w *Worker) step(ctx context.Context, now time.Time) time.Duration {
 	w.ask(ctx, now)
 	w.tellAside(w.saving, now)
 	w.letGo(w.saving)
-	w.meter(now, false)
 	for w.flushDue(now) {
 		w.flush(ctx)
 	}

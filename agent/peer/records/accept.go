@@ -378,6 +378,12 @@ func unitsExist(m *manifest.Manifest, r *record.Report) error {
 			}
 		}
 	}
+	first, end := firstBundle*uint64(m.Bundle), (firstBundle+bundles)*uint64(m.Bundle)
+	for _, l := range r.LostRuns {
+		if l.Unit < first || l.Unit >= min(end, m.Units) {
+			return jobs.Errorf(jobs.Invalid, "report of a run of unit %d, which is not in shard %d", l.Unit, r.Shard)
+		}
+	}
 	return nil
 }
 

@@ -174,6 +174,16 @@ func TestReportRefused(t *testing.T) {
 			"unit outside the job", report(j.about(success(2*manifest.ShardBundles+3), 0)),
 			"which is not in bundle", true,
 		},
+		{
+			"lost run outside the shard", report(func(r *record.Report) { r.LostRuns = []record.LostRun{{Unit: 2 * manifest.ShardBundles}} }),
+			"which is not in shard 0", true,
+		},
+		{
+			"lost run outside the job", report(j.about(success(2*manifest.ShardBundles), 0), func(r *record.Report) {
+				r.LostRuns = []record.LostRun{{Unit: 2*manifest.ShardBundles + 3}}
+			}),
+			"which is not in shard 1", true,
+		},
 		{"no receipts", with(), "receipts of 0 holders here, 2 are needed", false},
 		{"one receipt", with(one), "receipts of 1 holders here, 2 are needed", false},
 		{"one holder twice", with(one, one), "receipts of 1 holders", false},

@@ -41,7 +41,7 @@ func (a *accepted) charge(m *manifest.Manifest) {
 	case *record.Report:
 		a.account = account{shard: a.scope().Shard, author: p.Author}
 		a.cost, a.limit = 1, spare+timesOver*(uint64(m.Retries)+1)*ledger.TermsOf(a.job, m, p.Shard).Units
-		units := uint64(0)
+		units := uint64(len(p.LostRuns))
 		for i := range p.Bundles {
 			units += uint64(len(p.Bundles[i].Units))
 			for _, u := range p.Bundles[i].Units {

@@ -35,7 +35,8 @@ func SpendFromProto(p *gridv1.Spend) ledger.Spend {
 	}
 }
 
-func accountToProto(account []ledger.HourSpend) []*gridv1.HourlySpend {
+// AccountToProto returns an account as the protocol has it.
+func AccountToProto(account []ledger.HourSpend) []*gridv1.HourlySpend {
 	out := make([]*gridv1.HourlySpend, len(account))
 	for i, h := range account {
 		out[i] = &gridv1.HourlySpend{Hour: h.Hour, Spend: SpendToProto(h.Spend)}
@@ -43,14 +44,14 @@ func accountToProto(account []ledger.HourSpend) []*gridv1.HourlySpend {
 	return out
 }
 
-// AccountOf reads the account in a steward's summary of a shard. One that is longer than any job's is an error of kind
+// AccountFromProto reads an account, which is not nil then. One that is longer than any job's is an error of kind
 // jobs.Invalid.
-func AccountOf(r *gridv1.SummaryReply) ([]ledger.HourSpend, error) {
-	if n := len(r.GetAccount()); n > maxAccount {
+func AccountFromProto(account []*gridv1.HourlySpend) ([]ledger.HourSpend, error) {
+	if n := len(account); n > maxAccount {
 		return nil, jobs.Errorf(jobs.Invalid, "account of %d hours, expected at most %d", n, maxAccount)
 	}
-	out := make([]ledger.HourSpend, 0, len(r.GetAccount()))
-	for _, h := range r.GetAccount() {
+	out := make([]ledger.HourSpend, 0, len(account))
+	for _, h := range account {
 		out = append(out, ledger.HourSpend{Hour: h.GetHour(), Spend: SpendFromProto(h.GetSpend())})
 	}
 	return out, nil

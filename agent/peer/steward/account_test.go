@@ -23,7 +23,7 @@ func TestAccountRoundTrip(t *testing.T) {
 				want[i].Runs[u] = rapid.Uint64().Draw(t, "runs")
 			}
 		}
-		got, err := AccountOf(&gridv1.SummaryReply{Account: accountToProto(want)})
+		got, err := AccountFromProto(AccountToProto(want))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%+v, %v, expected %+v", got, err, want)
 		}
@@ -33,7 +33,7 @@ func TestAccountRoundTrip(t *testing.T) {
 // TestP11AccountIsBounded: a steward that lies cannot make the reader's rows grow.
 func TestP11AccountIsBounded(t *testing.T) {
 	for n, ok := range map[int]bool{maxAccount: true, maxAccount + 1: false} {
-		got, err := AccountOf(&gridv1.SummaryReply{Account: make([]*gridv1.HourlySpend, n)})
+		got, err := AccountFromProto(make([]*gridv1.HourlySpend, n))
 		if (err == nil) != ok || ok && len(got) != n || !ok && jobs.KindOf(err) != jobs.Invalid {
 			t.Errorf("%d hours: %d, %v", n, len(got), err)
 		}

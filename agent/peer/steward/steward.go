@@ -364,7 +364,7 @@ func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gri
 	reply := &gridv1.SummaryReply{Stewards: uint32(len(peer.Stewards(scope.Shard, s.o.Members())))}
 	err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) {
 		countsToProto(led.Counts(now), reply)
-		reply.Account = accountToProto(led.Account())
+		reply.Account = AccountToProto(led.Account())
 	})
 	if err != nil {
 		return nil, err

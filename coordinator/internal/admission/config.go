@@ -35,6 +35,7 @@ type Config struct {
 	MaxKeepDays         int    `yaml:"max_keep_days"`
 	MaxJobMiB           int64  `yaml:"max_job_mib"`
 	MaxDiskMiB          int64  `yaml:"max_disk_mib"`
+	MetricsSubmitters   bool   `yaml:"metrics_submitters"`
 }
 
 // configText is what init writes; it must parse to the defaults.
@@ -61,6 +62,9 @@ max_job_mib: 10240
 
 # What this coordinator keeps on its own disk of programs and inputs.
 max_disk_mib: 102400
+
+# Whether the page for Prometheus has CPU time by submitter, and so names of people.
+metrics_submitters: false
 `
 
 // WriteConfig writes the limits file with its defaults.

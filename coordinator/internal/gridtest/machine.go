@@ -19,7 +19,9 @@ import (
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/node"
 	"idlegrid/coordinator"
+	"idlegrid/coordinator/internal/accounts"
 	"idlegrid/coordinator/internal/admission"
+	"idlegrid/jobs"
 )
 
 const recordsFile = "records.db" // in a state folder
@@ -40,9 +42,15 @@ type Machine struct {
 	heard heard
 	disk  disk
 	skew  atomic.Int64 // of its clock, in nanoseconds
-	agent *agent.Agent // nil: it is off, or the coordinator
-	node  *node.Node   // nil: it is off
-	end   func() error
+	// overhead is the CPU time that the agent itself has taken, in nanoseconds.
+	overhead atomic.Int64
+	cutting  atomic.Bool          // its power is being cut
+	lastEnd  time.Time            // when a unit ended here last; guarded by the grid's runs
+	unsaid   map[jobs.Digest]bool // programs of which a run ended without a result since one of the same had one; likewise
+	agent    *agent.Agent         // nil: it is off, or the coordinator
+	book     *accounts.Book       // nil: it is off, or an agent
+	node     *node.Node           // nil: it is off
+	end      func() error
 }
 
 // daemon is what an agent and a coordinator have in common.
@@ -53,7 +61,7 @@ type daemon interface {
 }
 
 func (g *Grid) machine(ip, state string) *Machine {
-	return &Machine{grid: g, IP: ip, State: state, heard: heard{next: g.log.Handler(), log: &log{}}}
+	return &Machine{grid: g, IP: ip, State: state, heard: heard{next: g.log.Handler(), log: &log{}}, unsaid: map[jobs.Digest]bool{}}
 }
 
 // On reports whether the machine is on.
@@ -138,7 +146,11 @@ func (m *Machine) Start() {
 
 func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	if m == m.grid.Coordinator {
-		return coordinator.New(coordinator.Options{State: m.State, Network: network, Join: m.Join, Log: log})
+		c, err := coordinator.New(coordinator.Options{State: m.State, Network: network, Join: m.Join, Log: log})
+		if err == nil {
+			m.book = c.Accounts()
+		}
+		return c, err
 	}
 	var err error
 	var owner agent.Owner
@@ -147,7 +159,7 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	}
 	m.agent, err = agent.New(agent.Options{
 		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m: m, allowed: Slots}, Runtime: "gridtest 1",
-		Owner: owner, OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
+		Owner: owner, OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, Overhead: m.used, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
 	})
 	return m.agent, err
 }
@@ -155,6 +167,16 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 // Skew sets an agent's clock so far ahead, as far as it decides what has expired: a bubble has one clock, so that
 // timers, leases and certificates go by the right time.
 func (m *Machine) Skew(by time.Duration) { m.skew.Store(int64(by)) }
+
+func (m *Machine) used() time.Duration { return time.Duration(m.overhead.Load()) }
+
+// Quiet reports whether all that has ended on the machine is in its reports: for a while nothing has, and what ended last
+// of each job had a result.
+func (m *Machine) Quiet() bool {
+	m.grid.runs.mu.Lock()
+	defer m.grid.runs.mu.Unlock()
+	return len(m.unsaid) == 0 && time.Since(m.lastEnd) > 10*time.Second
+}
 
 func (m *Machine) wall() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) }
 
@@ -188,15 +210,17 @@ func (m *Machine) Stop() {
 func (m *Machine) Cut() {
 	m.grid.T.Helper()
 	m.grid.Net.Stop(m.IP)
+	m.cutting.Store(true)
 	state := m.image()
 	_ = m.end() // its network is gone, and says so
+	m.cutting.Store(false)
 	m.State = state
 	m.off()
 }
 
 func (m *Machine) off() {
 	m.grid.Net.Stop(m.IP) // its connections that nobody has closed
-	m.agent, m.node, m.end = nil, nil, nil
+	m.agent, m.book, m.node, m.end = nil, nil, nil, nil
 }
 
 // Wipe empties the state folder of a machine that is off, save for the files whose names match one of the

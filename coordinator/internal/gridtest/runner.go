@@ -50,13 +50,19 @@ func Takes(d time.Duration) Work {
 // UnitRun is a run of a unit.
 type UnitRun struct {
 	Unit
+	ID, Of  int // a number of its own, and that of the run from whose checkpoint it went on; 0: of none
 	Started time.Time
 	Ended   time.Time // zero: it runs, or was stopped before its end
 	// From and Reached say how much of its time the unit had behind it at the start, by a checkpoint, and when it
 	// ended or was stopped; Running, that it was not.
 	From, Reached time.Duration
 	Running       bool
+	Failed        bool
+	Cut           bool // the power of its machine was cut, or it ended while that was done: nobody hears of it
 }
+
+// startCost is what CPU time an agent itself takes for each unit that it starts.
+const startCost = time.Second
 
 // runs is what ran where, in the whole grid, and how.
 type runs struct {
@@ -211,17 +217,17 @@ func (r *runner) Run(ctx context.Context, prog *executor.Program, u *executor.Un
 		return executor.Result{}, err
 	}
 	runs := &r.m.grid.runs
-	from, err := stateOf(u.Resume, prog.Digest, number)
+	from, of, err := stateOf(u.Resume, prog.Digest, number)
 	if err != nil {
 		return executor.Result{}, err
 	}
-	run, work := runs.start(prog.Digest, number, r.m, from)
+	run, work := runs.start(prog.Digest, number, r.m, from, of)
 	res := work(Unit{Program: prog.Digest, Number: number, On: r.m})
-	s := &saves{unit: u, program: prog.Digest, number: number, spoils: res.Spoils, last: executor.Checkpoint{}}
+	s := &saves{unit: u, program: prog.Digest, number: number, run: run.ID, spoils: res.Spoils, last: executor.Checkpoint{}}
 	p := r.begin(u)
 	defer p.end()
 	reached, err := s.runFor(ctx, p, from, res)
-	runs.end(run, reached, err)
+	runs.end(run, reached, res.Failure.Failed(), err)
 	times := jobs.Times{CPU: reached - from, Wall: reached - from}
 	if err != nil {
 		return executor.Result{Times: times}, err
@@ -229,7 +235,7 @@ func (r *runner) Run(ctx context.Context, prog *executor.Program, u *executor.Un
 	return executor.Result{Outcome: res.Outcome, Failure: res.Failure, Times: times}, nil
 }
 
-func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Duration) (*UnitRun, Work) {
+func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Duration, of int) (*UnitRun, Work) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.started++
@@ -239,19 +245,24 @@ func (r *runs) start(program jobs.Digest, unit uint64, on *Machine, from time.Du
 	if r.all[program] == nil {
 		r.all[program] = map[uint64][]*UnitRun{}
 	}
-	run := &UnitRun{Unit: Unit{Program: program, Number: unit, On: on}, Started: time.Now(), From: from, Running: true}
+	run := &UnitRun{Unit: Unit{Program: program, Number: unit, On: on}, ID: r.started, Of: of, Started: time.Now(), From: from, Running: true}
 	r.now[run] = struct{}{}
+	on.overhead.Add(int64(startCost))
 	r.all[program][unit] = append(r.all[program][unit], run)
 	return run, r.work
 }
 
-func (r *runs) end(run *UnitRun, reached time.Duration, err error) {
+func (r *runs) end(run *UnitRun, reached time.Duration, failed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.now, run)
-	run.Running, run.Reached = false, reached
+	run.Running, run.Reached, run.Cut = false, reached, run.On.cutting.Load()
+	run.On.lastEnd = time.Now()
 	if err == nil {
-		run.Ended = time.Now()
+		run.Ended, run.Failed = time.Now(), failed
+		delete(run.On.unsaid, run.Program)
+	} else {
+		run.On.unsaid[run.Program] = true
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"idlegrid/agent/executor"
@@ -16,6 +18,7 @@ type saves struct {
 	unit    *executor.Unit
 	program jobs.Digest
 	number  uint64
+	run     int
 	spoils  int
 	given   int
 	last    executor.Checkpoint
@@ -23,27 +26,31 @@ type saves struct {
 
 func base(program jobs.Digest, number uint64) string { return fmt.Sprintf("%s %d", program, number) }
 
-// stateOf reads how far a unit is by a checkpoint: not at all without one.
-func stateOf(c *executor.Checkpoint, program jobs.Digest, number uint64) (time.Duration, error) {
+// stateOf reads how far a unit is by a checkpoint, and of which run that is: not at all without one.
+func stateOf(c *executor.Checkpoint, program jobs.Digest, number uint64) (at time.Duration, of int, err error) {
 	if c == nil {
-		return 0, nil
+		return 0, 0, nil
 	}
 	var files []string
 	for _, f := range c.Files {
 		data, err := os.ReadFile(f.Path)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		files = append(files, string(data))
 	}
 	if len(files) != 2 || files[0] != base(program, number) {
-		return 0, &executor.ResumeError{Why: "it is of another unit"}
+		return 0, 0, &executor.ResumeError{Why: "it is of another unit"}
 	}
-	at, err := time.ParseDuration(files[1])
+	state, run, _ := strings.Cut(files[1], " of run ")
+	at, err = time.ParseDuration(state)
+	if err == nil {
+		of, err = strconv.Atoi(run)
+	}
 	if err != nil {
-		return 0, &executor.ResumeError{Why: err.Error()}
+		return 0, 0, &executor.ResumeError{Why: err.Error()}
 	}
-	return at, nil
+	return at, of, nil
 }
 
 // meterEvery is how often somebody says what CPU time a unit has taken.
@@ -109,7 +116,7 @@ func (s *saves) runFor(ctx context.Context, p *pace, from time.Duration, res Res
 
 func (s *saves) save(at time.Duration) error {
 	s.given++
-	state := at.String()
+	state := fmt.Sprintf("%s of run %d", at, s.run)
 	if s.spoils > 0 && s.given >= s.spoils {
 		state = "garbage"
 	}

@@ -16,7 +16,6 @@ type metrics struct {
 	agents, reachable *prometheus.GaugeVec
 	units             *prometheus.GaugeVec
 	blobs             *prometheus.GaugeVec
-	useful, cpu       prometheus.Gauge
 	rounds            prometheus.Histogram
 	silent            prometheus.Counter
 }
@@ -45,8 +44,6 @@ func newMetrics(r prometheus.Registerer) metrics {
 		silent: f.NewCounter(prometheus.CounterOpts{
 			Namespace: "idlegrid", Name: "gather_failures_total", Help: "Parts of jobs that no steward answered for when it was asked.",
 		}),
-		useful: gauge("live_job_useful_cpu_seconds", "CPU time of the accepted outcomes of live jobs."),
-		cpu:    gauge("live_job_cpu_seconds", "CPU time of all reported runs of live jobs."),
 	}
 	m.show(0, nil, nil)
 	return m
@@ -54,25 +51,23 @@ func newMetrics(r prometheus.Registerer) metrics {
 
 func (m metrics) show(live int, members []peer.Member, shards map[jobs.ShardID]*gridv1.SummaryReply) {
 	m.jobs.Set(float64(live))
-	cores := 0
 	agents, reachable := map[peer.Class]int{}, map[peer.Class]int{}
 	for _, a := range members {
 		if a.Role == peer.Agent {
-			cores += a.Cores
 			agents[a.Class]++
 		}
 		if a.Eligible() {
 			reachable[a.Class]++
 		}
 	}
-	m.cores.Set(float64(cores))
+	m.cores.Set(float64(offered(members)))
 	for class := peer.AlwaysOn; class <= peer.Laptop; class++ {
 		m.agents.WithLabelValues(class.String()).Set(float64(agents[class]))
 		m.reachable.WithLabelValues(class.String()).Set(float64(reachable[class]))
 	}
 	units := map[ledger.Status]uint64{}
 	var blobs peer.BlobCounts
-	var lent, useful, cpu uint64
+	var lent uint64
 	for _, s := range shards {
 		units[ledger.Open] += s.GetOpen()
 		units[ledger.Accepted] += s.GetAccepted()
@@ -84,8 +79,6 @@ func (m metrics) show(live int, members []peer.Member, shards map[jobs.ShardID]*
 		blobs.Enough += s.GetBlobs().GetEnough()
 		blobs.Few += s.GetBlobs().GetFew()
 		blobs.None += s.GetBlobs().GetNone()
-		useful += s.GetUsefulCpuUs()
-		cpu += s.GetCpuUs()
 	}
 	for _, status := range []ledger.Status{ledger.Open, ledger.Accepted, ledger.Failed, ledger.Conflict, ledger.Sealed, ledger.Dead} {
 		m.units.WithLabelValues(status.String()).Set(float64(units[status]))
@@ -94,6 +87,14 @@ func (m metrics) show(live int, members []peer.Member, shards map[jobs.ShardID]*
 	for copies, n := range map[string]uint64{"enough": blobs.Enough, "few": blobs.Few, "none": blobs.None} {
 		m.blobs.WithLabelValues(copies).Set(float64(n))
 	}
-	m.useful.Set(float64(useful) / 1e6)
-	m.cpu.Set(float64(cpu) / 1e6)
+}
+
+// offered returns how many cores agents offer.
+func offered(members []peer.Member) (cores int) {
+	for _, m := range members {
+		if m.Role == peer.Agent {
+			cores += m.Cores
+		}
+	}
+	return cores
 }

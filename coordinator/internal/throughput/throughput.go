@@ -1,11 +1,15 @@
-// Package throughput gathers what stewards say of the live jobs and reports the aggregate: units by status,
-// CPU time harvested, copies of blobs, agents and cores. It only reads; a wrong number here changes nothing.
+// Package throughput gathers what stewards say of the live jobs and reports the aggregate: units by status, copies of
+// blobs, agents and cores. What the jobs have cost it hands on to the accounts. It only reads; a wrong number here changes
+// nothing.
 package throughput
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,8 +18,11 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/agent/peer/records"
+	"idlegrid/agent/peer/steward"
+	"idlegrid/coordinator/internal/accounts"
 	"idlegrid/coordinator/internal/pace"
 	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	gridv1 "idlegrid/proto/grid/v1"
 )
 
@@ -39,7 +46,9 @@ type Options struct {
 	Register prometheus.Registerer
 	// Watched reports whether somebody follows jobs now; nil: nobody ever does.
 	Watched func() bool
-	Log     *slog.Logger
+	// Saw is told what each look saw; nil: nobody is.
+	Saw func(accounts.Look, time.Time)
+	Log *slog.Logger
 }
 
 // Gatherer asks stewards and keeps the last answers.
@@ -48,14 +57,19 @@ type Gatherer struct {
 	log     *slog.Logger
 	metrics metrics
 
+	spent map[jobs.ShardID]uint64 // all CPU time in the account that was handed on last; gather's own
+
 	mu    sync.Mutex                            // guards everything below
-	last  map[jobs.ShardID]*gridv1.SummaryReply // of live jobs
+	last  map[jobs.ShardID]*gridv1.SummaryReply // of live jobs, without accounts
 	paces map[jobs.JobID]*pace.Pace             // of those of which something is open
 }
 
 // New returns a gatherer whose metrics are registered.
 func New(o Options) *Gatherer {
-	g := &Gatherer{o: o, log: o.Log.With("component", "throughput"), last: map[jobs.ShardID]*gridv1.SummaryReply{}, paces: map[jobs.JobID]*pace.Pace{}}
+	g := &Gatherer{
+		o: o, log: o.Log.With("component", "throughput"), spent: map[jobs.ShardID]uint64{},
+		last: map[jobs.ShardID]*gridv1.SummaryReply{}, paces: map[jobs.JobID]*pace.Pace{},
+	}
 	g.metrics = newMetrics(o.Register)
 	return g
 }
@@ -83,22 +97,34 @@ func (g *Gatherer) gather(ctx context.Context, all bool) {
 	members := g.o.Members()
 	live := g.o.Store.Jobs(false)
 	shards := map[jobs.ShardID]*gridv1.SummaryReply{}
+	look := accounts.Look{Jobs: live, Accounts: map[jobs.ShardID][]ledger.HourSpend{}, Cores: offered(members)}
 	for _, j := range live {
 		for n := range j.Manifest.Shards() {
 			shard := jobs.ShardID{Job: j.ID, Shard: n}
 			if !all && g.done(shard) {
 				continue
 			}
-			if reply := g.ask(ctx, shard, members); reply != nil {
+			reply, spent := g.ask(ctx, shard, members)
+			if reply != nil {
 				shards[shard] = reply
 			} else {
 				g.metrics.silent.Inc()
 			}
+			if spent != nil {
+				look.Accounts[shard] = spent
+			}
 		}
 	}
 	g.metrics.rounds.Observe(time.Since(began).Seconds())
+	if g.o.Saw != nil && ctx.Err() == nil {
+		g.o.Saw(look, time.Now())
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	maps.DeleteFunc(g.spent, func(shard jobs.ShardID, _ uint64) bool {
+		_, err := g.o.Store.Job(shard.Job)
+		return err != nil
+	})
 	for shard, old := range g.last {
 		if _, err := g.o.Store.Job(shard.Job); err == nil && shards[shard] == nil {
 			shards[shard] = old // nobody answered this time, or was asked
@@ -197,15 +223,58 @@ func (g *Gatherer) Shards(job records.Job, most uint32) []*gridv1.SummaryReply {
 	return out
 }
 
-func (g *Gatherer) ask(ctx context.Context, shard jobs.ShardID, members []peer.Member) *gridv1.SummaryReply {
+// ask returns what the first steward says that answers, and what the shard has cost; nil: that is as it was. If it is not
+// what it was before, the other stewards are asked too: what is spent goes into counters that never fall, so no steward
+// that lies, or has just begun to learn, decides that alone.
+func (g *Gatherer) ask(ctx context.Context, shard jobs.ShardID, members []peer.Member) (first *gridv1.SummaryReply, spent []ledger.HourSpend) {
+	before, known := g.spent[shard]
+	var said [][]ledger.HourSpend
 	for _, m := range peer.Stewards(shard, members) {
 		reply, err := g.askOne(ctx, shard, m)
+		var account []ledger.HourSpend
 		if err == nil {
-			return reply
+			account, err = steward.AccountFromProto(reply.GetAccount())
 		}
-		g.log.Debug("a steward does not answer", "shard", shard, "steward", m.ID, "err", err)
+		if err != nil {
+			g.log.Debug("a steward does not answer", "shard", shard, "steward", m.ID, "err", err)
+			continue
+		}
+		if first == nil {
+			reply.Account = nil
+			first = reply
+		}
+		said = append(said, account)
+		if known && totalOf(account) == before || len(said) == 2 && totalOf(said[0]) == totalOf(account) {
+			said = said[len(said)-1:]
+			break
+		}
 	}
-	return nil
+	if spent = between(said, before, known); spent != nil {
+		g.spent[shard] = totalOf(spent)
+	}
+	return first, spent
+}
+
+// between returns the account in the middle of three. Of two it is the one nearer to what was before, or the smaller one
+// where nothing was known; nil: they differ in opposite directions.
+func between(said [][]ledger.HourSpend, before uint64, known bool) []ledger.HourSpend {
+	slices.SortFunc(said, func(a, b []ledger.HourSpend) int { return cmp.Compare(totalOf(a), totalOf(b)) })
+	switch {
+	case len(said) == 0:
+		return nil
+	case len(said) == 2 && known && totalOf(said[0]) < before && before < totalOf(said[1]):
+		return nil
+	case len(said) == 2 && known && totalOf(said[1]) <= before:
+		return said[1]
+	}
+	return said[(len(said)-1)/2]
+}
+
+func totalOf(account []ledger.HourSpend) (sum uint64) {
+	for _, h := range account {
+		sum += h.Total()
+	}
+	return sum
 }
 
 func (g *Gatherer) askOne(ctx context.Context, shard jobs.ShardID, m peer.Member) (*gridv1.SummaryReply, error) {

@@ -3,6 +3,7 @@ package throughput_test
 import (
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"idlegrid/agent/peer"
+	"idlegrid/coordinator/internal/accounts"
 	"idlegrid/coordinator/internal/jobtest"
 	"idlegrid/coordinator/internal/throughput"
 	"idlegrid/jobs"
@@ -24,8 +26,8 @@ import (
 
 // shown are the metrics that a gatherer shows of what it knows.
 var shown = []string{
-	"idlegrid_agents", "idlegrid_live_job_blobs", "idlegrid_live_job_cpu_seconds", "idlegrid_live_job_lent_units", "idlegrid_live_job_units",
-	"idlegrid_live_job_useful_cpu_seconds", "idlegrid_live_jobs", "idlegrid_offered_cores", "idlegrid_reachable_agents",
+	"idlegrid_agents", "idlegrid_live_job_blobs", "idlegrid_live_job_lent_units", "idlegrid_live_job_units",
+	"idlegrid_live_jobs", "idlegrid_offered_cores", "idlegrid_reachable_agents",
 }
 
 const nothing = `# HELP idlegrid_agents Agents in the pool.
@@ -38,9 +40,6 @@ idlegrid_agents{class="office"} 0
 idlegrid_live_job_blobs{copies="enough"} 0
 idlegrid_live_job_blobs{copies="few"} 0
 idlegrid_live_job_blobs{copies="none"} 0
-# HELP idlegrid_live_job_cpu_seconds CPU time of all reported runs of live jobs.
-# TYPE idlegrid_live_job_cpu_seconds gauge
-idlegrid_live_job_cpu_seconds 0
 # HELP idlegrid_live_job_lent_units Units of live jobs that agents have borrowed to run them.
 # TYPE idlegrid_live_job_lent_units gauge
 idlegrid_live_job_lent_units 0
@@ -52,9 +51,6 @@ idlegrid_live_job_units{status="dead"} 0
 idlegrid_live_job_units{status="failed"} 0
 idlegrid_live_job_units{status="open"} 0
 idlegrid_live_job_units{status="sealed"} 0
-# HELP idlegrid_live_job_useful_cpu_seconds CPU time of the accepted outcomes of live jobs.
-# TYPE idlegrid_live_job_useful_cpu_seconds gauge
-idlegrid_live_job_useful_cpu_seconds 0
 # HELP idlegrid_live_jobs Jobs that have not expired.
 # TYPE idlegrid_live_jobs gauge
 idlegrid_live_jobs 0
@@ -72,7 +68,7 @@ idlegrid_reachable_agents{class="office"} 0
 var two = with(nothing, map[string]string{
 	`agents{class="always-on"}`: "3", `agents{class="laptop"}`: "1", `reachable_agents{class="always-on"}`: "3",
 	`live_job_blobs{copies="enough"}`: "8", `live_job_blobs{copies="few"}`: "4", `live_job_blobs{copies="none"}`: "2",
-	"live_job_cpu_seconds": "5", "live_job_useful_cpu_seconds": "3.5", "live_job_lent_units": "4",
+	"live_job_lent_units":               "4",
 	`live_job_units{status="accepted"}`: "10", `live_job_units{status="conflict"}`: "2", `live_job_units{status="failed"}`: "4",
 	`live_job_units{status="open"}`: "6", "live_jobs": "2", "offered_cores": "6",
 })
@@ -108,7 +104,7 @@ func newPool(t *testing.T) *pool {
 			return nil, jobs.Errorf(jobs.Unavailable, "%s: off", method)
 		}
 		return &gridv1.SummaryReply{
-			Open: 3, Accepted: 5, Failed: 2, Conflict: 1, Lent: 2, UsefulCpuUs: 1_750_000, CpuUs: 2_500_000,
+			Open: 3, Accepted: 5, Failed: 2, Conflict: 1, Lent: 2, UsefulCpuUs: 1_750_000,
 			Blobs: &gridv1.BlobCounts{Enough: 4, Few: 2, None: 1},
 		}, nil
 	}
@@ -131,10 +127,10 @@ func (p *pool) value(t *testing.T, name string) (n float64) {
 	return n
 }
 
-// start gathers until the returned function is called.
-func (p *pool) start() (stop func()) {
+// start gathers until the returned function is called. Saw may be nil.
+func (p *pool) start(saw func(accounts.Look, time.Time)) (stop func()) {
 	g := throughput.New(throughput.Options{
-		Store: p.Store, Members: p.Members, Dial: p.Dial, Register: p.registry, Log: slog.New(slog.DiscardHandler),
+		Store: p.Store, Members: p.Members, Dial: p.Dial, Register: p.registry, Saw: saw, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -153,7 +149,7 @@ func TestMetrics(t *testing.T) {
 		p := newPool(t)
 		agents := p.Agents()
 		p.SetAgents(nil)
-		defer p.start()()
+		defer p.start(nil)()
 		look := func(what, want string) {
 			t.Helper()
 			time.Sleep(15 * time.Second)
@@ -197,6 +193,77 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
+// TestP11OneStewardDecidesNothing: what a shard has cost is what the first steward says while that does not change; then
+// the one in the middle of three stewards counts, or of two and what was before.
+func TestP11OneStewardDecidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t)
+		var mu sync.Mutex
+		said := map[jobs.AgentID]uint64{}
+		asked := 0
+		p.Answer = func(to jobs.AgentID, _ string, _ any) (proto.Message, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked++
+			us, on := said[to]
+			if !on {
+				return nil, jobs.Errorf(jobs.Unavailable, "off")
+			}
+			return &gridv1.SummaryReply{Open: 1, Account: []*gridv1.HourlySpend{{Hour: 9, Spend: &gridv1.Spend{UsefulUs: us, LostUs: 1}}}}, nil
+		}
+		shard := jobs.ShardID{Job: p.Admit("one", nil).ID}
+		stewards := peer.Stewards(shard, p.Members())
+		got := int64(-1) // microseconds, one of them lost; -1: nothing was handed on
+		defer p.start(func(l accounts.Look, _ time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			if got = -1; l.Accounts[shard] != nil {
+				got = int64(l.Accounts[shard][0].Total()) - 1
+			}
+			if len(l.Jobs) != 1 || l.Cores != 6 {
+				t.Errorf("saw %d jobs and %d cores", len(l.Jobs), l.Cores)
+			}
+		})()
+		time.Sleep(5 * time.Second) // between two looks
+		const off = math.MaxUint64
+		for _, c := range []struct {
+			what  string
+			said  [3]uint64
+			want  int64
+			asked int
+		}{
+			{"nobody answers", [3]uint64{off, off, off}, -1, 3},
+			{"the first look: the first lies, two are there", [3]uint64{900, off, 5}, 5, 3},
+			{"nothing is new", [3]uint64{5, 900, 900}, 5, 1},
+			{"more, and two say so", [3]uint64{9, 9, 0}, 9, 2},
+			{"more, and no two agree", [3]uint64{900, 12, 10}, 12, 3},
+			{"the first lies, two are there", [3]uint64{900, 13, off}, 13, 3},
+			{"the first has lost all, two are there", [3]uint64{0, off, 12}, 12, 3},
+			{"the first has lost all, the other has more", [3]uint64{0, 20, off}, -1, 3},
+			{"the first has lost all, the others have not", [3]uint64{0, 20, 20}, 20, 3},
+			{"less, and two say so: a ruling", [3]uint64{15, 15, 20}, 15, 2},
+			{"one alone", [3]uint64{off, off, 30}, 30, 3},
+		} {
+			mu.Lock()
+			asked = 0
+			clear(said)
+			for i, us := range c.said {
+				if us != off {
+					said[stewards[i].ID] = us
+				}
+			}
+			mu.Unlock()
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			mu.Lock()
+			if got != c.want || asked != c.asked {
+				t.Errorf("%s: %d after %d questions, expected %d after %d", c.what, got, asked, c.want, c.asked)
+			}
+			mu.Unlock()
+		}
+	})
+}
+
 // A job with nothing open or lent is asked about once a minute and not every ten seconds, and what changes then is
 // still seen.
 func TestDoneJobsAreAskedAboutLess(t *testing.T) {
@@ -211,7 +278,7 @@ func TestDoneJobsAreAskedAboutLess(t *testing.T) {
 			return proto.CloneOf(reply), nil
 		}
 		p.Admit("one", nil)
-		defer p.start()()
+		defer p.start(nil)()
 		for _, c := range []struct {
 			what string
 			now  *gridv1.SummaryReply

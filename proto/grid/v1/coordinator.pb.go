@@ -423,11 +423,142 @@ func (x *OpenReply) GetCertificate() []byte {
 	return nil
 }
 
+// KeptAccount is what the coordinator keeps on its disk of a job that has not expired.
+type KeptAccount struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Submitter []byte                 `protobuf:"bytes,1,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	Owner     string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Runtime   string                 `protobuf:"bytes,3,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// Seconds since 1970.
+	Expires       int64          `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Account       []*HourlySpend `protobuf:"bytes,5,rep,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptAccount) Reset() {
+	*x = KeptAccount{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptAccount) ProtoMessage() {}
+
+func (x *KeptAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptAccount.ProtoReflect.Descriptor instead.
+func (*KeptAccount) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *KeptAccount) GetSubmitter() []byte {
+	if x != nil {
+		return x.Submitter
+	}
+	return nil
+}
+
+func (x *KeptAccount) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *KeptAccount) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+func (x *KeptAccount) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *KeptAccount) GetAccount() []*HourlySpend {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// KeptTotal is what it keeps there of all expired jobs of a submitter and runtime.
+type KeptTotal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Spend         *Spend                 `protobuf:"bytes,2,opt,name=spend,proto3" json:"spend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptTotal) Reset() {
+	*x = KeptTotal{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptTotal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptTotal) ProtoMessage() {}
+
+func (x *KeptTotal) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptTotal.ProtoReflect.Descriptor instead.
+func (*KeptTotal) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *KeptTotal) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *KeptTotal) GetSpend() *Spend {
+	if x != nil {
+		return x.Spend
+	}
+	return nil
+}
+
 var File_grid_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_grid_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x19grid/v1/coordinator.proto\x12\agrid.v1\x1a\x15grid/v1/records.proto\"6\n" +
+	"\x19grid/v1/coordinator.proto\x12\agrid.v1\x1a\x12grid/v1/peer.proto\x1a\x15grid/v1/records.proto\"6\n" +
 	"\fEnrolRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\" \n" +
@@ -453,7 +584,16 @@ const file_grid_v1_coordinator_proto_rawDesc = "" +
 	"\tOpenReply\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x17\n" +
 	"\aends_ms\x18\x02 \x01(\x03R\x06endsMs\x12 \n" +
-	"\vcertificate\x18\x03 \x01(\fR\vcertificate2\xaf\x01\n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\"\xa5\x01\n" +
+	"\vKeptAccount\x12\x1c\n" +
+	"\tsubmitter\x18\x01 \x01(\fR\tsubmitter\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x18\n" +
+	"\aruntime\x18\x03 \x01(\tR\aruntime\x12\x18\n" +
+	"\aexpires\x18\x04 \x01(\x03R\aexpires\x12.\n" +
+	"\aaccount\x18\x05 \x03(\v2\x14.grid.v1.HourlySpendR\aaccount\"G\n" +
+	"\tKeptTotal\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12$\n" +
+	"\x05spend\x18\x02 \x01(\v2\x0e.grid.v1.SpendR\x05spend2\xaf\x01\n" +
 	"\vCoordinator\x123\n" +
 	"\x05Enrol\x12\x15.grid.v1.EnrolRequest\x1a\x13.grid.v1.EnrolReply\x123\n" +
 	"\x05Renew\x12\x15.grid.v1.RenewRequest\x1a\x13.grid.v1.EnrolReply\x126\n" +
@@ -473,7 +613,7 @@ func file_grid_v1_coordinator_proto_rawDescGZIP() []byte {
 	return file_grid_v1_coordinator_proto_rawDescData
 }
 
-var file_grid_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_grid_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_grid_v1_coordinator_proto_goTypes = []any{
 	(*EnrolRequest)(nil),  // 0: grid.v1.EnrolRequest
 	(*RenewRequest)(nil),  // 1: grid.v1.RenewRequest
@@ -482,29 +622,35 @@ var file_grid_v1_coordinator_proto_goTypes = []any{
 	(*SubmitReply)(nil),   // 4: grid.v1.SubmitReply
 	(*OpenRequest)(nil),   // 5: grid.v1.OpenRequest
 	(*OpenReply)(nil),     // 6: grid.v1.OpenReply
-	(*Chain)(nil),         // 7: grid.v1.Chain
-	(*Envelope)(nil),      // 8: grid.v1.Envelope
-	(*Blob)(nil),          // 9: grid.v1.Blob
+	(*KeptAccount)(nil),   // 7: grid.v1.KeptAccount
+	(*KeptTotal)(nil),     // 8: grid.v1.KeptTotal
+	(*Chain)(nil),         // 9: grid.v1.Chain
+	(*Envelope)(nil),      // 10: grid.v1.Envelope
+	(*Blob)(nil),          // 11: grid.v1.Blob
+	(*HourlySpend)(nil),   // 12: grid.v1.HourlySpend
+	(*Spend)(nil),         // 13: grid.v1.Spend
 }
 var file_grid_v1_coordinator_proto_depIdxs = []int32{
-	7, // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
-	8, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
-	7, // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
-	9, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
-	8, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
-	0, // 5: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
-	1, // 6: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
-	3, // 7: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
-	5, // 8: grid.v1.Page.Open:input_type -> grid.v1.OpenRequest
-	2, // 9: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
-	2, // 10: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
-	4, // 11: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
-	6, // 12: grid.v1.Page.Open:output_type -> grid.v1.OpenReply
-	9, // [9:13] is the sub-list for method output_type
-	5, // [5:9] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	9,  // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
+	10, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
+	9,  // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
+	11, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
+	10, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
+	12, // 5: grid.v1.KeptAccount.account:type_name -> grid.v1.HourlySpend
+	13, // 6: grid.v1.KeptTotal.spend:type_name -> grid.v1.Spend
+	0,  // 7: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
+	1,  // 8: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
+	3,  // 9: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
+	5,  // 10: grid.v1.Page.Open:input_type -> grid.v1.OpenRequest
+	2,  // 11: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
+	2,  // 12: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
+	4,  // 13: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
+	6,  // 14: grid.v1.Page.Open:output_type -> grid.v1.OpenReply
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_coordinator_proto_init() }
@@ -512,6 +658,7 @@ func file_grid_v1_coordinator_proto_init() {
 	if File_grid_v1_coordinator_proto != nil {
 		return
 	}
+	file_grid_v1_peer_proto_init()
 	file_grid_v1_records_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -519,7 +666,7 @@ func file_grid_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_coordinator_proto_rawDesc), len(file_grid_v1_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

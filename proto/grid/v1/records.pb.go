@@ -737,14 +737,16 @@ type Report struct {
 	Pack *Blob `protobuf:"bytes,7,opt,name=pack,proto3" json:"pack,omitempty"`
 	// Empty: the agent leaves the shard with CPU time that no report has.
 	Bundles []*BundleReport `protobuf:"bytes,8,rep,name=bundles,proto3" json:"bundles,omitempty"`
-	// CPU time since the author's report before for this shard: of runs that ended without a result, after the
-	// checkpoint that others can go on from.
+	// CPU time since the author's report before for this shard: of runs that ended without a result, and from which nobody
+	// can go on.
 	LostUs uint64 `protobuf:"varint,9,opt,name=lost_us,json=lostUs,proto3" json:"lost_us,omitempty"`
 	// Likewise, of the agent itself while it held work.
 	OverheadUs uint64 `protobuf:"varint,10,opt,name=overhead_us,json=overheadUs,proto3" json:"overhead_us,omitempty"`
 	// Hours since 1970 when this was signed, by the author's clock: no finer, so that it tells nobody when a person comes
 	// and goes.
-	Hour          uint32 `protobuf:"varint,11,opt,name=hour,proto3" json:"hour,omitempty"`
+	Hour uint32 `protobuf:"varint,11,opt,name=hour,proto3" json:"hour,omitempty"`
+	// Runs that ended without a result, and from whose checkpoints others can go on.
+	Lost          []*LostRun `protobuf:"bytes,12,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -856,6 +858,92 @@ func (x *Report) GetHour() uint32 {
 	return 0
 }
 
+func (x *Report) GetLost() []*LostRun {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// LostRun is a run of a unit that ended without a result. What of it was in vain shows when the unit has one.
+type LostRun struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Unit    uint64                 `protobuf:"varint,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Attempt uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// As of a unit's report.
+	CpuUs   uint64    `protobuf:"varint,3,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
+	Lineage []*Origin `protobuf:"bytes,4,rep,name=lineage,proto3" json:"lineage,omitempty"`
+	// CPU time of the unit at the newest checkpoint of this run.
+	KeptMs        uint32 `protobuf:"varint,5,opt,name=kept_ms,json=keptMs,proto3" json:"kept_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LostRun) Reset() {
+	*x = LostRun{}
+	mi := &file_grid_v1_records_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LostRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LostRun) ProtoMessage() {}
+
+func (x *LostRun) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_records_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LostRun.ProtoReflect.Descriptor instead.
+func (*LostRun) Descriptor() ([]byte, []int) {
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *LostRun) GetUnit() uint64 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
+func (x *LostRun) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *LostRun) GetCpuUs() uint64 {
+	if x != nil {
+		return x.CpuUs
+	}
+	return 0
+}
+
+func (x *LostRun) GetLineage() []*Origin {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
+func (x *LostRun) GetKeptMs() uint32 {
+	if x != nil {
+		return x.KeptMs
+	}
+	return 0
+}
+
 type BundleReport struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Bundle uint64                 `protobuf:"varint,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
@@ -868,7 +956,7 @@ type BundleReport struct {
 
 func (x *BundleReport) Reset() {
 	*x = BundleReport{}
-	mi := &file_grid_v1_records_proto_msgTypes[10]
+	mi := &file_grid_v1_records_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +968,7 @@ func (x *BundleReport) String() string {
 func (*BundleReport) ProtoMessage() {}
 
 func (x *BundleReport) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[10]
+	mi := &file_grid_v1_records_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +981,7 @@ func (x *BundleReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleReport.ProtoReflect.Descriptor instead.
 func (*BundleReport) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{10}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BundleReport) GetBundle() uint64 {
@@ -927,15 +1015,15 @@ type UnitReport struct {
 	// CPU time and time of this run.
 	CpuUs  uint64 `protobuf:"varint,4,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
 	WallUs uint64 `protobuf:"varint,5,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
-	// CPU time of the runs before, from whose checkpoint it went on.
-	BeforeMs      uint32 `protobuf:"varint,6,opt,name=before_ms,json=beforeMs,proto3" json:"before_ms,omitempty"`
+	// From where it went on, and from where that run had, and so on; empty: it began the unit.
+	Lineage       []*Origin `protobuf:"bytes,6,rep,name=lineage,proto3" json:"lineage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UnitReport) Reset() {
 	*x = UnitReport{}
-	mi := &file_grid_v1_records_proto_msgTypes[11]
+	mi := &file_grid_v1_records_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1035,7 @@ func (x *UnitReport) String() string {
 func (*UnitReport) ProtoMessage() {}
 
 func (x *UnitReport) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[11]
+	mi := &file_grid_v1_records_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1048,7 @@ func (x *UnitReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitReport.ProtoReflect.Descriptor instead.
 func (*UnitReport) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{11}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UnitReport) GetUnit() uint64 {
@@ -998,7 +1086,62 @@ func (x *UnitReport) GetWallUs() uint64 {
 	return 0
 }
 
-func (x *UnitReport) GetBeforeMs() uint32 {
+func (x *UnitReport) GetLineage() []*Origin {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
+// Origin is a checkpoint from which a run went on.
+type Origin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agent ID of who made it.
+	From []byte `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// CPU time of the unit there.
+	BeforeMs      uint32 `protobuf:"varint,2,opt,name=before_ms,json=beforeMs,proto3" json:"before_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_grid_v1_records_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_records_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Origin) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Origin) GetBeforeMs() uint32 {
 	if x != nil {
 		return x.BeforeMs
 	}
@@ -1016,7 +1159,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_grid_v1_records_proto_msgTypes[12]
+	mi := &file_grid_v1_records_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1171,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[12]
+	mi := &file_grid_v1_records_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1184,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{12}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Failure) GetKind() FailureKind {
@@ -1072,7 +1215,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_grid_v1_records_proto_msgTypes[13]
+	mi := &file_grid_v1_records_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1227,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[13]
+	mi := &file_grid_v1_records_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1240,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{13}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Outcome) GetExitCode() uint32 {
@@ -1139,7 +1282,7 @@ type OutFile struct {
 
 func (x *OutFile) Reset() {
 	*x = OutFile{}
-	mi := &file_grid_v1_records_proto_msgTypes[14]
+	mi := &file_grid_v1_records_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1294,7 @@ func (x *OutFile) String() string {
 func (*OutFile) ProtoMessage() {}
 
 func (x *OutFile) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[14]
+	mi := &file_grid_v1_records_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1307,7 @@ func (x *OutFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutFile.ProtoReflect.Descriptor instead.
 func (*OutFile) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{14}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OutFile) GetPath() string {
@@ -1191,7 +1334,7 @@ type PackIndex struct {
 
 func (x *PackIndex) Reset() {
 	*x = PackIndex{}
-	mi := &file_grid_v1_records_proto_msgTypes[15]
+	mi := &file_grid_v1_records_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1346,7 @@ func (x *PackIndex) String() string {
 func (*PackIndex) ProtoMessage() {}
 
 func (x *PackIndex) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[15]
+	mi := &file_grid_v1_records_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1359,7 @@ func (x *PackIndex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackIndex.ProtoReflect.Descriptor instead.
 func (*PackIndex) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{15}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PackIndex) GetEntries() []*PackEntry {
@@ -1239,7 +1382,7 @@ type PackEntry struct {
 
 func (x *PackEntry) Reset() {
 	*x = PackEntry{}
-	mi := &file_grid_v1_records_proto_msgTypes[16]
+	mi := &file_grid_v1_records_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1394,7 @@ func (x *PackEntry) String() string {
 func (*PackEntry) ProtoMessage() {}
 
 func (x *PackEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[16]
+	mi := &file_grid_v1_records_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1407,7 @@ func (x *PackEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackEntry.ProtoReflect.Descriptor instead.
 func (*PackEntry) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{16}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PackEntry) GetUnit() uint64 {
@@ -1307,7 +1450,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_grid_v1_records_proto_msgTypes[17]
+	mi := &file_grid_v1_records_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1462,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[17]
+	mi := &file_grid_v1_records_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1475,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{17}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Receipt) GetHolder() []byte {
@@ -1369,7 +1512,7 @@ type Ruling struct {
 
 func (x *Ruling) Reset() {
 	*x = Ruling{}
-	mi := &file_grid_v1_records_proto_msgTypes[18]
+	mi := &file_grid_v1_records_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1524,7 @@ func (x *Ruling) String() string {
 func (*Ruling) ProtoMessage() {}
 
 func (x *Ruling) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[18]
+	mi := &file_grid_v1_records_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1537,7 @@ func (x *Ruling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ruling.ProtoReflect.Descriptor instead.
 func (*Ruling) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{18}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Ruling) GetJob() []byte {
@@ -1428,7 +1571,7 @@ type RuledUnit struct {
 
 func (x *RuledUnit) Reset() {
 	*x = RuledUnit{}
-	mi := &file_grid_v1_records_proto_msgTypes[19]
+	mi := &file_grid_v1_records_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1583,7 @@ func (x *RuledUnit) String() string {
 func (*RuledUnit) ProtoMessage() {}
 
 func (x *RuledUnit) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[19]
+	mi := &file_grid_v1_records_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1596,7 @@ func (x *RuledUnit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuledUnit.ProtoReflect.Descriptor instead.
 func (*RuledUnit) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{19}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RuledUnit) GetUnit() uint64 {
@@ -1480,7 +1623,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_grid_v1_records_proto_msgTypes[20]
+	mi := &file_grid_v1_records_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1635,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[20]
+	mi := &file_grid_v1_records_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1648,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Cancel) GetJob() []byte {
@@ -1525,7 +1668,7 @@ type Seal struct {
 
 func (x *Seal) Reset() {
 	*x = Seal{}
-	mi := &file_grid_v1_records_proto_msgTypes[21]
+	mi := &file_grid_v1_records_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1680,7 @@ func (x *Seal) String() string {
 func (*Seal) ProtoMessage() {}
 
 func (x *Seal) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[21]
+	mi := &file_grid_v1_records_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1693,7 @@ func (x *Seal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seal.ProtoReflect.Descriptor instead.
 func (*Seal) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Seal) GetJob() []byte {
@@ -1574,14 +1717,16 @@ type Checkpoint struct {
 	// As in reports: only an equal one can go on from it.
 	Runtime string `protobuf:"bytes,6,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// The whole state, and what changed since.
-	Parts         []*Blob `protobuf:"bytes,7,rep,name=parts,proto3" json:"parts,omitempty"`
+	Parts []*Blob `protobuf:"bytes,7,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Of the run that made it, as in reports.
+	Lineage       []*Origin `protobuf:"bytes,8,rep,name=lineage,proto3" json:"lineage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_grid_v1_records_proto_msgTypes[22]
+	mi := &file_grid_v1_records_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1738,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_records_proto_msgTypes[22]
+	mi := &file_grid_v1_records_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1751,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_grid_v1_records_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_records_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Checkpoint) GetJob() []byte {
@@ -1654,6 +1799,13 @@ func (x *Checkpoint) GetRuntime() string {
 func (x *Checkpoint) GetParts() []*Blob {
 	if x != nil {
 		return x.Parts
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetLineage() []*Origin {
+	if x != nil {
+		return x.Lineage
 	}
 	return nil
 }
@@ -1713,7 +1865,7 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\x06inputs\x18\x01 \x03(\v2\x0e.grid.v1.InputR\x06inputs\">\n" +
 	"\x05Input\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
-	"\x04blob\x18\x02 \x01(\v2\r.grid.v1.BlobR\x04blob\"\xba\x02\n" +
+	"\x04blob\x18\x02 \x01(\v2\r.grid.v1.BlobR\x04blob\"\xe0\x02\n" +
 	"\x06Report\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x16\n" +
@@ -1727,19 +1879,29 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\voverhead_us\x18\n" +
 	" \x01(\x04R\n" +
 	"overheadUs\x12\x12\n" +
-	"\x04hour\x18\v \x01(\rR\x04hour\"k\n" +
+	"\x04hour\x18\v \x01(\rR\x04hour\x12$\n" +
+	"\x04lost\x18\f \x03(\v2\x10.grid.v1.LostRunR\x04lost\"\x92\x01\n" +
+	"\aLostRun\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\x04R\x04unit\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x15\n" +
+	"\x06cpu_us\x18\x03 \x01(\x04R\x05cpuUs\x12)\n" +
+	"\alineage\x18\x04 \x03(\v2\x0f.grid.v1.OriginR\alineage\x12\x17\n" +
+	"\akept_ms\x18\x05 \x01(\rR\x06keptMs\"k\n" +
 	"\fBundleReport\x12\x16\n" +
 	"\x06bundle\x18\x01 \x01(\x04R\x06bundle\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12)\n" +
-	"\x05units\x18\x03 \x03(\v2\x13.grid.v1.UnitReportR\x05units\"\xb3\x01\n" +
+	"\x05units\x18\x03 \x03(\v2\x13.grid.v1.UnitReportR\x05units\"\xc1\x01\n" +
 	"\n" +
 	"UnitReport\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\x04R\x04unit\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\fR\aoutcome\x12*\n" +
 	"\afailure\x18\x03 \x01(\v2\x10.grid.v1.FailureR\afailure\x12\x15\n" +
 	"\x06cpu_us\x18\x04 \x01(\x04R\x05cpuUs\x12\x17\n" +
-	"\awall_us\x18\x05 \x01(\x04R\x06wallUs\x12\x1b\n" +
-	"\tbefore_ms\x18\x06 \x01(\rR\bbeforeMs\"G\n" +
+	"\awall_us\x18\x05 \x01(\x04R\x06wallUs\x12)\n" +
+	"\alineage\x18\x06 \x03(\v2\x0f.grid.v1.OriginR\alineage\"9\n" +
+	"\x06Origin\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\fR\x04from\x12\x1b\n" +
+	"\tbefore_ms\x18\x02 \x01(\rR\bbeforeMs\"G\n" +
 	"\aFailure\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.grid.v1.FailureKindR\x04kind\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"~\n" +
@@ -1772,7 +1934,7 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\x06Cancel\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\"\x18\n" +
 	"\x04Seal\x12\x10\n" +
-	"\x03job\x18\x01 \x01(\fR\x03job\"\xbe\x01\n" +
+	"\x03job\x18\x01 \x01(\fR\x03job\"\xe9\x01\n" +
 	"\n" +
 	"Checkpoint\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\fR\x03job\x12\x12\n" +
@@ -1781,7 +1943,8 @@ const file_grid_v1_records_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x15\n" +
 	"\x06cpu_us\x18\x05 \x01(\x04R\x05cpuUs\x12\x18\n" +
 	"\aruntime\x18\x06 \x01(\tR\aruntime\x12#\n" +
-	"\x05parts\x18\a \x03(\v2\r.grid.v1.BlobR\x05parts*\xbc\x01\n" +
+	"\x05parts\x18\a \x03(\v2\r.grid.v1.BlobR\x05parts\x12)\n" +
+	"\alineage\x18\b \x03(\v2\x0f.grid.v1.OriginR\alineage*\xbc\x01\n" +
 	"\vFailureKind\x12\x1c\n" +
 	"\x18FAILURE_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FAILURE_KIND_EXIT\x10\x01\x12\x18\n" +
@@ -1804,7 +1967,7 @@ func file_grid_v1_records_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_grid_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_grid_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_grid_v1_records_proto_goTypes = []any{
 	(FailureKind)(0),     // 0: grid.v1.FailureKind
 	(*Envelope)(nil),     // 1: grid.v1.Envelope
@@ -1817,19 +1980,21 @@ var file_grid_v1_records_proto_goTypes = []any{
 	(*InputList)(nil),    // 8: grid.v1.InputList
 	(*Input)(nil),        // 9: grid.v1.Input
 	(*Report)(nil),       // 10: grid.v1.Report
-	(*BundleReport)(nil), // 11: grid.v1.BundleReport
-	(*UnitReport)(nil),   // 12: grid.v1.UnitReport
-	(*Failure)(nil),      // 13: grid.v1.Failure
-	(*Outcome)(nil),      // 14: grid.v1.Outcome
-	(*OutFile)(nil),      // 15: grid.v1.OutFile
-	(*PackIndex)(nil),    // 16: grid.v1.PackIndex
-	(*PackEntry)(nil),    // 17: grid.v1.PackEntry
-	(*Receipt)(nil),      // 18: grid.v1.Receipt
-	(*Ruling)(nil),       // 19: grid.v1.Ruling
-	(*RuledUnit)(nil),    // 20: grid.v1.RuledUnit
-	(*Cancel)(nil),       // 21: grid.v1.Cancel
-	(*Seal)(nil),         // 22: grid.v1.Seal
-	(*Checkpoint)(nil),   // 23: grid.v1.Checkpoint
+	(*LostRun)(nil),      // 11: grid.v1.LostRun
+	(*BundleReport)(nil), // 12: grid.v1.BundleReport
+	(*UnitReport)(nil),   // 13: grid.v1.UnitReport
+	(*Origin)(nil),       // 14: grid.v1.Origin
+	(*Failure)(nil),      // 15: grid.v1.Failure
+	(*Outcome)(nil),      // 16: grid.v1.Outcome
+	(*OutFile)(nil),      // 17: grid.v1.OutFile
+	(*PackIndex)(nil),    // 18: grid.v1.PackIndex
+	(*PackEntry)(nil),    // 19: grid.v1.PackEntry
+	(*Receipt)(nil),      // 20: grid.v1.Receipt
+	(*Ruling)(nil),       // 21: grid.v1.Ruling
+	(*RuledUnit)(nil),    // 22: grid.v1.RuledUnit
+	(*Cancel)(nil),       // 23: grid.v1.Cancel
+	(*Seal)(nil),         // 24: grid.v1.Seal
+	(*Checkpoint)(nil),   // 25: grid.v1.Checkpoint
 }
 var file_grid_v1_records_proto_depIdxs = []int32{
 	2,  // 0: grid.v1.Envelope.signatures:type_name -> grid.v1.Signature
@@ -1842,20 +2007,24 @@ var file_grid_v1_records_proto_depIdxs = []int32{
 	9,  // 7: grid.v1.InputList.inputs:type_name -> grid.v1.Input
 	4,  // 8: grid.v1.Input.blob:type_name -> grid.v1.Blob
 	4,  // 9: grid.v1.Report.pack:type_name -> grid.v1.Blob
-	11, // 10: grid.v1.Report.bundles:type_name -> grid.v1.BundleReport
-	12, // 11: grid.v1.BundleReport.units:type_name -> grid.v1.UnitReport
-	13, // 12: grid.v1.UnitReport.failure:type_name -> grid.v1.Failure
-	0,  // 13: grid.v1.Failure.kind:type_name -> grid.v1.FailureKind
-	15, // 14: grid.v1.Outcome.files:type_name -> grid.v1.OutFile
-	17, // 15: grid.v1.PackIndex.entries:type_name -> grid.v1.PackEntry
-	4,  // 16: grid.v1.Receipt.blob:type_name -> grid.v1.Blob
-	20, // 17: grid.v1.Ruling.units:type_name -> grid.v1.RuledUnit
-	4,  // 18: grid.v1.Checkpoint.parts:type_name -> grid.v1.Blob
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	12, // 10: grid.v1.Report.bundles:type_name -> grid.v1.BundleReport
+	11, // 11: grid.v1.Report.lost:type_name -> grid.v1.LostRun
+	14, // 12: grid.v1.LostRun.lineage:type_name -> grid.v1.Origin
+	13, // 13: grid.v1.BundleReport.units:type_name -> grid.v1.UnitReport
+	15, // 14: grid.v1.UnitReport.failure:type_name -> grid.v1.Failure
+	14, // 15: grid.v1.UnitReport.lineage:type_name -> grid.v1.Origin
+	0,  // 16: grid.v1.Failure.kind:type_name -> grid.v1.FailureKind
+	17, // 17: grid.v1.Outcome.files:type_name -> grid.v1.OutFile
+	19, // 18: grid.v1.PackIndex.entries:type_name -> grid.v1.PackEntry
+	4,  // 19: grid.v1.Receipt.blob:type_name -> grid.v1.Blob
+	22, // 20: grid.v1.Ruling.units:type_name -> grid.v1.RuledUnit
+	4,  // 21: grid.v1.Checkpoint.parts:type_name -> grid.v1.Blob
+	14, // 22: grid.v1.Checkpoint.lineage:type_name -> grid.v1.Origin
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_records_proto_init() }
@@ -1869,7 +2038,7 @@ func file_grid_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_records_proto_rawDesc), len(file_grid_v1_records_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
