@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"idlegrid/jobs"
 	"idlegrid/jobs/record"
 )
 
@@ -66,6 +67,23 @@ func (l *Ledger) Account() []HourSpend {
 	}
 	slices.SortFunc(out, func(a, b HourSpend) int { return cmp.Compare(a.Hour, b.Hour) })
 	return out
+}
+
+// Asides returns how many lost runs and reports without results an author wrote.
+func (l *Ledger) Asides(by jobs.AgentID) (n int) {
+	for _, r := range l.reports {
+		if r.author.id == by && r.pack.IsZero() {
+			n++
+		}
+	}
+	for _, runs := range l.lost {
+		for _, r := range runs {
+			if r.report.author.id == by {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // hour returns the account of an hour. One in which the job was not counts for the nearest in which it was, so that no

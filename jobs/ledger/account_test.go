@@ -258,6 +258,26 @@ func TestP11ForgedLineage(t *testing.T) {
 	}
 }
 
+// TestAsides: what an author said beside results.
+func TestAsides(t *testing.T) {
+	l := ledger.New(terms(1, 0))
+	left := func(by string, n uint64) *record.Report {
+		r := reportOf(by, firstUnit, 0, "x")
+		r.Counter, r.Bundles, r.Pack, r.Overhead = n, nil, jobs.Blob{}, time.Second
+		return r
+	}
+	mixed := reportOf("a", firstUnit, 0, "x")
+	mixed.LostRuns = []record.LostRun{{Unit: firstUnit}, {Unit: firstUnit + 1}}
+	for _, r := range []*record.Report{left("a", 1), left("a", 2), left("b", 1), mixed, reportOf("a", firstUnit+2, 0, "x")} {
+		if err := by("", r).tell(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b, c := l.Asides(agent("a")), l.Asides(agent("b")), l.Asides(agent("c")); a != 4 || b != 1 || c != 0 {
+		t.Errorf("a has said %d, b %d, c %d", a, b, c)
+	}
+}
+
 // TestLostRunsAreOfTheShard: a report about a run of another shard's unit changes nothing.
 func TestLostRunsAreOfTheShard(t *testing.T) {
 	l := ledger.New(terms(1, 0))

@@ -61,8 +61,12 @@
 // Account adds up CPU time by the hour in which reports were signed, and by what became of it: useful (of the accepted
 // outcome), repeated (of other successes of the unit), failed, lost (of runs that ended without a result) and overhead
 // (of agents themselves). It is a function of the records as the status is, so that whoever has them computes the same;
-// a ruling or a revocation moves what was counted. Time that runs have in common, since one went on from the other's
-// checkpoint, counts once.
+// a ruling or a revocation moves what was counted.
+//
+// Time counts once, though runs go on from each other's checkpoints. What of a run without a result is lost its agent
+// cannot know: another went on from its newest checkpoint, or from an older one that it had heard of, or not at all. So
+// runs name those from which they went on, and the ledger sees what was taken from whom. That makes up for killed agents,
+// too, who report nothing: those that went on from them say up to where.
 //
 // # What it does not do
 //

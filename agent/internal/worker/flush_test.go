@@ -71,6 +71,7 @@ func (d *desk) land(t *rapid.T, i int, f draft) (reported time.Duration) {
 		d.unflushed(f, errors.New("test"), d.now)
 	case 1:
 		d.unflushed(f, errUnfit, d.now)
+		return f.spend.lost // it is said to nobody
 	default:
 		envelope := record.Envelope{Payload: fmt.Appendf(nil, "%d %p", i, f.parts[0])}
 		d.journalled(&pending{

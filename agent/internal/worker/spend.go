@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
 	"idlegrid/jobs/record"
 )
 
@@ -15,9 +17,12 @@ const (
 	// leaveAfter is how long this agent holds nothing of a shard before it says in a report of its own what was spent and
 	// is in none. Until then it may be lent more, of which there will be a report anyway.
 	leaveAfter = 5 * time.Second
-	// maxLines bounds the runs of a shard's units without a result that are told of one by one: each takes of what this
-	// agent may say of the shard. Of more only the time is told that is certainly lost.
-	maxLines = 512
+	// maxAsides bounds the runs without a result that this agent tells of one by one, and its reports of nothing else, of one
+	// shard in the life of its job: each takes of what it may say of the shard, and its results must have room. Of more runs
+	// only the time is told that is certainly lost.
+	maxAsides = 512
+	// asideBytes bounds what a report has of runs without a result, in bytes: see reportBytes.
+	asideBytes = 1 << 18
 	// worthReport is how much CPU time is worth such a report.
 	worthReport = 100 * time.Millisecond
 )
@@ -48,12 +53,15 @@ func (s *spend) take() spend {
 	t := spend{lost: min(s.lost, record.MaxSpend).Truncate(time.Microsecond), overhead: min(s.overhead, record.MaxSpend).Truncate(time.Microsecond)}
 	s.lost -= t.lost
 	s.overhead -= t.overhead
+	size := 0
 	s.runs = slices.DeleteFunc(s.runs, func(r record.LostRun) bool {
-		fits := len(t.runs) < record.MaxLostRuns && !slices.ContainsFunc(t.runs, func(o record.LostRun) bool {
+		more := unitBytes + len(r.Lineage)*originBytes
+		fits := len(t.runs) < record.MaxLostRuns && size+more <= asideBytes && !slices.ContainsFunc(t.runs, func(o record.LostRun) bool {
 			return o.Unit == r.Unit && o.Attempt == r.Attempt // a report says one thing of an attempt
 		})
 		if fits {
 			t.runs = append(t.runs, r)
+			size += more
 		}
 		return fits
 	})
@@ -152,17 +160,25 @@ func (p *part) lose(b *bundle) {
 func (s *shard) lostRun(r record.LostRun) {
 	r.CPU, r.Kept = r.CPU.Truncate(time.Microsecond), r.Kept.Truncate(time.Millisecond)
 	gave := max(0, r.Kept-r.Lineage.Before())
-	if gave == 0 || s.lines >= maxLines {
+	if gave == 0 || s.asides >= maxAsides {
 		s.spend.lost += max(0, r.CPU-gave)
 		return
 	}
-	s.lines++
+	s.asides++
 	s.spend.runs = append(s.spend.runs, r)
+}
+
+// asides returns how much this agent has said of a shard beside results, before it was restarted as well.
+func (w *Worker) asides(id jobs.ShardID) (n int) {
+	if err := w.o.Ledger(id, func(l *ledger.Ledger) { n = l.Asides(w.o.Self) }); err != nil {
+		w.log.Debug("cannot look up what was said of a shard: the job has ended", "shard", id, "err", err)
+	}
+	return n
 }
 
 // leaveDue returns when a report has to say what was spent on a shard that this agent holds nothing of any more.
 func (w *Worker) leaveDue(s *shard, now time.Time) time.Time {
-	if len(s.bundles) > 0 || !s.spend.worthIt() || w.flushes >= maxFlushes || w.o.Runnable(s.id.Job) != nil {
+	if len(s.bundles) > 0 || !s.spend.worthIt() || s.asides >= maxAsides || w.flushes >= maxFlushes || w.o.Runnable(s.id.Job) != nil {
 		return never(now)
 	}
 	if w.leaving {
@@ -178,20 +194,20 @@ func (w *Worker) leaveShards(ctx context.Context, now time.Time) {
 			s.heldAt = now
 		}
 		if !now.Before(w.leaveDue(s, now)) {
+			s.asides++
 			w.report(ctx, s, nil)
 		}
 	}
 }
 
-// unsaid takes back what a report should have said that was not written.
+// unsaid takes back what a report should have said that was not written. What this agent's own store refuses is dropped.
 func (w *Worker) unsaid(d draft, err error, now time.Time) {
-	switch {
-	case len(d.parts) > 0:
-		d.shard.spend.add(d.spend)
-	case errors.Is(err, errUnfit):
-		w.log.Warn("cannot report CPU time that came to nothing", "shard", d.shard.id, "err", err)
-	default:
-		d.shard.spend.add(d.spend)
+	if errors.Is(err, errUnfit) {
+		w.log.Warn("cannot report what gave no result", "shard", d.shard.id, "runs", len(d.spend.runs), "cpu", d.spend.lost, "err", err)
+		return
+	}
+	d.shard.spend.add(d.spend)
+	if len(d.parts) == 0 {
 		w.flushRest = now.Add(flushRetry)
 	}
 }

@@ -105,8 +105,8 @@ func TestLose(t *testing.T) {
 		"one of an earlier run":       {25 * time.Second, func(_ *desk, sv *saver) { sv.at = time.Time{} }, spend{lost: used}},
 		"one of this run":             {25 * time.Second, func(*desk, *saver) {}, spend{runs: []record.LostRun{{CPU: used, Lineage: lineage, Kept: 25 * time.Second}}}},
 		"of a bundle's second try":    {25 * time.Second, func(_ *desk, sv *saver) { sv.bundle.attempt = 2 }, spend{runs: []record.LostRun{{Attempt: 2, CPU: used, Lineage: lineage, Kept: 25 * time.Second}}}},
-		"too many were told of":       {25 * time.Second, func(d *desk, _ *saver) { d.s.lines = maxLines }, spend{lost: 5 * time.Second}},
-		"one that cost more than all": {31 * time.Second, func(d *desk, _ *saver) { d.s.lines = maxLines }, spend{}},
+		"too many were told of":       {25 * time.Second, func(d *desk, _ *saver) { d.s.asides = maxAsides }, spend{lost: 5 * time.Second}},
+		"one that cost more than all": {31 * time.Second, func(d *desk, _ *saver) { d.s.asides = maxAsides }, spend{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(10, 1)
@@ -229,6 +229,9 @@ func TestLeaveDue(t *testing.T) {
 	d.flushes = maxFlushes
 	expect("too many reports are on their way", false)
 	d.flushes = 0
+	d.s.asides = maxAsides
+	expect("too much was said already", false)
+	d.s.asides = 0
 	if d.leaving = true; !due(0) {
 		t.Error("an agent that leaves the grid waits")
 	}
@@ -250,6 +253,17 @@ func TestDraft(t *testing.T) {
 	r := record.Report{Job: jobs.JobID{1}, Author: jobs.AgentID{1}, Runtime: "r", Platform: "p", LostRuns: first.runs, Lost: first.lost}
 	if err := r.Check(); err != nil {
 		t.Error(err)
+	}
+	long := spend{}
+	for unit := range uint64(record.MaxLostRuns) {
+		var lineage record.Lineage
+		for n := range record.MaxLineage {
+			lineage = lineage.After(jobs.AgentID{1}, time.Duration(n+1)*time.Hour)
+		}
+		long.runs = append(long.runs, record.LostRun{Unit: unit, Attempt: record.MaxAttempt, CPU: time.Hour, Kept: 100 * time.Hour, Lineage: lineage})
+	}
+	if r.LostRuns = long.take().runs; len(r.LostRuns) == 0 || len(r.Encode()) > asideBytes {
+		t.Errorf("%d runs of long lineages take %d bytes", len(r.LostRuns), len(r.Encode()))
 	}
 	s.add(second)
 	if len(s.runs) != record.MaxLostRuns || s.lost != 5*time.Microsecond+3 {

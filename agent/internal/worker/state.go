@@ -98,7 +98,7 @@ type shard struct {
 	lender   jobs.AgentID               // spoken to last
 	standing standing
 	spend    spend
-	lines    int       // runs without a result that were told of one by one
+	asides   int       // what was said of it beside results, see maxAsides
 	heldAt   time.Time // when anything was held last
 }
 

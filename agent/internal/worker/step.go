@@ -95,6 +95,7 @@ func (w *Worker) refresh(now time.Time) {
 				s := &shard{id: id, job: j, bundles: map[uint64]*bundle{}}
 				s.changed = len(w.untold(s, jobs.AgentID{}, now)) > 0
 				s.refusal = w.refuses(s)
+				s.asides = w.asides(id)
 				w.shards[id] = s
 			}
 		}

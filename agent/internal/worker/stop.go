@@ -116,7 +116,7 @@ func (w *Worker) flushLast(ctx context.Context, spare time.Duration) {
 		w.reportLast(ctx, w.draft(batch[0].bundle.shard, batch))
 	}
 	for _, s := range w.shards {
-		if s.spend.worthIt() && w.o.Runnable(s.id.Job) == nil && time.Now().Before(until) {
+		if s.spend.worthIt() && s.asides < maxAsides && w.o.Runnable(s.id.Job) == nil && time.Now().Before(until) {
 			w.reportLast(ctx, w.draft(s, nil))
 		}
 	}

@@ -14,9 +14,11 @@ const (
 	timesOver = 2
 	// spare is what every author may say on top of that, for jobs of few units.
 	spare = 1024
-	// unitBytes is what a record may have for each unit that it speaks of, failure texts aside: honest ones
+	// unitBytes is what a record may have for each unit that it speaks of, failure texts and lineages aside: honest ones
 	// have about half.
 	unitBytes = 256
+	// originBytes is what a lineage has for each of its checkpoints, at most.
+	originBytes = 48
 )
 
 // account is whose records are counted together: what an agent says of a shard or, under the job's shard 0,
@@ -42,10 +44,13 @@ func (a *accepted) charge(m *manifest.Manifest) {
 		a.account = account{shard: a.scope().Shard, author: p.Author}
 		a.cost, a.limit = 1, spare+timesOver*(uint64(m.Retries)+1)*ledger.TermsOf(a.job, m, p.Shard).Units
 		units := uint64(len(p.LostRuns))
+		for _, l := range p.LostRuns {
+			size -= len(l.Lineage) * originBytes
+		}
 		for i := range p.Bundles {
 			units += uint64(len(p.Bundles[i].Units))
 			for _, u := range p.Bundles[i].Units {
-				size -= len(u.Failure.Text)
+				size -= len(u.Failure.Text) + len(u.Lineage)*originBytes
 			}
 		}
 		a.cost = max(a.cost, units) // one without units counts as one

@@ -2,14 +2,10 @@ package gridtest_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"idlegrid/agent/peer/records"
-	"idlegrid/jobs/record"
 
 	"idlegrid/agent"
 	"idlegrid/agent/peer"
@@ -92,41 +88,6 @@ func TestP7TotalsAreTheTruth(t *testing.T) {
 		}
 		g.Eventually(converge, "ledgers are equal", func() bool { return all[0].LedgersEqual() && all[1].LedgersEqual() })
 		time.Sleep(2 * time.Minute) // agents say what came to nothing, and the coordinator looks
-		if os.Getenv("DBG") != "" {
-			for _, j := range all {
-				sh := jobs.ShardID{Job: j.ID}
-				st := j.Stewards(sh)[0].Node()
-				lines := map[uint64][]string{}
-				for _, id := range st.Store.IDs(records.Scope{Shard: sh, Reports: true}) {
-					o, _ := st.Store.Get(id)
-					r, _ := record.DecodeReport(o.Envelope.Payload)
-					for _, b := range r.Bundles {
-						for _, u := range b.Units {
-							lines[u.Unit] = append(lines[u.Unit], fmt.Sprintf("END by %s cpu %s lineage %v attempt %d fail %v", r.Author.Short(), u.Times.CPU, short(u.Lineage), b.Attempt, u.Failure))
-						}
-					}
-					for _, u := range r.LostRuns {
-						lines[u.Unit] = append(lines[u.Unit], fmt.Sprintf("LOST by %s cpu %s lineage %v kept %s attempt %d", r.Author.Short(), u.CPU, short(u.Lineage), u.Kept, u.Attempt))
-					}
-					if r.Lost > 0 {
-						t.Logf("LOSTSUM by %s %s", r.Author.Short(), r.Lost)
-					}
-				}
-				for unit := range j.Manifest.Units {
-					rs := j.Runs(unit)
-					if len(rs) < 2 {
-						continue
-					}
-					t.Logf("unit %d", unit)
-					for _, r := range rs {
-						t.Logf("   run %d of %d on %s %s from %s to %s ended %v failed %v cut %v at %s", r.ID, r.Of, r.On.Node().ID().Short(), r.On.IP, r.From, r.Reached, !r.Ended.IsZero(), r.Failed, r.Cut, r.Started.Format(time.TimeOnly))
-					}
-					for _, l := range lines[unit] {
-						t.Log("      ", l)
-					}
-				}
-			}
-		}
 		var sum ledger.Spend
 		for _, by := range []*gridtest.User{g.User, bob} {
 			sum.Add(spends(t, g, "at the end", by, all...))
@@ -137,6 +98,13 @@ func TestP7TotalsAreTheTruth(t *testing.T) {
 			if us == 0 {
 				t.Errorf("nothing is %s", ledger.Use(u))
 			}
+		}
+		used := time.Duration(0)
+		for _, m := range g.Agents[:3] { // what the last one used may have gone with its power
+			used += m.Used()
+		}
+		if got := time.Duration(sum.CPU[ledger.OverheadCPU]) * time.Microsecond; got < used || got > used+g.Agents[3].Used() {
+			t.Errorf("%s are overhead, agents used %s, and one that lost its power %s", got, used, g.Agents[3].Used())
 		}
 		before := []ledger.Spend{g.Spent(g.User.Identity.ID()), g.Spent(bob.Identity.ID())}
 		g.Coordinator.Stop()
@@ -200,11 +168,4 @@ func churn(t *testing.T, g *gridtest.Grid, round int) {
 	time.Sleep(4 * time.Minute)
 	g.Heal()
 	g.AwaitPool(4)
-}
-
-func short(l record.Lineage) (out string) {
-	for _, o := range l {
-		out += o.From.Short() + "@" + o.Before.String() + " "
-	}
-	return out
 }

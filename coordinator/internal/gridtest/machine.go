@@ -159,7 +159,7 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 	}
 	m.agent, err = agent.New(agent.Options{
 		State: m.State, Network: network, Cores: Slots, Lease: m.grid.Lease, Runner: &runner{m: m, allowed: Slots}, Runtime: "gridtest 1",
-		Owner: owner, OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, Overhead: m.used, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
+		Owner: owner, OwnerAway: m.grid.OwnersAway, Hooks: m.Hooks, Overhead: m.Used, BeforeWrite: m.beforeWrite, Wall: m.wall, Log: log,
 	})
 	return m.agent, err
 }
@@ -168,7 +168,8 @@ func (m *Machine) open(network node.Network, log *slog.Logger) (daemon, error) {
 // timers, leases and certificates go by the right time.
 func (m *Machine) Skew(by time.Duration) { m.skew.Store(int64(by)) }
 
-func (m *Machine) used() time.Duration { return time.Duration(m.overhead.Load()) }
+// Used returns the CPU time that the agent itself has taken.
+func (m *Machine) Used() time.Duration { return time.Duration(m.overhead.Load()) }
 
 // Quiet reports whether all that has ended on the machine is in its reports: for a while nothing has, and what ended last
 // of each job had a result.
