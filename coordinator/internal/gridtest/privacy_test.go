@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,7 +251,7 @@ func TestOutsideNoPaths(t *testing.T) {
 		if err = errors.Join(err, os.Remove(program)); err != nil {
 			t.Fatal(err)
 		}
-		pc.Fill(&fs.PathError{Op: "write", Path: filepath.Join(pc.State, "records.db"), Err: syscall.ENOSPC})
+		pc.Fill(&fs.PathError{Op: "write", Path: filepath.Join(pc.State, "records.db"), Err: errors.New("no space left on device")})
 		k := g.Submit(20)
 		k.Await(10 * time.Minute)
 		time.Sleep(time.Minute)
