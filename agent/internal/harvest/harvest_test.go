@@ -94,7 +94,7 @@ func start(t *testing.T, dir string, owner bool) *bench {
 	}
 	b := &bench{signals: &fakeSignals{changed: make(chan struct{}), input: time.Now()}, dir: dir}
 	o := Options{
-		State: state, Cores: 8, Machine: 8, Apply: b.apply, Offered: func(n int) { b.offers, b.told = append(b.offers, n), time.Now() }, Wrote: b.wrote.Load,
+		State: state, Cores: 8, Machine: 8, Apply: b.apply, Offered: b.offered, Wrote: b.wrote.Load,
 		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
 	}
 	if owner {
@@ -114,6 +114,19 @@ func start(t *testing.T, dir string, owner bool) *bench {
 		state.Close()
 	}
 	return b
+}
+
+func (b *bench) offered(cores int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.offers, b.told = append(b.offers, cores), time.Now()
+}
+
+// said returns how often others were told, and when last.
+func (b *bench) said() (int, time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.offers), b.told
 }
 
 func (b *bench) apply(d Decision) error {
@@ -609,11 +622,11 @@ func TestOfferChangesEveryTenMinutes(t *testing.T) {
 			}
 			time.Sleep(time.Duration(1+storm.IntN(180)) * time.Second)
 			synctest.Wait()
-			if n := len(b.offers); n > offered {
+			if n, told := b.said(); n > offered {
 				if n > offered+1 {
 					t.Fatalf("told %d times within three minutes", n-offered)
 				}
-				offered, changed = n, append(changed, b.told)
+				offered, changed = n, append(changed, told)
 			}
 		}
 		b.stop()

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,10 +14,10 @@ import (
 )
 
 // unused is a desktop without events, which nobody has used for hours.
-type unused struct{ looks int }
+type unused struct{ looks atomic.Int64 }
 
 func (u *unused) look(context.Context) (state, error) {
-	u.looks++
+	u.looks.Add(1)
 	return state{input: ago(5 * time.Hour)}, nil
 }
 func (*unused) input() <-chan struct{} { return nil }
@@ -25,11 +26,11 @@ func (*unused) close() error           { return nil }
 // counted is a stream that counts reports.
 type counted struct {
 	grpc.BidiStreamingClient[gridv1.SessionReport, gridv1.SessionAsk]
-	sent int
+	sent atomic.Int64
 }
 
 func (c *counted) Send(*gridv1.SessionReport) error {
-	c.sent++
+	c.sent.Add(1)
 	return nil
 }
 
@@ -43,15 +44,16 @@ func TestPace(t *testing.T) {
 		go func() { done <- r.report(ctx) }()
 		for _, c := range []struct {
 			matters      bool
-			looks, sends int // in a minute
+			looks, sends int64 // in a minute
 		}{{false, 30, 30}, {true, 1200, 60}, {false, 30, 30}} {
 			r.asks <- c.matters
 			synctest.Wait()
-			d.looks, stream.sent = 0, 0
+			d.looks.Store(0)
+			stream.sent.Store(0)
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if d.looks < c.looks-1 || d.looks > c.looks+1 || stream.sent < c.sends-3 || stream.sent > c.sends+1 {
-				t.Errorf("asked to look closely %t: %d looks, %d reports a minute, expected %d and %d", c.matters, d.looks, stream.sent, c.looks, c.sends)
+			if looks, sent := d.looks.Load(), stream.sent.Load(); looks < c.looks-1 || looks > c.looks+1 || sent < c.sends-3 || sent > c.sends+1 {
+				t.Errorf("asked to look closely %t: %d looks, %d reports a minute, expected %d and %d", c.matters, looks, sent, c.looks, c.sends)
 			}
 		}
 		cancel()
