@@ -136,7 +136,7 @@ func newLogind(t *testing.T, address string, refuse bool) *logind {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { bus.Close() })
-	f := &logind{bus: bus, refuse: refuse, locks: make(chan lock, 2)}
+	f := &logind{bus: bus, refuse: refuse, locks: make(chan lock, 1000)}
 	if err := bus.Export(f, loginPath, manager); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,6 @@ func TestWatchEndsWhileItAsks(t *testing.T) {
 func TestWatchEndsAtAnyTime(t *testing.T) {
 	address := newBus(t)
 	system := newLogind(t, address, false)
-	system.locks = make(chan lock, 1000)
 	for n := range 100 {
 		v := watchOn(t, address)
 		time.Sleep(time.Duration(n) * 50 * time.Microsecond)

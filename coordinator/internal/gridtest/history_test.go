@@ -19,11 +19,24 @@ import (
 
 // heard is what a machine's owner may read of what happened there.
 type heard struct {
-	mu      sync.Mutex // guards everything below
+	mu sync.Mutex // guards what follows
+	news
+}
+
+type news struct {
 	units   int
 	in, out int64
 	over    []jobs.JobID
 	looked  map[string]string // who → what was read last
+}
+
+// now returns what was heard so far.
+func (h *heard) now() news {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.news
+	n.over, n.looked = slices.Clone(n.over), maps.Clone(n.looked)
+	return n
 }
 
 func (h *heard) hooks() agent.Hooks {
@@ -74,6 +87,7 @@ func TestHistoryHearsOfBytes(t *testing.T) {
 		j.Await(10 * time.Minute)
 		had, fetched := 0, 0
 		for m, h := range all {
+			h := h.now()
 			switch {
 			case h.units == 0 || h.out != 0:
 				t.Errorf("%s ran %d units, %d bytes of checkpoints", m.IP, h.units, h.out)
@@ -93,18 +107,20 @@ func TestHistoryHearsOfBytes(t *testing.T) {
 		k := g.Submit(1, saved)
 		time.Sleep(5*time.Minute + 30*time.Second)
 		on := running(t, k, 0).On
-		if all[on].out == 0 {
+		if all[on].now().out == 0 {
 			t.Error("nobody heard of checkpoints")
 		}
 		before := map[*gridtest.Machine]int64{}
 		for m, h := range all {
+			h := h.now()
 			before[m] = h.in
 		}
 		on.Stop()
 		next, _ := goesOn(g, k, 1, 3*time.Minute)
 		time.Sleep(time.Minute)
-		if next.On == on || next.From == 0 || all[next.On].in <= before[next.On] && all[next.On].out == 0 {
-			t.Errorf("it went on from %s on %s, which fetched %d bytes", next.From, next.On.IP, all[next.On].in-before[next.On])
+		h := all[next.On].now()
+		if next.On == on || next.From == 0 || h.in <= before[next.On] && h.out == 0 {
+			t.Errorf("it went on from %s on %s, which fetched %d bytes", next.From, next.On.IP, h.in-before[next.On])
 		}
 	})
 }
@@ -118,12 +134,14 @@ func TestHistoryHearsOfEnds(t *testing.T) {
 		cancelled.Cancel()
 		time.Sleep(2 * time.Minute)
 		for m, h := range all {
+			h := h.now()
 			if !slices.Contains(h.over, cancelled.ID) || slices.Contains(h.over, expired.ID) {
 				t.Errorf("%s heard of the ends of %v", m.IP, h.over)
 			}
 		}
 		time.Sleep(25 * time.Hour)
 		for m, h := range all {
+			h := h.now()
 			if !slices.Contains(h.over, expired.ID) {
 				t.Errorf("%s heard of the ends of %v", m.IP, h.over)
 			}
@@ -138,6 +156,7 @@ func TestHistoryHearsWhoLooks(t *testing.T) {
 		j.Await(time.Minute)
 		time.Sleep(5 * time.Minute)
 		for m, h := range all {
+			h := h.now()
 			if len(h.looked) > 0 {
 				t.Errorf("while nobody looked %s heard of %v", m.IP, h.looked)
 			}
@@ -167,12 +186,13 @@ func TestHistoryHearsWhoLooks(t *testing.T) {
 			"operator anna, key " + operator.Identity.ID().Short(): "who is in the pool",
 			"submitter with key " + other.Identity.ID().Short():    "who is in the pool",
 		}
-		if h := all[m]; !maps.Equal(h.looked, want) {
+		if h := all[m].now(); !maps.Equal(h.looked, want) {
 			t.Errorf("heard of %v, expected %v", h.looked, want)
 		}
 		j.Complete() // as its submitter does
 		read := 0
 		for _, h := range all {
+			h := h.now()
 			read += len(h.looked)
 		}
 		if read <= len(want) {
