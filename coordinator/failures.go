@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,8 @@ const (
 	maxFailures = 20
 	maxStderr   = 2 << 10
 	maxPack     = 16 << 20
+	// findTimeout bounds how long agents are asked for one page, and how long another page waits for that.
+	findTimeout = 15 * time.Second
 	// findingLife is how old what the page shows of a job's failures may be, and maxFindings how many jobs are
 	// remembered.
 	findingLife = 15 * time.Second
@@ -45,6 +48,7 @@ type reader struct {
 	folder  string // of the working copies
 	blobs   *blobs.Dir
 	client  *blobs.Client
+	log     *slog.Logger
 
 	busy chan struct{} // holds a token while agents are asked
 
@@ -69,7 +73,7 @@ type openPack struct {
 }
 
 func (c *Coordinator) newReader(dial func(string, jobs.AgentID) (grpc.ClientConnInterface, error)) (*reader, error) {
-	r := &reader{members: c.node.Members, dial: dial, self: c.node.ID(), busy: make(chan struct{}, 1), found: map[jobs.JobID]finding{}}
+	r := &reader{members: c.node.Members, dial: dial, self: c.node.ID(), log: c.log.With("component", "page"), busy: make(chan struct{}, 1), found: map[jobs.JobID]finding{}}
 	var err error
 	if r.folder, err = os.MkdirTemp("", "gridcoordinator-page-"); err != nil {
 		return nil, err
@@ -99,6 +103,8 @@ func (r *reader) find(ctx context.Context, job records.Job, failed []uint64) (fi
 	if !last.at.IsZero() && (last.of == sum && !last.part || time.Since(last.at) < findingLife) {
 		return last, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
 	select {
 	case r.busy <- struct{}{}:
 		defer func() { <-r.busy }()
@@ -141,14 +147,9 @@ func (r *reader) keep(job jobs.JobID, f finding) {
 func (r *reader) addFailures(ctx context.Context, job records.Job, n uint32, f *finding) {
 	shard := jobs.ShardID{Job: job.ID, Shard: n}
 	for _, m := range peer.Stewards(shard, r.members()) {
-		conn, err := r.dial(m.Address, m.ID)
+		reply, err := r.ask(ctx, m, &gridv1.FailuresRequest{Shard: records.ShardToProto(shard), Most: uint32(maxFailures - len(f.failures))})
 		if err != nil {
-			continue
-		}
-		reply, err := gridv1.NewStewardClient(conn).Failures(ctx, &gridv1.FailuresRequest{
-			Shard: records.ShardToProto(shard), Most: uint32(maxFailures - len(f.failures)),
-		})
-		if err != nil {
+			r.log.Debug("a steward does not say which units failed", "shard", shard, "steward", m.ID, "err", err)
 			continue
 		}
 		var open openPack
@@ -160,6 +161,14 @@ func (r *reader) addFailures(ctx context.Context, job records.Job, n uint32, f *
 		return
 	}
 	f.miss("why units of shard %d failed is not known now: no steward of it answers", n)
+}
+
+func (r *reader) ask(ctx context.Context, m peer.Member, req *gridv1.FailuresRequest) (*gridv1.FailuresReply, error) {
+	conn, err := r.dial(m.Address, m.ID)
+	if err != nil {
+		return nil, err
+	}
+	return gridv1.NewStewardClient(conn).Failures(ctx, req)
 }
 
 // miss notes what could not be found out.

@@ -19,7 +19,7 @@ done
 if [ ! -f "$base/.whole" ]; then
   mkdir -p "$folder"
   rm -rf "$base"
-  debootstrap --variant=minbase --include=$packages bookworm "$base" "${DEBIAN:-http://deb.debian.org/debian}"
+  debootstrap --variant=minbase --include=$packages bookworm "$base" ${DEBIAN:+"$DEBIAN"}
   touch "$base/.whole"
 fi
 cat >"$base/etc/systemd/system/gridtest.service" <<'END'
