@@ -42,8 +42,8 @@ var ours = source{"prometheus", "${datasource}"}
 func dashboards(t *testing.T) map[string]dashboard {
 	t.Helper()
 	files, err := filepath.Glob("grafana/dashboards/*.json")
-	if err != nil || len(files) != 2 {
-		t.Fatalf("%v, %v, expected two dashboards", files, err)
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%v, %v, expected three dashboards", files, err)
 	}
 	all := map[string]dashboard{}
 	for _, file := range files {

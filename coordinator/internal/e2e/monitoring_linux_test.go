@@ -296,7 +296,7 @@ func (p *prometheus) checkDashboards() {
 	p.t.Helper()
 	variables := map[string]string{"$__rate_interval": "10s", "$__range": "1h"}
 	files, err := filepath.Glob(filepath.Join(deployed, "grafana/dashboards/*.json"))
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		p.t.Fatalf("%v, %v", files, err)
 	}
 	for _, file := range files {
