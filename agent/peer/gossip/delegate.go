@@ -67,6 +67,9 @@ func (d *delegate) admit(n *memberlist.Node) error {
 	}
 	c, err := d.verifier.verify(n)
 	if err != nil {
+		if jobs.KindOf(err) == jobs.Denied {
+			d.strange(n)
+		}
 		return err
 	}
 	if expired(c.Voucher.NotAfter, time.Now()) {
@@ -80,6 +83,17 @@ func (d *delegate) admit(n *memberlist.Node) error {
 		return jobs.Errorf(jobs.Exhausted, "agent %s has %d live names already", id.Short(), maxNames)
 	}
 	return nil
+}
+
+// strange remembers where to ask a member for who certified it.
+func (d *delegate) strange(n *memberlist.Node) {
+	addr, err := addressOf(n)
+	if err != nil {
+		return // cannot be: verify read it
+	}
+	d.g.mu.Lock()
+	d.g.stranger = addr.String()
+	d.g.mu.Unlock()
 }
 
 // NotifyMerge refuses a first exchange with a peer that shows forged members. A voucher that is expired or

@@ -320,3 +320,29 @@ func replay(t *testing.T, n *simnet.Network, record [][]byte, peers int) {
 		}
 	}
 }
+
+// TestStranger: where to ask is said once of who is certified by a key that is not known, and of nobody else.
+func TestStranger(t *testing.T) {
+	p := &pool{t: t}
+	g := &Gossip{name: "me", roster: newRoster(), changed: make(chan struct{}, 1)}
+	var says error
+	d := &delegate{g: g, verifier: newVerifier(func(ed25519.PublicKey, peer.Role, peer.Class, time.Time, []byte) error { return says })}
+	o := p.options(1)
+	says = jobs.Errorf(jobs.Denied, "another issuer")
+	if err := d.NotifyAlive(honest(t, o)); jobs.KindOf(err) != jobs.Denied {
+		t.Errorf("%v, expected that it is refused", err)
+	}
+	if got := g.Stranger(); got != o.Advertise.String() {
+		t.Errorf("stranger %q, expected %s", got, o.Advertise)
+	}
+	if got := g.Stranger(); got != "" {
+		t.Errorf("said twice: %q", got)
+	}
+	says = nil
+	for _, n := range []*memberlist.Node{honest(t, o), {Name: "forged", Meta: []byte{1}}} {
+		_ = d.NotifyAlive(n) // one is fine, the other makes no sense
+		if got := g.Stranger(); got != "" {
+			t.Errorf("%s is not one whose voucher does not hold: %q", n.Name, got)
+		}
+	}
+}

@@ -107,8 +107,9 @@ type Gossip struct {
 	meta  []byte     // what is announced
 	ended bool
 
-	twinned time.Time // when it was last said that another runs with this identity
-	work    sync.WaitGroup
+	twinned  time.Time // when it was last said that another runs with this identity
+	stranger string    // the address of who was refused last because its voucher does not hold, until it is asked for
+	work     sync.WaitGroup
 }
 
 // New makes the peer a member of a pool of its own and starts listening; Join makes it one of others' pool.
@@ -232,6 +233,17 @@ func (g *Gossip) Close() error {
 	err := g.list.Shutdown()
 	g.work.Wait()
 	return err
+}
+
+// Stranger returns the address of one whose claim was refused since the last call because its voucher does not hold
+// here, and "" where there was none. After the authority's key was replaced that may be a good member, whose issuer a
+// connection with it tells. Whoever has the gossip key can have any address returned.
+func (g *Gossip) Stranger() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	address := g.stranger
+	g.stranger = ""
+	return address
 }
 
 // Stats counts what was ignored since New.

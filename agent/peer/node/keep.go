@@ -90,7 +90,8 @@ func (n *Node) knownPeers() ([]string, error) {
 // keepJoined joins the pool and keeps the addresses of those that it sees. Once a minute it tries one that it
 // does not see, and those of a coordinator that it does not: two parts of the pool that were cut off for so long
 // that each forgot the other find each other again in no other way, and so does a coordinator that was off and has
-// lost its disk.
+// lost its disk. It also tries one whose voucher it cannot tell: the first who is certified by a new issuing key knows
+// nobody but the coordinator else, until one of the others happens to call.
 func (n *Node) keepJoined(ctx context.Context) {
 	var again time.Time // not to be tried before
 	every(ctx, func() time.Duration {
@@ -102,6 +103,9 @@ func (n *Node) keepJoined(ctx context.Context) {
 		case !time.Now().Before(again):
 			n.join(ctx, unseen)
 			again = time.Now().Add(jitter(rejoinEvery))
+		}
+		if stranger := n.gossip.Stranger(); stranger != "" {
+			n.join(ctx, []string{stranger})
 		}
 		if others = n.others(); len(others) == 0 {
 			return time.Second

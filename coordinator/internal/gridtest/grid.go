@@ -149,14 +149,21 @@ func (g *Grid) Machine(member peer.Member) *Machine {
 // AwaitPool waits until all machines that are on see so many agents that may keep records.
 func (g *Grid) AwaitPool(agents int) {
 	g.T.Helper()
-	g.Eventually(3*time.Minute, fmt.Sprintf("%d eligible agents", agents), func() bool {
+	const within = 3 * time.Minute
+	for begun := time.Now(); ; time.Sleep(look) {
+		seen, all := "", true
 		for _, m := range append(g.On(), g.Coordinator) {
 			if m.On() && m.Eligible() != agents {
-				return false
+				seen, all = fmt.Sprintf("%s, %s sees %d", seen, m.IP, m.Eligible()), false
 			}
 		}
-		return true
-	})
+		if all {
+			return
+		}
+		if time.Since(begun) > within {
+			g.T.Fatalf("not within %s: %d eligible agents%s", within, agents, seen)
+		}
+	}
 }
 
 // Partition cuts every way between two groups of machines.

@@ -318,7 +318,9 @@ func TestReissue(t *testing.T) {
 			t.Fatal("the coordinator is certified by the old key, or the agents by the new one")
 		}
 		g.AwaitPool(3)
-		g.Add(peer.AlwaysOn).Start()
+		young := g.Add(peer.AlwaysOn)
+		young.Start()
+		g.Eventually(10*time.Second, "the young agent sees the old ones", func() bool { return young.Eligible() == 4 })
 		g.AwaitPool(4)
 		g.Eventually(3*time.Minute, "all see all", func() bool {
 			return !slices.ContainsFunc(g.Agents, func(m *gridtest.Machine) bool { return len(m.Node().Members()) != 5 })
