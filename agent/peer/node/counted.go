@@ -5,8 +5,9 @@ import (
 	"idlegrid/jobs"
 )
 
-// count counts a blob with so many copies.
-func (r *repairer) count(to *peer.BlobCounts, online, believed int) {
+// count counts a blob.
+func (r *repairer) count(to *peer.BlobCounts, c *copies) {
+	online, believed := r.online(c), r.believed(c)
 	switch {
 	case online == 0:
 		to.None++

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +21,8 @@ const (
 	// repairEvery is how often the copies of blobs are counted: with the time until gossip sees that a peer is gone, a
 	// blob that has too few online copies has one more within ten minutes.
 	repairEvery = 4 * time.Minute
+	// repairFor is how long one count is gone by: what is left then waits for the next, which begins when the budget allows.
+	repairFor = 2 * time.Minute
 	// surveyEvery is how often those who have a blob are asked whether they still do.
 	surveyEvery = time.Hour
 	// repairTimeout bounds what is done for one copy.
@@ -53,6 +57,29 @@ func (b *budget) take(bytes int64) bool {
 	}
 	b.until = now.Add(time.Duration(float64(bytes) / float64(b.rate) * float64(time.Second)))
 	return true
+}
+
+// await waits until so many bytes may move, and reports whether they may: not if that is after until.
+func (b *budget) await(ctx context.Context, bytes int64, until time.Time) bool {
+	for !b.take(bytes) {
+		rest := b.rest()
+		if time.Now().Add(rest).After(until) {
+			return false
+		}
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// rest is how long nothing may move yet.
+func (b *budget) rest() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(0, time.Until(b.until))
 }
 
 // count counts bytes that have moved.
@@ -109,18 +136,20 @@ func (n *Node) keepCopies(ctx context.Context) {
 	r := &repairer{node: n, shards: map[jobs.ShardID]*shardCopies{}}
 	first := true
 	every(ctx, func() time.Duration {
-		if !first && n.Draining() == "" {
-			r.round(ctx)
+		next := jitter(repairEvery)
+		if !first && n.Draining() == "" && !r.round(ctx) {
+			next = min(next, max(n.repairs.rest(), time.Second))
 		}
 		first = false
-		return jitter(repairEvery)
+		return next
 	})
 }
 
-// round looks at all blobs once.
-func (r *repairer) round(ctx context.Context) {
+// round looks at all blobs once, and reports whether it came to its end. What fewest have goes first.
+func (r *repairer) round(ctx context.Context) bool {
 	r.see()
 	mine := map[jobs.ShardID]bool{}
+	var all []*copies
 	for _, job := range r.node.Store.Jobs(true) {
 		for i := range job.Manifest.Shards() {
 			shard := jobs.ShardID{Job: job.ID, Shard: i}
@@ -130,20 +159,25 @@ func (r *repairer) round(ctx context.Context) {
 			mine[shard] = true
 			s := r.learn(ctx, job, shard)
 			r.survey(ctx, s)
-			counts := peer.BlobCounts{}
-			for _, c := range s.blobs {
-				online, believed := r.tend(ctx, c)
-				r.count(&counts, online, believed)
-			}
-			r.node.counted.Store(shard, counts)
+			all = slices.AppendSeq(all, maps.Values(s.blobs))
 		}
 	}
-	for shard := range r.shards {
+	slices.SortFunc(all, func(a, b *copies) int { return cmp.Compare(r.online(a), r.online(b)) })
+	until := time.Now().Add(repairFor)
+	through := !slices.ContainsFunc(all, func(c *copies) bool { return !r.tend(ctx, c, until) })
+	for shard, s := range r.shards {
 		if !mine[shard] {
 			delete(r.shards, shard)
 			r.node.counted.Delete(shard)
+			continue
 		}
+		counts := peer.BlobCounts{}
+		for _, c := range s.blobs {
+			r.count(&counts, c)
+		}
+		r.node.counted.Store(shard, counts)
 	}
+	return through
 }
 
 // see looks who is here, and forgets who stewards what when that has changed.
@@ -310,6 +344,9 @@ func (r *repairer) ask(ctx context.Context, m peer.Member, list []*copies) {
 		var err error
 		if have, err = r.node.Client.Have(ctx, list[0].claim.Job, names, m); err != nil {
 			r.node.log.Debug("cannot ask who has blobs", "peer", m.ID, "err", err)
+			for _, c := range list {
+				c.sought = time.Time{} // it may be the only one that has it
+			}
 			return
 		}
 	}
@@ -321,44 +358,54 @@ func (r *repairer) ask(ctx context.Context, m peer.Member, list []*copies) {
 	}
 }
 
-// tend adds a copy of a blob where there are too few, and returns how many there are then on agents that can be reached,
-// and with those that are believed to come back.
-func (r *repairer) tend(ctx context.Context, c *copies) (online, believed int) {
-	n := r.node
-	now := time.Now()
+// online is how many agents that can be reached have a blob, believed how many there are with those that are believed to
+// come back.
+func (r *repairer) online(c *copies) (n int) {
 	for _, id := range c.holders {
-		switch {
-		case r.isHere(id):
-			online++
-			believed++
-		case n.Store.SeenLately(id, now):
-			believed++
+		if r.isHere(id) {
+			n++
 		}
 	}
+	return n
+}
+
+func (r *repairer) believed(c *copies) (n int) {
+	for _, id := range c.holders {
+		if r.isHere(id) || r.node.Store.SeenLately(id, time.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// tend adds a copy of a blob where there are too few. It reports false where the budget allows that only after until.
+func (r *repairer) tend(ctx context.Context, c *copies, until time.Time) bool {
+	n := r.node
+	online := r.online(c)
 	few := online < min(onlineCopies, len(r.pool))
-	if !few && (believed >= min(peer.Copies, len(r.pool)) || rushHour(now)) {
-		return online, believed
+	if !few && (r.believed(c) >= min(peer.Copies, len(r.pool)) || rushHour(time.Now())) {
+		return true
 	}
 	if online == 0 && !n.Blobs.Holds(c.claim.Job, c.blob.Digest) {
-		return online, believed // whoever has it is off: it waits
+		return true // whoever has it is off: it waits
 	}
 	for _, m := range peer.Holders(c.blob.Digest, r.pool, len(r.pool)) {
 		if slices.Contains(c.holders, m.ID) {
 			continue
 		}
-		if !n.repairs.take(c.blob.Size) {
+		if !n.repairs.await(ctx, c.blob.Size, until) {
+			return false
+		}
+		err := r.give(ctx, c, m)
+		if err == nil {
+			n.repairs.count(c.blob.Size)
+			c.holders = append(c.holders, m.ID)
 			break
 		}
-		if err := r.give(ctx, c, m); err != nil {
-			n.log.Info("cannot add a copy of a blob yet", "blob", c.blob, "to", m.ID, "err", err)
-			c.asked = time.Time{} // they may not have it
-			continue
-		}
-		n.repairs.count(c.blob.Size)
-		c.holders = append(c.holders, m.ID)
-		return online + 1, believed + 1
+		n.log.Info("cannot add a copy of a blob yet", "blob", c.blob, "to", m.ID, "err", err)
+		c.asked = time.Time{} // they may not have it
 	}
-	return online, believed
+	return true
 }
 
 // give has one more agent keep a blob.

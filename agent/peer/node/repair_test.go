@@ -493,15 +493,15 @@ func TestAbandonedCheckpointsGo(t *testing.T) {
 	})
 }
 
-// report has the first node report a unit, with a pack that it has and with receipts of others. It returns who of those
-// who are on have the pack.
-func (o *office) report(receipts ...*Node) (have func() []int) {
+// report has the first node report a unit, the so-manieth, with a pack that it has and with receipts of others. It returns
+// who of those who are on have the pack.
+func (o *office) report(counter uint64, data []byte, receipts ...*Node) (have func() []int) {
 	o.t.Helper()
-	pack := jobs.Blob{Digest: jobs.DigestOf([]byte("pack")), Size: 4}
+	pack := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
 	author := o.nodes[0]
-	o.must(author.Blobs.Put(blobs.Claim{Job: o.job, Kind: blobs.Own}, pack, bytes.NewReader([]byte("pack"))))
+	o.must(author.Blobs.Put(blobs.Claim{Job: o.job, Kind: blobs.Own}, pack, bytes.NewReader(data)))
 	report := record.Report{
-		Job: o.job, Author: author.ID(), Counter: 1, Runtime: "r 1", Platform: "linux/amd64", Pack: pack,
+		Job: o.job, Author: author.ID(), Counter: counter, Runtime: "r 1", Platform: "linux/amd64", Pack: pack,
 		Bundles: []record.BundleReport{{Units: []record.UnitReport{{Outcome: jobs.DigestOf(nil)}}}},
 	}
 	offer := records.Offer{Chains: [][][]byte{author.Identity().Chain}}
@@ -528,15 +528,32 @@ func (o *office) report(receipts ...*Node) (have func() []int) {
 // TestI16OldReceipts: who becomes a shard's first steward asks those whom receipts name whether they still have the pack.
 func TestI16OldReceipts(t *testing.T) {
 	inOffice(t, 6, [2]int{11, 0}, func(o *office) {
-		have := o.report(o.nodes[1], o.nodes[2])
+		have := o.report(1, []byte("pack"), o.nodes[1], o.nodes[2])
 		o.within(10*time.Minute, "two copies are online", func() bool { return len(have()) >= 2 })
+	})
+}
+
+// TestI16ManyAtOnce: however many blobs turn out to have lost their copies at once, the budget is used to make up for all.
+func TestI16ManyAtOnce(t *testing.T) {
+	inOffice(t, 6, [2]int{11, 0}, func(o *office) {
+		var packs []func() []int
+		for i := range uint64(40) {
+			packs = append(packs, o.report(1+i, bytes.Repeat([]byte{byte(i)}, 100_000), o.nodes[1], o.nodes[2]))
+		}
+		few := func() bool {
+			return slices.ContainsFunc(packs, func(have func() []int) bool { return len(have()) < 2 })
+		}
+		if !few() {
+			t.Fatal("nothing is to be repaired")
+		}
+		o.within(10*time.Minute, "two copies of each are online", func() bool { return !few() })
 	})
 }
 
 // TestPacksAreRepaired: the pack of a report that lost its holders is given to another, who signs for it.
 func TestPacksAreRepaired(t *testing.T) {
 	inOffice(t, 5, [2]int{11, 0}, func(o *office) {
-		have := o.report()
+		have := o.report(1, []byte("pack"))
 		o.within(5*time.Minute, "the holders have the pack", func() bool { return len(have()) >= 2 })
 		for _, i := range have() {
 			if i != 0 && len(have()) > 1 {

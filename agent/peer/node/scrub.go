@@ -57,8 +57,8 @@ func (n *Node) keepBlobs(ctx context.Context) {
 
 func (t *tender) round(ctx context.Context) {
 	t.scrub(ctx)
-	t.restore(ctx)
 	t.makeRoom(ctx)
+	t.restore(ctx)
 	if now := time.Now(); now.Sub(t.abandoned) >= abandonEvery && !t.node.Clock().Off {
 		t.abandoned = now
 		if err := t.node.Blobs.Drop(blobs.Abandoned(t.node.Blobs.Entries(), now)); err != nil {
@@ -95,6 +95,7 @@ func (t *tender) restore(ctx context.Context) {
 	n := t.node
 	rotten := t.rotten
 	t.rotten = nil
+	until := time.Now().Add(repairFor)
 	for _, e := range rotten {
 		left := e
 		left.Claims = nil
@@ -103,7 +104,7 @@ func (t *tender) restore(ctx context.Context) {
 				continue
 			}
 			err := errLater
-			if n.repairs.take(e.Blob.Size) {
+			if n.repairs.await(ctx, e.Blob.Size, until) {
 				err = n.fetchCopy(ctx, h.Claim, e.Blob)
 			}
 			if err != nil {
