@@ -493,8 +493,8 @@ func TestAbandonedCheckpointsGo(t *testing.T) {
 	})
 }
 
-// report has the first node report a unit, the so-manieth, with a pack that it has and with receipts of others. It returns
-// who of those who are on have the pack.
+// report has the first node report a unit, as its report of that number, with a pack that it has and receipts of others.
+// It returns who of those who are on have the pack.
 func (o *office) report(counter uint64, data []byte, receipts ...*Node) (have func() []int) {
 	o.t.Helper()
 	pack := jobs.Blob{Digest: jobs.DigestOf(data), Size: int64(len(data))}
