@@ -31,9 +31,9 @@ func (s Service) access() string {
 	return "D:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;" + s.sid() + ")"
 }
 
-// settings is for people what the service manager of Windows is told.
+// settings is for people what Windows is told.
 func (s Service) settings() string {
-	return fmt.Sprintf(`service      %s (%s)
+	text := fmt.Sprintf(`service      %s (%s)
 description  %s
 command      %q
 account      %s
@@ -42,4 +42,8 @@ when it ends by an error  restart after %s
 before a shutdown         wait for it, %s at most
 state        %s, access %s
 `, s.Name, s.Display, s.Description, s.command(ServeVerb), s.virtualAccount(), restartAfter, stopWithin, s.State, s.access())
+	if s.Helper != "" {
+		text += fmt.Sprintf("in each session           %q\n", s.helperCommand())
+	}
+	return text
 }

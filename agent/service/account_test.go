@@ -19,6 +19,7 @@ func TestSettings(t *testing.T) {
 	text := s.settings()
 	for _, want := range []string{
 		`NT SERVICE\gridagent`, `"service-run" "--state" "C:\\ProgramData\\idlegrid\\agent" "--cores" "2"`,
+		`in each session           ["C:\\Program Files\\idlegrid\\gridagent.exe" "session-helper"`,
 		"D:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;S-1-5-80-",
 	} {
 		if !strings.Contains(text, want) {

@@ -32,6 +32,22 @@ func TestPlist(t *testing.T) {
 	}
 }
 
+// TestHelperPlist reads back what starts the helper with a session.
+func TestHelperPlist(t *testing.T) {
+	text, err := Agent("/usr/local/bin/a & b", "/Library/x y", []string{"--cores", "2"}).helperFile("plist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := flatten(t, text)
+	want := []string{
+		"key:Label", "string:org.idlegrid.gridagent-session", "key:ProgramArguments", "string:/usr/local/bin/a & b",
+		"string:session-helper", "string:--state", "string:/Library/x y", "key:LimitLoadToSessionType", "string:Aqua",
+	}
+	if len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+		t.Errorf("%q, expected %q and more", got, want)
+	}
+}
+
 // flatten returns the leaves of XML, as element:text.
 func flatten(t *testing.T, text string) []string {
 	t.Helper()

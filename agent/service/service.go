@@ -2,7 +2,7 @@
 // on Windows, launchd on macOS. It installs, removes, starts and stops services, has a daemon tell its service manager
 // how far it is, and tells the daemon what the system is about to do: sleep, wake up, shut down, switch users.
 //
-//	Service ──Definition──▶ what the system is told (a unit, a plist, settings)
+//	Service ──Definition──▶ what the system is told (a unit, a plist, settings; the helper of desktops' sessions)
 //	        ──Install─────▶ a user of its own, the definition, started
 //	Announce, Serve         a daemon and its service manager
 //	Watch   ──Event───────▶ the daemon
@@ -52,6 +52,9 @@ type Service struct {
 	// Works says that it runs units and watches the machine: it gets a cgroup subtree of its own, may map memory for
 	// code, see other processes and devices, and has a folder for its local socket.
 	Works bool
+	// Helper is the verb by which the program runs in each desktop's session, as its user and without rights; empty: none
+	// does.
+	Helper string
 }
 
 // Agent describes the service of an agent.
@@ -59,6 +62,7 @@ func Agent(program, state string, args []string) Service {
 	return Service{
 		Name: "gridagent", Display: "Idle grid agent", Description: "Runs work units of the grid in the idle time of this machine",
 		Program: program, Args: args, State: state, Needs: "chain.pem", User: "idlegrid", Works: true,
+		Helper: "session-helper",
 	}
 }
 
@@ -91,12 +95,23 @@ func (s Service) validate() error {
 	return nil
 }
 
-// Definition returns what Install tells the system, as text for people and tests.
+// file is one that Install writes for the system to read.
+type file struct{ path, text string }
+
+// Definition returns what Install tells the system, as text for people.
 func (s Service) Definition() (string, error) {
-	if err := s.validate(); err != nil {
+	files, err := s.definition()
+	if err != nil {
 		return "", err
 	}
-	return s.definition()
+	var out strings.Builder
+	for i, f := range files {
+		if i > 0 {
+			fmt.Fprintf(&out, "\n# %s:\n", f.path)
+		}
+		out.WriteString(f.text)
+	}
+	return out.String(), nil
 }
 
 // notPrivileged is the error of a caller who may not change services.

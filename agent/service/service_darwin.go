@@ -12,18 +12,30 @@ import (
 	"strconv"
 	"strings"
 
-	"idlegrid/agent/peer/durable"
 	"idlegrid/jobs"
 )
 
 const (
 	daemonFolder = "/Library/LaunchDaemons"
+	agentFolder  = "/Library/LaunchAgents" // of what each user's session starts
 	// firstRole and lastRole bound the user IDs of roles, which are no people and are not shown as such.
 	firstRole = 200
 	lastRole  = 400
 )
 
-func (s Service) definition() (string, error) { return s.plist() }
+func (s Service) definition() ([]file, error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	text, err := s.plist()
+	if err != nil || s.Helper == "" {
+		return []file{{s.plistPath(), text}}, err
+	}
+	helper, err := s.helperFile("plist")
+	return []file{{s.plistPath(), text}, {s.helperPath(), helper}}, err
+}
+
+func (s Service) helperPath() string { return filepath.Join(agentFolder, s.label()+"-session.plist") }
 
 func (s Service) plistName() string { return s.label() + ".plist" }
 
@@ -45,10 +57,11 @@ func (s Service) Check() error {
 	return errors.Join(trusted(s.Program), passable(filepath.Dir(s.State)))
 }
 
-// Install makes the service's user, writes its property list and loads it, which starts it, now and with the system. One
-// that is installed already is replaced and restarted. The state folder becomes the user's.
+// Install makes the service's user, writes its property list and loads it, which starts it, now and with the system. Its
+// helper starts with each desktop's session from the next login on. One that is installed already is replaced and
+// restarted. The state folder becomes the user's.
 func (s Service) Install(ctx context.Context, to io.Writer) error {
-	text, err := s.Definition()
+	files, err := s.definition()
 	if err != nil {
 		return err
 	}
@@ -66,21 +79,18 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 	if err := errors.Join(logs.giveState(s.macUser()), s.giveState(s.macUser())); err != nil {
 		return err
 	}
-	folder, err := os.OpenRoot(daemonFolder)
-	if err != nil {
+	if err := write(files, to); err != nil {
 		return err
 	}
-	err = durable.WriteFile(folder, s.plistName(), []byte(text), 0o644)
-	if err := errors.Join(err, folder.Close()); err != nil {
-		return err
-	}
-	say(to, "wrote %s", s.plistPath())
 	// Where none is loaded, which is usual, there is none to unload.
 	_, _ = call(ctx, "launchctl", "bootout", "system/"+s.label())
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
 	say(to, "started; it starts with the system from now on; its log: %s/%s.log", s.macLogs(), s.Name)
+	if s.Helper != "" {
+		say(to, "desktops tell it when they are in use from the next login on")
+	}
 	return nil
 }
 
@@ -125,10 +135,13 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 	// One that was stopped is not loaded.
 	_, _ = call(ctx, "launchctl", "bootout", "system/"+s.label())
 	say(to, "stopped")
-	if err := os.Remove(s.plistPath()); err != nil {
+	paths := []string{s.plistPath()}
+	if s.Helper != "" {
+		paths = append(paths, s.helperPath())
+	}
+	if err := remove(paths, to); err != nil {
 		return err
 	}
-	say(to, "removed %s", s.plistPath())
 	if _, err := user.Lookup(s.macUser()); err == nil {
 		// Whoever gets the user's number next must not get its keys.
 		s.State = state

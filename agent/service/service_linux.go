@@ -12,16 +12,43 @@ import (
 	"path/filepath"
 	"strings"
 
-	"idlegrid/agent/peer/durable"
 	"idlegrid/jobs"
 )
 
-// unitFolder is where an administrator's units lie; those of packages lie elsewhere, and these go first.
-const unitFolder = "/etc/systemd/system"
-
-func (s Service) definition() (string, error) { return s.unit() }
+// Where an administrator's files lie; those of packages lie elsewhere, and these go first.
+const (
+	unitFolder     = "/etc/systemd/system"
+	userUnitFolder = "/etc/systemd/user"
+	desktopFolder  = "/etc/xdg/autostart"
+)
 
 func (s Service) unitName() string { return s.Name + ".service" }
+
+func (s Service) unitPath() string { return filepath.Join(unitFolder, s.unitName()) }
+
+func (s Service) helperUnit() string { return s.helperName() + ".service" }
+
+// helperPaths are those of the unit and the desktop entry that start the helper.
+func (s Service) helperPaths() (unit, entry string) {
+	return filepath.Join(userUnitFolder, s.helperUnit()), filepath.Join(desktopFolder, s.helperName()+".desktop")
+}
+
+func (s Service) definition() ([]file, error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	text, err := s.unit()
+	if err != nil || s.Helper == "" {
+		return []file{{s.unitPath(), text}}, err
+	}
+	unit, entry := s.helperPaths()
+	user, err := s.helperFile("service")
+	if err != nil {
+		return nil, err
+	}
+	desktop, err := s.helperFile("desktop")
+	return []file{{s.unitPath(), text}, {unit, user}, {entry, desktop}}, err
+}
 
 // privileged returns an error if the caller may not change services here, or there is no systemd.
 func privileged() error {
@@ -35,10 +62,11 @@ func privileged() error {
 	return nil
 }
 
-// Install makes the service's user, writes its unit, has it started with the system from now on, and starts it. One
-// that is installed already is replaced and restarted. The state folder becomes the user's.
+// Install makes the service's user, writes its unit, has it started with the system from now on, and starts it. Its
+// helper starts with each desktop's session from the next login on. One that is installed already is replaced and
+// restarted. The state folder becomes the user's.
 func (s Service) Install(ctx context.Context, to io.Writer) error {
-	text, err := s.Definition()
+	files, err := s.definition()
 	if err != nil {
 		return err
 	}
@@ -53,16 +81,14 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 	if err := s.giveState(s.User); err != nil {
 		return err
 	}
-	folder, err := os.OpenRoot(unitFolder)
-	if err != nil {
+	if err := write(files, to); err != nil {
 		return err
 	}
-	err = durable.WriteFile(folder, s.unitName(), []byte(text), 0o644)
-	if err := errors.Join(err, folder.Close()); err != nil {
-		return err
+	calls := [][]string{{"daemon-reload"}, {"enable", "--quiet", s.unitName()}}
+	if s.Helper != "" {
+		calls = append(calls, []string{"--global", "enable", "--quiet", s.helperUnit()})
 	}
-	say(to, "wrote %s", filepath.Join(unitFolder, s.unitName()))
-	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--quiet", s.unitName()}} {
+	for _, args := range calls {
 		if _, err := call(ctx, "systemctl", args...); err != nil {
 			return err
 		}
@@ -71,6 +97,9 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 		return err
 	}
 	say(to, "started; it starts with the system from now on; its log: journalctl -u %s", s.Name)
+	if s.Helper != "" {
+		say(to, "desktops tell it when they are in use from the next login on")
+	}
 	return nil
 }
 
@@ -95,8 +124,7 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 	if err := privileged(); err != nil {
 		return err
 	}
-	path := filepath.Join(unitFolder, s.unitName())
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.unitPath()); errors.Is(err, fs.ErrNotExist) {
 		return s.notInstalled()
 	}
 	state, err := call(ctx, "systemctl", "show", "--value", "--property=WorkingDirectory", s.unitName())
@@ -107,10 +135,15 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 		return err
 	}
 	say(to, "stopped")
-	if err := os.Remove(path); err != nil {
+	paths := []string{s.unitPath()}
+	if unit, entry := s.helperPaths(); s.Helper != "" {
+		// One that an older version installed has no helper to be disabled.
+		_, _ = call(ctx, "systemctl", "--global", "disable", "--quiet", s.helperUnit())
+		paths = append(paths, unit, entry)
+	}
+	if err := remove(paths, to); err != nil {
 		return err
 	}
-	say(to, "removed %s", path)
 	if _, err := call(ctx, "systemctl", "daemon-reload"); err != nil {
 		return err
 	}

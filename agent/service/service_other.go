@@ -16,7 +16,7 @@ func unsupported() error {
 		"have the system's own means start the program's run verb")
 }
 
-func (s Service) definition() (string, error) { return "", unsupported() }
+func (s Service) definition() ([]file, error) { return nil, unsupported() }
 
 // Check refuses: services of this system are not supported.
 func (s Service) Check() error { return unsupported() }

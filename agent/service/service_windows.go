@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -25,9 +26,41 @@ const (
 	look = 100 * time.Millisecond
 	// startWithin bounds the wait for a service to run: as long as the service manager waits for a sign of life.
 	startWithin = 30 * time.Second
+	// runKey lists what every user's session starts.
+	runKey = `SOFTWARE\Microsoft\Windows\CurrentVersion\Run`
 )
 
-func (s Service) definition() (string, error) { return s.settings(), nil }
+func (s Service) definition() ([]file, error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	return []file{{text: s.settings()}}, nil
+}
+
+// helperLine is the helper's command line: of the program that has no window, gridagentw.exe, where that lies beside the
+// other.
+func (s Service) helperLine() string {
+	command := s.helperCommand()
+	windowless := strings.TrimSuffix(s.Program, ".exe") + "w.exe"
+	if _, err := os.Stat(windowless); err == nil {
+		command[0] = windowless
+	}
+	return windows.ComposeCommandLine(command)
+}
+
+// setHelper has every session start the helper, or none any more.
+func (s Service) setHelper(on bool) error {
+	key, _, err := registry.CreateKey(registry.LOCAL_MACHINE, runKey, registry.SET_VALUE)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	if on {
+		err = key.SetStringValue(s.helperName(), s.helperLine())
+	} else if err = key.DeleteValue(s.helperName()); errors.Is(err, registry.ErrNotExist) {
+		err = nil // an older version installed none
+	}
+	return errors.Join(err, key.Close())
+}
 
 // Check returns why the service cannot be installed here, by this caller.
 func (s Service) Check() error {
@@ -66,7 +99,7 @@ func (s Service) with(do func(*mgr.Service) error) error {
 }
 
 // Install makes the service, gives its account the state folder, has it started with the system from now on, and starts
-// it. One that is installed already is replaced and restarted.
+// it. Its helper starts with each session from the next login on. One that is installed already is replaced and restarted.
 func (s Service) Install(ctx context.Context, to io.Writer) error {
 	if err := s.validate(); err != nil {
 		return err
@@ -79,6 +112,12 @@ func (s Service) Install(ctx context.Context, to io.Writer) error {
 		return fmt.Errorf("access to %s: %w", s.State, err)
 	}
 	say(to, "access to %s: the system, administrators and the service", s.State)
+	if s.Helper != "" {
+		if err := s.setHelper(true); err != nil {
+			return fmt.Errorf("helper of sessions: %w", err)
+		}
+		say(to, "desktops tell it when they are in use from the next login on: %s", s.helperLine())
+	}
 	err := s.with(func(h *mgr.Service) error {
 		s.tune(h, to)
 		return s.start(ctx, h)
@@ -187,6 +226,11 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 	})
 	if err != nil {
 		return err
+	}
+	if s.Helper != "" {
+		if err := s.setHelper(false); err != nil {
+			return fmt.Errorf("helper of sessions: %w", err)
+		}
 	}
 	if err := eventlog.Remove(s.Name); err != nil && !errors.Is(err, registry.ErrNotExist) {
 		return fmt.Errorf("event log: %w", err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
 	"golang.org/x/sys/windows/svc"
 
 	"idlegrid/jobs"
@@ -46,7 +48,9 @@ func serveTest() int {
 }
 
 func testService(program, state string, args ...string) Service {
-	return Service{Name: serveMark, Display: "Idle grid test", Description: "A test", Program: program, State: state, Args: args}
+	return Service{
+		Name: serveMark, Display: "Idle grid test", Description: "A test", Program: program, State: state, Args: args, Helper: "helper",
+	}
 }
 
 // TestServiceOfWindows installs, starts, stops and removes a service.
@@ -78,6 +82,9 @@ func TestServiceOfWindows(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "it runs") {
 		t.Errorf("the log says %q, %v", text, err)
 	}
+	if got, want := helperOf(t), windows.ComposeCommandLine([]string{program, "helper", "--state", state}); got != want {
+		t.Errorf("each session starts %q, expected %q", got, want)
+	}
 	// Once more, with a command line that fails.
 	if err := testService(program, state, "fail").Install(t.Context(), &out); jobs.KindOf(err) != jobs.Unavailable {
 		t.Errorf("a service that fails was installed: %v", err)
@@ -88,6 +95,24 @@ func TestServiceOfWindows(t *testing.T) {
 	if err := s.Start(t.Context()); jobs.KindOf(err) != jobs.NotFound {
 		t.Errorf("started what was removed: %v", err)
 	}
+	if got := helperOf(t); got != "" {
+		t.Errorf("each session starts %q still", got)
+	}
+}
+
+// helperOf returns what each session starts for the test's service; empty: nothing.
+func helperOf(t *testing.T) string {
+	t.Helper()
+	key, err := registry.OpenKey(registry.LOCAL_MACHINE, runKey, registry.QUERY_VALUE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer key.Close()
+	line, _, err := key.GetStringValue(testService("", "").helperName())
+	if err != nil && !errors.Is(err, registry.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return line
 }
 
 // TestExecute plays the service manager: what it says comes to the daemon.

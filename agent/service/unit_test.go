@@ -21,7 +21,13 @@ func TestDeployed(t *testing.T) {
 	const mac = "/Library/Application Support/idlegrid/"
 	macAgent := Agent("/usr/local/bin/gridagent", mac+"agent", nil)
 	macCoordinator := Coordinator("/usr/local/bin/gridcoordinator", mac+"coordinator", nil)
+	helper := func(s Service, kind string) func() (string, error) {
+		return func() (string, error) { return s.helperFile(kind) }
+	}
 	for path, render := range map[string]func() (string, error){
+		"session/gridagent-session.service":            helper(agent, "service"),
+		"session/gridagent-session.desktop":            helper(agent, "desktop"),
+		"launchd/org.idlegrid.gridagent-session.plist": helper(macAgent, "plist"),
 		"systemd/gridagent.service":                  agent.unit,
 		"systemd/gridcoordinator.service":            coordinator.unit,
 		"launchd/org.idlegrid.gridagent.plist":       macAgent.plist,

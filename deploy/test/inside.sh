@@ -39,6 +39,8 @@ if /root/bin/gridagent install --join-token "$token" -- --listen 127.0.0.1:7746;
 gridagent install --join-token "$token" -- --listen 127.0.0.1:7746
 systemctl is-active gridagent gridcoordinator
 systemctl is-enabled gridagent gridcoordinator
+systemctl --global is-enabled gridagent-session.service
+grep -x 'Exec=/usr/local/bin/gridagent session-helper --state /var/lib/idlegrid/agent' /etc/xdg/autostart/gridagent-session.desktop
 pid=$(show MainPID gridagent.service)
 grep -E '^(Uid|NoNewPrivs|CapEff|CapBnd|Seccomp):' "/proc/$pid/status"
 ps -o user,cls,ni,args -p "$pid,$(show MainPID gridcoordinator.service)" -ww
@@ -50,6 +52,7 @@ if setpriv --reuid=idlegrid --clear-groups cat /var/lib/idlegrid/coordinator/key
 check "exposure, at most 4.0"
 for s in gridagent gridcoordinator; do systemd-analyze security --no-pager --threshold=40 $s.service | tail -1; done
 systemd-analyze verify /etc/systemd/system/gridagent.service /etc/systemd/system/gridcoordinator.service || true
+systemd-analyze verify --user /etc/systemd/user/gridagent-session.service
 
 check "a job"
 export GRID_CONFIG=/tmp/gridctl

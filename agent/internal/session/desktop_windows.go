@@ -34,13 +34,19 @@ var (
 	lastInput    = windows.NewLazySystemDLL("user32.dll").NewProc("GetLastInputInfo")
 	tickCount    = windows.NewLazySystemDLL("kernel32.dll").NewProc("GetTickCount")
 	querySession = windows.NewLazySystemDLL("wtsapi32.dll").NewProc("WTSQuerySessionInformationW")
+	freeConsole  = windows.NewLazySystemDLL("kernel32.dll").NewProc("FreeConsole")
 	notification = windows.NewLazySystemDLL("shell32.dll").NewProc("SHQueryUserNotificationState")
 )
 
 // windowsDesktop is asked; Windows ends the helper with the session.
 type windowsDesktop struct{}
 
-func openDesktop(context.Context, *slog.Logger) (desktop, error) { return windowsDesktop{}, nil }
+func openDesktop(context.Context, *slog.Logger) (desktop, error) {
+	// A program with a console gets a window of its own when a session starts it, which goes with the console. One without
+	// has none to leave, which is the only error.
+	_, _, _ = freeConsole.Call()
+	return windowsDesktop{}, nil
+}
 
 func (windowsDesktop) look(context.Context) (state, error) {
 	info := struct{ size, tick uint32 }{size: 8}
