@@ -28,10 +28,10 @@ func TestDeployed(t *testing.T) {
 		"session/gridagent-session.service":            helper(agent, "service"),
 		"session/gridagent-session.desktop":            helper(agent, "desktop"),
 		"launchd/org.idlegrid.gridagent-session.plist": helper(macAgent, "plist"),
-		"systemd/gridagent.service":                  agent.unit,
-		"systemd/gridcoordinator.service":            coordinator.unit,
-		"launchd/org.idlegrid.gridagent.plist":       macAgent.plist,
-		"launchd/org.idlegrid.gridcoordinator.plist": macCoordinator.plist,
+		"systemd/gridagent.service":                    agent.unit,
+		"systemd/gridcoordinator.service":              coordinator.unit,
+		"launchd/org.idlegrid.gridagent.plist":         macAgent.plist,
+		"launchd/org.idlegrid.gridcoordinator.plist":   macCoordinator.plist,
 	} {
 		got, err := render()
 		if err != nil {
