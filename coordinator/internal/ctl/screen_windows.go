@@ -20,3 +20,6 @@ func takesEscapes(w io.Writer) bool {
 	}
 	return windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
 }
+
+// resizes returns nothing that ever sends: Windows has no signal for it, and the next look is soon.
+func resizes() (<-chan os.Signal, func()) { return nil, func() {} }

@@ -3,7 +3,9 @@ package ctl
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,7 +59,11 @@ type jobStatus struct {
 	perhaps bool    // nothing is open: by one steward of each shard
 	told    bool    // some steward knows what ended the job
 	spent   float64 // CPU seconds of all reports
+	lessees string  // key IDs of the agents, one after the other
 }
+
+// done returns how many units will not run any more.
+func (s *jobStatus) done() uint64 { return s.Accepted + s.Failed + s.Conflict }
 
 // over reports whether nothing of the job will run any more.
 func (s *jobStatus) over() bool {
@@ -146,7 +152,7 @@ func (s *jobStatus) add(shards []standing) {
 			agents[string(id)] = true
 		}
 	}
-	s.Agents = len(agents)
+	s.Agents, s.lessees = len(agents), strings.Join(slices.Collect(maps.Keys(agents)), "")
 	switch {
 	case answered < len(shards):
 	case s.Open > 0:

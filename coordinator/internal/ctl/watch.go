@@ -142,7 +142,7 @@ func changes(write func(any) error) func([]jobStatus) error {
 
 // same reports whether two states show the same.
 func (s *jobStatus) same(o jobStatus) bool {
-	o.agreed, o.perhaps, o.told, o.spent = s.agreed, s.perhaps, s.told, s.spent
+	o.agreed, o.perhaps, o.told, o.spent, o.lessees = s.agreed, s.perhaps, s.told, s.spent, s.lessees
 	return *s == o
 }
 
@@ -166,8 +166,11 @@ type screen struct {
 	w     io.Writer
 	size  func() (width, height int)
 	now   func() time.Time
-	above func() []string // lines over the table, asked for after it was made; nil: none
+	above func() []string // lines over the table; nil: none
+	below func() []string // and under it, which are always seen
 	drawn int             // lines
+	wide  int             // that the terminal was then
+	high  int
 	paces map[jobs.JobID]*pace.Pace
 }
 
@@ -189,21 +192,27 @@ const (
 	hideCursor = "\x1b[?25l"
 	showCursor = "\x1b[?25h"
 	upLines    = "\x1b[%dA"
+	toTop      = "\x1b[H"
 	eraseRest  = "\x1b[K" // of the line
 	eraseBelow = "\x1b[J"
 )
 
-// show draws in one write, over what is there, so that nothing flickers.
+// show draws in one write, over what is there, so that nothing flickers. What a terminal of another size has made of what
+// was there it erases.
 func (s *screen) show(all []jobStatus) error {
 	width, height := s.size()
-	lines := s.lines(all, width-1) // in the last column a terminal may go to the next line
-	if most := max(height-1, 2); len(lines) > most {
+	lines, below := s.lines(all, width-1), s.foot(width-1) // in the last column a terminal may go to the next line
+	if most := max(height-1-len(below), 2); len(lines) > most {
 		more := len(lines) - most + 1
 		lines = append(lines[:most-1], cut(fmt.Sprintf("and %d more", more), width-1))
 	}
+	lines = append(lines, below...)
 	var b strings.Builder
 	b.WriteString(hideCursor)
-	if s.drawn > 0 {
+	switch {
+	case s.drawn > 0 && (width != s.wide || height != s.high):
+		b.WriteString(toTop + eraseBelow)
+	case s.drawn > 0:
 		fmt.Fprintf(&b, upLines, min(s.drawn, height-1))
 		b.WriteString("\r")
 	}
@@ -211,9 +220,20 @@ func (s *screen) show(all []jobStatus) error {
 		b.WriteString(line + eraseRest + "\r\n")
 	}
 	b.WriteString(eraseBelow)
-	s.drawn = len(lines)
+	s.drawn, s.wide, s.high = len(lines), width, height
 	_, err := io.WriteString(s.w, b.String())
 	return err
+}
+
+// foot returns the lines under the table, after an empty one.
+func (s *screen) foot(width int) (lines []string) {
+	if s.below == nil {
+		return nil
+	}
+	for _, line := range append([]string{""}, s.below()...) {
+		lines = append(lines, cut(line, width))
+	}
+	return lines
 }
 
 // lines are what is shown, at most so wide.
@@ -255,17 +275,8 @@ func (s *screen) table(all []jobStatus, width int) []string {
 	rows := [][]string{{"ID", "NAME", "STATE", "DONE", "FAILED", "AGENTS", "UNITS/S", "LEFT", "KEPT UNTIL"}}
 	now := s.now()
 	for _, j := range all {
-		p := s.paces[j.id]
-		if p == nil {
-			p = &pace.Pace{}
-			s.paces[j.id] = p
-		}
-		done := j.Accepted + j.Failed + j.Conflict
-		if j.State != stateUnknown {
-			p.Add(now, done)
-		}
 		rate, left := "", ""
-		if r := p.Rate(now, done); r > 0 && j.State == stateRunning {
+		if r := s.pace(j, now).Rate(now, j.done()); r > 0 && j.State == stateRunning {
 			rate = fmt.Sprintf("%.3g", r)
 			left = pace.Left(j.Open, r)
 		}
@@ -274,6 +285,19 @@ func (s *screen) table(all []jobStatus, width int) []string {
 		})
 	}
 	return fit(rows, width)
+}
+
+// pace notes how far a job is, and returns how fast it gets done.
+func (s *screen) pace(j jobStatus, now time.Time) *pace.Pace {
+	p := s.paces[j.id]
+	if p == nil {
+		p = &pace.Pace{}
+		s.paces[j.id] = p
+	}
+	if j.State != stateUnknown {
+		p.Add(now, j.done())
+	}
+	return p
 }
 
 // fit aligns a table and makes it as narrow as it must be.

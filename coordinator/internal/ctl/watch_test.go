@@ -51,9 +51,10 @@ func TestWatchFitsTheTerminal(t *testing.T) {
 func TestWatchDrawsInPlace(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(0, 0)
+	width := 120
 	s := &screen{
 		w: &out, now: func() time.Time { return now }, paces: map[jobs.JobID]*pace.Pace{},
-		size: func() (int, int) { return 120, 10 },
+		size: func() (int, int) { return width, 10 },
 	}
 	frame := func(all []jobStatus) string {
 		t.Helper()
@@ -77,6 +78,17 @@ func TestWatchDrawsInPlace(t *testing.T) {
 	}
 	if many := frame(watched(20)); strings.Count(many, "\r\n") != 9 || !strings.Contains(many, "and 13 more") {
 		t.Errorf("more than the terminal has: %q", many)
+	}
+	s.below = func() []string { return []string{"what keys do"} }
+	if many := frame(watched(20)); strings.Count(many, "\r\n") != 9 || !strings.Contains(many, "and 15 more\x1b[K\r\n\x1b[K\r\nwhat keys do") {
+		t.Errorf("with a foot: %q", many)
+	}
+	width = 80
+	if other := frame(all); !strings.HasPrefix(other, hideCursor+toTop+eraseBelow+"ID") {
+		t.Errorf("the terminal has another size: %q", other)
+	}
+	if again := frame(all); !strings.HasPrefix(again, hideCursor+"\x1b[5A\r") {
+		t.Errorf("and keeps it: %q", again)
 	}
 	out.Reset()
 	if err := s.end(); err != nil || out.String() != showCursor {
