@@ -33,7 +33,7 @@ func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnI
 		c.page, err = web.New(web.Options{
 			Settings: c.o.Page, State: c.dir, Own: at.Addr(), Log: c.o.Log, Grid: web.Grid{
 				ID: program.ShortJob(identity.GridID(c.node.Identity().Root)), Jobs: c.pageJobs, Job: c.pageJob, Details: c.details,
-				Members: c.node.Members,
+				Members: c.node.Members, Harvest: c.book.Harvest,
 				Inspect: func(ctx context.Context, m peer.Member, viewer string) (web.Machine, error) {
 					conn, err := dial(m.Address, m.ID)
 					if err != nil {

@@ -40,7 +40,7 @@ type hand struct {
 	now time.Time
 }
 
-func newHand(t *testing.T) *hand {
+func newHand(t testing.TB) *hand {
 	t.Helper()
 	h := &hand{t: t, now: noon, log: new(bytes.Buffer)}
 	h.o = Options{

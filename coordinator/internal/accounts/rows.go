@@ -40,22 +40,28 @@ type rowID struct {
 func (b *Book) Rows(since, until time.Time, pass func(by jobs.KeyID, owner string) bool) ([]Row, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	first, end := hours(since, until)
 	rows := map[rowID]*Row{}
-	add := func(hour uint32, w whose, owner string, s ledger.Spend) error {
-		if hour < first || hour >= end || !pass(w.submitter, owner) {
-			return nil
-		}
+	err := b.spent(since, until, pass, func(hour uint32, w whose, owner string, s ledger.Spend) error {
 		id := rowID{hour / day * day, w}
 		if rows[id] == nil {
 			if len(rows) == MaxRows {
-				return jobs.WithHint(jobs.Errorf(jobs.Exhausted, "more than %d rows of accounts", MaxRows), "ask for a shorter time")
+				return tooMany()
 			}
-			rows[id] = &Row{Day: time.Unix(int64(id.day)*3600, 0).UTC(), Submitter: w.submitter, Owner: owner, Runtime: w.runtime}
+			rows[id] = &Row{Day: momentOf(id.day), Submitter: w.submitter, Owner: owner, Runtime: w.runtime}
 		}
 		rows[id].Add(s)
 		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return sorted(rows, Row.compare), nil
+}
+
+// spent calls add with all that was spent in the hours that begin at since or later and before until, on work of those
+// submitters that pass. The caller holds b.mu.
+func (b *Book) spent(since, until time.Time, pass func(by jobs.KeyID, owner string) bool, add func(hour uint32, w whose, owner string, s ledger.Spend) error) error {
+	first, end := hours(since, until)
 	err := b.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketRows).Cursor()
 		for k, v := c.Seek(binary.BigEndian.AppendUint32(nil, first)); k != nil; k, v = c.Next() {
@@ -63,33 +69,30 @@ func (b *Book) Rows(since, until time.Time, pass func(by jobs.KeyID, owner strin
 			if hour >= end {
 				break
 			}
-			s, err := spendOf(v)
-			if err != nil {
-				return err
-			}
-			if err := add(hour, w, b.totals[w].owner, s); err != nil {
-				return err
+			if owner := b.totals[w].owner; pass(w.submitter, owner) {
+				s, err := spendOf(v)
+				if err == nil {
+					err = add(hour, w, owner, s)
+				}
+				if err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
 	for _, j := range b.jobs {
 		for _, h := range j.account {
-			if err == nil {
+			if err == nil && h.Hour >= first && h.Hour < end && pass(j.submitter, j.owner) {
 				err = add(h.Hour, j.whose, j.owner, h.Spend)
 			}
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return slices.SortedFunc(func(yield func(Row) bool) {
-		for _, r := range rows {
-			if !yield(*r) {
-				return
-			}
-		}
-	}, Row.compare), nil
+	return err
+}
+
+func tooMany() error {
+	return jobs.WithHint(jobs.Errorf(jobs.Exhausted, "more than %d rows of accounts", MaxRows), "ask for a shorter time")
 }
 
 // Job returns what a job has cost that has not expired, by hour; nil: that is not known.
@@ -116,9 +119,25 @@ type Offered struct {
 func (b *Book) OfferedBy(since, until time.Time) ([]Offered, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	first, end := hours(since, until)
 	days := map[uint32]uint64{}
-	err := b.db.View(func(tx *bbolt.Tx) error {
+	err := b.offered(since, until, func(hour uint32, us uint64) { days[hour/day*day] += us })
+	var out []Offered
+	for _, d := range slices.Sorted(maps.Keys(days)) {
+		out = append(out, Offered{momentOf(d), days[d]})
+	}
+	return out, err
+}
+
+// offered calls add with all that agents offered in the hours that begin at since or later and before until. The caller
+// holds b.mu.
+func (b *Book) offered(since, until time.Time, add func(hour uint32, us uint64)) error {
+	first, end := hours(since, until)
+	for hour, us := range b.pending {
+		if hour >= first && hour < end {
+			add(hour, us)
+		}
+	}
+	return b.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketOffered).Cursor()
 		for k, v := c.Seek(binary.BigEndian.AppendUint32(nil, first)); k != nil; k, v = c.Next() {
 			hour := binary.BigEndian.Uint32(k)
@@ -126,21 +145,14 @@ func (b *Book) OfferedBy(since, until time.Time) ([]Offered, error) {
 				break
 			}
 			us, _ := number(v)
-			days[hour/day*day] += us
+			add(hour, us)
 		}
 		return nil
 	})
-	for hour, us := range b.pending {
-		if hour >= first && hour < end {
-			days[hour/day*day] += us
-		}
-	}
-	var out []Offered
-	for _, d := range slices.Sorted(maps.Keys(days)) {
-		out = append(out, Offered{time.Unix(int64(d)*3600, 0).UTC(), days[d]})
-	}
-	return out, err
 }
+
+// momentOf returns the begin of an hour.
+func momentOf(hour uint32) time.Time { return time.Unix(int64(hour)*3600, 0).UTC() }
 
 // hours returns the hours that begin at since or later and before until: from first on, and before end.
 func hours(since, until time.Time) (first, end uint32) {

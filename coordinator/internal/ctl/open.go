@@ -21,8 +21,8 @@ func newOpenCommand(a *app) *cobra.Command {
 		Use:   "open [JOB]",
 		Short: "Open the grid's page in a browser",
 		Long: "open has the coordinator make a link to its page, prints it, and opens it in a browser where there is one. The\n" +
-			"link lets in once and for five minutes, as you: a submitter sees their own jobs and sums of the pool, an\n" +
-			"operator everything. Give it to nobody. It needs the coordinator, and one that runs with --page.",
+			"link lets in once and for five minutes, as you: a submitter sees their own jobs, what these took, and sums of\n" +
+			"the pool, an operator everything. Give it to nobody. It needs the coordinator, and one that runs with --page.",
 		Example: "  gridctl open\n  gridctl open tour\n  ssh -L 7746:127.0.0.1:7746 grid1   # then, here: gridctl open --print",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {

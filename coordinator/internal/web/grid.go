@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"idlegrid/agent/peer"
+	"idlegrid/coordinator/internal/accounts"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 )
@@ -20,6 +21,9 @@ type Grid struct {
 	Members func() []peer.Member
 	// Inspect asks an agent how it is, which notes for its owner who looks.
 	Inspect func(ctx context.Context, m peer.Member, viewer string) (Machine, error)
+	// Harvest returns what was spent in the hours that begin at since or later and before until, on work of those
+	// submitters that pass, and what agents offered in them.
+	Harvest func(since, until time.Time, pass func(by jobs.KeyID, owner string) bool) (accounts.Harvest, error)
 }
 
 // The states of a job.

@@ -131,6 +131,9 @@ func (p *Page) find(ctx context.Context, u *url.URL, l *login) (*view, error) {
 	case room == "pool" && !deep:
 		v.page, v.Title = "pool", "Pool"
 		v.Data = p.pool(u.Query(), l)
+	case room == "harvest" && !deep:
+		v.page, v.Title = "harvest", "Harvest"
+		v.Data, err = p.harvest(l)
 	default:
 		err = jobs.Errorf(jobs.NotFound, "there is no page %.80q here", u.Path)
 	}

@@ -48,10 +48,13 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		"short":    func(id jobs.JobID) string { return id.Short() },
 		"count":    counted,
 		"number":   number,
+		"hours":    cpuHours,
+		"percent":  percent,
+		"day":      func(t time.Time) string { return t.Format("Mon 2 Jan") },
 		"number64": func(n int) string { return number(uint64(max(0, n))) },
 	}).ParseFS(templates, "templates/frame.html"))
 	all := map[string]*template.Template{}
-	for _, name := range []string{"jobs", "job", "pool", "machine", "message"} {
+	for _, name := range []string{"jobs", "job", "pool", "machine", "harvest", "message"} {
 		all[name] = template.Must(template.Must(frame.Clone()).ParseFS(templates, "templates/"+name+".html"))
 	}
 	return all

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"idlegrid/jobs"
 )
 
 const (
@@ -55,6 +57,7 @@ type Page struct {
 	cert     certificate // its get is nil: plain HTTP
 	logins   logins
 	snapshot snapshot
+	harvests harvests
 	ended    context.Context // ends with Run, and with it the streams
 	end      context.CancelFunc
 }
@@ -66,6 +69,7 @@ func New(o Options) (*Page, error) {
 		return nil, fmt.Errorf("listen for browsers: %w", err)
 	}
 	p := &Page{o: o, log: o.Log.With("component", "page"), listener: l, logins: newLogins()}
+	p.harvests.by = map[jobs.KeyID]harvestAsOf{}
 	p.ended, p.end = context.WithCancel(context.Background())
 	if p.names, err = namesOf(o.Settings, l.Addr().(*net.TCPAddr).AddrPort(), o.Own); err == nil && p.names.tls {
 		p.cert, err = p.openCertificate()

@@ -65,6 +65,9 @@ type fakeGrid struct {
 	machine Machine
 	fails   error
 
+	spenders []jobs.KeyID // see harvest
+	asked    int          // how often for that
+
 	looked []string // who at which machine
 }
 
@@ -80,7 +83,7 @@ func (f *fakeGrid) grid() Grid {
 			return Job{}, jobs.Errorf(jobs.NotFound, "no job")
 		},
 		Details: func(context.Context, jobs.JobID) (*Details, error) { return f.details, f.fails },
-		Members: func() []peer.Member { return f.members }, Inspect: f.inspect,
+		Members: func() []peer.Member { return f.members }, Inspect: f.inspect, Harvest: f.harvest,
 	}
 }
 
