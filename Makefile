@@ -17,10 +17,10 @@ WASI_SYSROOT ?= $(firstword $(patsubst %/include/wasm32-wasi,%,$(wildcard $(adds
 	/usr /usr/share/wasi-sysroot /usr/local /opt/wasi-sdk/share/wasi-sysroot))) /usr)
 
 .DELETE_ON_ERROR:
-.PHONY: help build examples examples-c demo test monitoring systemd packages race fuzz bench microbench cross vet lint fmt proto verify tidy days nightly clean
+.PHONY: help build examples examples-c demo test monitoring page-test vendor-charts systemd packages race fuzz bench microbench cross vet lint fmt proto verify tidy days nightly clean
 
 help: ## show this
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build gridagent, gridcoordinator and gridctl into bin/
 	$(GO) build -trimpath -o bin/ ./agent/cmd/gridagent ./coordinator/cmd/gridcoordinator ./coordinator/cmd/gridctl
@@ -62,6 +62,15 @@ monitoring: ## check rules and alerts for Prometheus (needs promtool) and dashbo
 
 page-test: ## look at the coordinator's page in a browser (needs node, npm, chromium); PAGE_PICTURES=FOLDER keeps pictures
 	PAGE_TEST=1 $(GO) test -count 1 -timeout 5m -v -run '^TestBrowser$$' ./coordinator/internal/e2e
+
+# uPlot draws the charts of the page. Its files are in the tree as they come from npm; to renew them change the version, make
+# this, and look at the charts with page-test.
+UPLOT := 1.6.32
+UPLOT_DIR := coordinator/internal/web/static/uplot
+vendor-charts: ## fetch the library that draws the page's charts into the tree (needs npm)
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	(cd "$$dir" && npm pack --silent uplot@$(UPLOT) && tar xzf uplot-$(UPLOT).tgz); \
+	cp "$$dir"/package/LICENSE "$$dir"/package/dist/uPlot.iife.min.js "$$dir"/package/dist/uPlot.min.css $(UPLOT_DIR)/
 
 systemd: build examples ## try the services under a real systemd in a container (root; debootstrap, systemd-container)
 	deploy/test/systemd.sh

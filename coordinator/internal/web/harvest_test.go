@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -50,11 +51,14 @@ func TestHarvest(t *testing.T) {
 		}, "Offered", "offered", "By submitter", "alert(1)", "core-hours", "30 CPU-hours")
 		o := logIn(t, p, operator())
 		text := o.sees("/harvest", []string{
-			"<dd>30 CPU-hours</dd>", "<dd>300 core-hours</dd>", "13 %", "By submitter", "&lt;script&gt;alert(1)&lt;/script&gt;", "33 %", "Of offered", "<td class=\"number\">300</td>",
+			"<dd>30 CPU-hours</dd>", "<dd>300 core-hours</dd>", "13 %", "By submitter", "&lt;script&gt;alert(1)&lt;/script&gt;", "33 %", "Of offered", ">300</td>",
 		}, "<script>alert", "of yours")
 		if n := strings.Count(text, `<td class="heat`); n != 27*24+13 || strings.Count(text, "<td></td>") != 11 {
 			t.Errorf("%d hours are shown", n)
 		}
+		check(t, "what the chart is drawn from", text, []string{
+			`<figure id="chart" hidden>`, `src="/static/harvest.js?v=`, `data-use="offered" data-us="1080000000000"`, `data-use="used" data-us="140400000000"`,
+		})
 		for range 10 {
 			o.sees("/harvest", nil)
 		}
@@ -179,6 +183,21 @@ func TestHarvestInWords(t *testing.T) {
 	}{{0, 0, "–"}, {0, 5, "0 %"}, {1, 1000, "<1 %"}, {999, 1000, "99 %"}, {5, 5, "100 %"}, {5, 4, "125 %"}, {5, 0, "–"}} {
 		if got := percent(c.part, c.whole); got != c.want {
 			t.Errorf("%d of %d is %q, expected %q", c.part, c.whole, got, c.want)
+		}
+	}
+}
+
+// TestVendored: the version in the Makefile is that of the files in the tree, whose licence is there.
+func TestVendored(t *testing.T) {
+	makefile, err := os.ReadFile("../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, version, _ := strings.Cut(string(makefile), "\nUPLOT := ")
+	version, _, _ = strings.Cut(version, "\n")
+	for name, want := range map[string]string{"uPlot.iife.min.js": "(v" + version + ")", "LICENSE": "The MIT License", "uPlot.min.css": ".uplot"} {
+		if text, err := static.ReadFile("static/uplot/" + name); err != nil || !strings.Contains(string(text[:min(len(text), 200)]), want) {
+			t.Errorf("%s lacks %q: %v", name, want, err)
 		}
 	}
 }

@@ -378,7 +378,7 @@ func TestOtherNames(t *testing.T) {
 
 func TestStatic(t *testing.T) {
 	b := &browser{t: t, page: newPage(t, some(), nil)}
-	for path, kind := range map[string]string{"/static/style.css": "text/css", "/static/live.js": "text/javascript", "/static/icon.svg": "image/svg+xml"} {
+	for path, kind := range map[string]string{"/static/style.css": "text/css", "/static/live.js": "text/javascript", "/static/uplot/uPlot.min.css": "text/css", "/static/icon.svg": "image/svg+xml"} {
 		w := b.get(path + "?v=" + version())
 		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") {
 			t.Errorf("%s: %d, %v", path, w.Code, w.Header())
