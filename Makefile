@@ -61,7 +61,7 @@ monitoring: ## check rules and alerts for Prometheus (needs promtool) and dashbo
 	deploy/grafana/check/check.sh
 
 page-test: ## look at the coordinator's page in a browser (needs node, npm, chromium); PAGE_PICTURES=FOLDER keeps pictures
-	PAGE_TEST=1 $(GO) test -count 1 -timeout 5m -v -run '^TestBrowser$$' ./coordinator/internal/e2e
+	PAGE_TEST=1 $(GO) test -count 1 -timeout 10m -v -run '^TestBrowser$$' ./coordinator/internal/e2e
 
 # uPlot draws the charts of the page. Its files are in the tree as they come from npm; to renew them change the version, make
 # this, and look at the charts with page-test.

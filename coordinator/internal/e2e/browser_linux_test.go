@@ -4,11 +4,21 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"idlegrid/agent/peer/records"
+	"idlegrid/coordinator/internal/accounts"
+	"idlegrid/jobs"
+	"idlegrid/jobs/ledger"
+	"idlegrid/jobs/manifest"
+	"idlegrid/jobs/record"
 )
 
 // browserPackages are what the test in a browser needs from npm.
@@ -23,7 +33,9 @@ func TestBrowser(t *testing.T) {
 	}
 	dir := t.TempDir()
 	chromium := browserTools(t, dir)
-	g := newPageGrid(t, always, always)
+	g := emptyGrid(t, patience)
+	plantHarvest(t, filepath.Join(g.coordinator.state, accounts.File))
+	g.openPage(always, always)
 	id := g.submit(g.job("failing", 40, 1e6, "args: [\"${unit}\", \"4\"]\nretries: 0"))
 	g.exits(3, "gridctl", "wait", id.String())
 	get := g.browse(alice)
@@ -64,14 +76,63 @@ func TestBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if lines.Text() == "READY" {
+		switch what, rest, _ := strings.Cut(lines.Text(), " "); what {
+		case "READY":
 			g.submit(g.job("spoken-of-later", 2, 1e6, ""))
-			continue
+		case "FIGURE":
+			t.Log(rest)
+		default:
+			t.Error(lines.Text())
 		}
-		t.Error(lines.Text())
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, said.String())
+	}
+}
+
+// plantHarvest writes four weeks of an office into the accounts of a coordinator that has not run yet: PCs that are offered
+// by night and at weekends, and jobs of 25 people that have expired.
+func plantHarvest(t *testing.T, path string) {
+	t.Helper()
+	book, err := accounts.New(accounts.Options{
+		Path: path, Owner: func(by jobs.KeyID) string { return fmt.Sprintf("planted-%02d", by[0]) }, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const people = 25
+	now := time.Now()
+	spent := make([][]ledger.HourSpend, people)
+	for at := now.Add(-28 * 24 * time.Hour); at.Before(now); at = at.Add(5 * time.Minute) {
+		cores := 400
+		if at.Weekday() != time.Saturday && at.Weekday() != time.Sunday && at.Hour() >= 8 && at.Hour() < 18 {
+			cores = 40 + 5*at.Hour()
+		}
+		book.Saw(accounts.Look{Cores: cores}, at)
+		if at.Minute() >= 5 {
+			continue // once an hour
+		}
+		for n := range spent {
+			h := ledger.HourSpend{Hour: record.HourOf(at)}
+			us := uint64(cores) * 3600e6 / uint64(2*(n+2)*(n+3)) * uint64(20+at.Hour()*at.Day()%30) / 30
+			h.CPU = [ledger.Uses]uint64{
+				ledger.UsefulCPU: us, ledger.RepeatedCPU: us / 100, ledger.FailedCPU: us / 200, ledger.LostCPU: us / 20, ledger.OverheadCPU: us / 50,
+			}
+			spent[n] = append(spent[n], h)
+		}
+	}
+	look := accounts.Look{Accounts: map[jobs.ShardID][]ledger.HourSpend{}}
+	for n, account := range spent {
+		m := &manifest.Manifest{Submitter: jobs.KeyID{byte(n), 1}, Runtime: manifest.RuntimeWasm, Units: 1, Bundle: 1, Expires: now.Add(-time.Hour)}
+		id := jobs.JobID{byte(n), 1}
+		look.Jobs, look.Accounts[jobs.ShardID{Job: id}] = append(look.Jobs, records.Job{ID: id, Manifest: m}), account
+	}
+	book.Saw(look, now)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	book.Run(ended) // writes a last time
+	if err := book.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -13,6 +13,13 @@ import (
 func newPageGrid(t testing.TB, classes ...string) *grid {
 	t.Helper()
 	g := emptyGrid(t, patience)
+	g.openPage(classes...)
+	return g
+}
+
+// openPage makes an empty grid one with a page.
+func (g *grid) openPage(classes ...string) {
+	g.t.Helper()
 	g.coordinator.flags = append(g.coordinator.flags, "--page", "127.0.0.1:0")
 	g.coordinator.start()
 	g.as(operator, func() { g.must("gridctl", "login", g.token("--role", "operator", "--owner", operator)) })
@@ -21,7 +28,6 @@ func newPageGrid(t testing.TB, classes ...string) *grid {
 		g.addAgent(class)
 	}
 	g.awaitEligible(len(classes))
-	return g
 }
 
 // operator is who runs the grid, and the folder with the login.

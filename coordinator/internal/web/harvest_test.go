@@ -82,11 +82,11 @@ func TestHarvest(t *testing.T) {
 func TestNoHarvest(t *testing.T) {
 	f := &fakeGrid{}
 	p := newPage(t, f, nil)
-	logIn(t, p, submitter()).sees("/harvest", []string{"Nothing of yours was harvested yet.", "gridctl submit job.yaml"}, "<table")
-	logIn(t, p, operator()).sees("/harvest", []string{"Nothing was harvested yet."}, "<table", "Agents offered")
+	logIn(t, p, submitter()).sees("/harvest", []string{"Nothing of yours was harvested in these four weeks.", "gridctl submit job.yaml"}, "<table")
+	logIn(t, p, operator()).sees("/harvest", []string{"Nothing was harvested in these four weeks."}, "<table", "Agents offered")
 	f.spenders = []jobs.KeyID{bob}
 	clear(p.harvests.by)
-	logIn(t, p, submitter()).sees("/harvest", []string{"Nothing of yours was harvested yet."}, "<table", "offered")
+	logIn(t, p, submitter()).sees("/harvest", []string{"Nothing of yours was harvested in these four weeks."}, "<table", "offered")
 	clear(p.harvests.by)
 	v := harvestOf(accounts.Harvest{Hours: []accounts.Hour{{Begin: time.Now(), CoreMic: hourMic}}}, time.Now(), true)
 	if v.Offered != hourMic || v.Total() != 0 {

@@ -31,7 +31,7 @@
     ...size(),
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { setScale: false } },
-    scales: { x: { time: false, range: (u, from, to) => [from - 0.6, to + 0.6] }, y: { range: (u, from, to) => [0, to > 0 ? to * 1.05 : 1] } },
+    scales: { x: { time: false, range: (u, from, to) => [from - 0.6, to + 0.6] }, y: { range: (u, from, to) => [0, Math.max(to * 1.05, 0.01)] } },
     axes: [
       {
         stroke: paint("--soft"), font: "12px system-ui, sans-serif", grid: { show: false }, ticks: { show: false }, space: 64, size: 28,
@@ -66,5 +66,5 @@
   show();
   document.addEventListener("shown", show);
   new ResizeObserver(() => { if (plot && place.clientWidth) plot.setSize(size()); }).observe(place);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (plot) plot.redraw(false); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (plot) plot.redraw(); });
 })();

@@ -91,6 +91,49 @@ await look(olga, "machine");
 await olga.page.goto(olga.base + "/jobs?q=" + encodeURIComponent("no such job"));
 await look(olga, "nothing");
 
+// The harvest: a submitter's is small and their own; an operator's has all, and a chart whose bars are there in both themes.
+await look(alice, "harvest", "/harvest");
+if ((await alice.page.content()).includes("planted-")) wrong("a submitter sees others' harvest");
+await look(olga, "operator-harvest", "/harvest");
+const rows = (id) => olga.page.locator(`#${id} tbody tr`).count();
+if (await rows("heat") !== 28 || await rows("days") !== 28 || await rows("shares") !== 21) wrong("the harvest has not 28 days and 21 lines of submitters");
+const bars = () => {
+  const canvas = document.querySelector("#chart canvas"), probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (name) => {
+    probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    probe.fillRect(0, 0, 1, 1);
+    return [...probe.getImageData(0, 0, 1, 1).data].join();
+  };
+  const copy = document.createElement("canvas");
+  [copy.width, copy.height] = [canvas.width, canvas.height];
+  const context = copy.getContext("2d");
+  context.drawImage(canvas, 0, 0);
+  const data = context.getImageData(0, 0, copy.width, copy.height).data, seen = new Set();
+  for (let i = 0; i < data.length; i += 4) seen.add(`${data[i]},${data[i + 1]},${data[i + 2]},${data[i + 3]}`);
+  return ["--offered", "--used", "--useful"].every((name) => seen.has(rgb(name)));
+};
+for (const theme of ["dark", "light"]) { // it follows the theme without being loaded anew
+  await olga.page.emulateMedia({ colorScheme: theme });
+  await olga.page.waitForFunction(bars, null, { timeout: 10000 }).catch((e) => wrong(`the chart, ${theme}: its bars are not there: ${e.message}`));
+}
+await olga.page.setViewportSize({ width: 1400, height: 900 });
+await olga.page.locator("#chart .u-over").hover();
+const told = await olga.page.locator("#chart p").textContent();
+if (!/^\w{3} \d+ \w{3}: offered [\d\u202f.]+, used [\d\u202f.]+, useful [\d\u202f.]+$/.test(told)) wrong(`the chart says of a day: ${told}`);
+await keyboard(olga, "/harvest");
+const times = [];
+for (let n = 0; n < 5; n++) {
+  await olga.page.goto(olga.base + "/harvest");
+  times.push(await olga.page.evaluate(async () => {
+    const paint = performance.getEntriesByName("first-contentful-paint")[0] ?? await new Promise((found) =>
+      new PerformanceObserver((list, o) => { const e = list.getEntriesByName("first-contentful-paint")[0]; if (e) { o.disconnect(); found(e); } }).observe({ type: "paint", buffered: true }));
+    const page = performance.getEntriesByType("navigation")[0];
+    return { paint: paint.startTime, load: page.loadEventEnd, bytes: page.encodedBodySize };
+  }));
+}
+const middle = (what) => Math.round(times.map((t) => t[what]).sort((a, b) => a - b)[2]);
+console.log(`FIGURE the harvest of 25 submitters: first paint ${middle("paint")} ms, loaded ${middle("load")} ms, ${middle("bytes")} bytes; the median of five`);
+
 // A page that is open follows what happens, and keeps the keyboard's place.
 await olga.page.goto(olga.base + "/jobs");
 await olga.page.getByText("Live").waitFor();
@@ -103,6 +146,9 @@ if (await olga.page.evaluate(() => document.activeElement.id) !== "q") wrong("a 
 const plain = await open(settings.plain, { javaScriptEnabled: false });
 await plain.page.goto(plain.base + "/jobs");
 if (!(await plain.page.content()).includes(settings.later)) wrong("without scripts the job is not there");
+await plain.page.goto(plain.base + "/harvest");
+if (await plain.page.locator("#heat tbody tr").count() !== 28 || await plain.page.locator("#chart").isVisible()) wrong("without scripts the harvest is not there, or an empty chart is");
+await plain.page.goto(plain.base + "/jobs");
 if (await plain.page.locator("noscript meta[http-equiv=refresh], meta[http-equiv=refresh]").count() !== 1) wrong("without scripts the page is not loaded anew");
 
 await browser.close();
