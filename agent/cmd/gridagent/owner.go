@@ -157,32 +157,3 @@ func pauseOf(args []string, now time.Time) (*gridv1.PauseRequest, error) {
 	return nil, jobs.WithHint(jobs.Errorf(jobs.Invalid, "%.80q is no time to pause", strings.Join(args, " ")),
 		"such as: 90m, 2h, until 17:30, until tomorrow, or nothing to pause until you resume")
 }
-
-func newResume() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "resume",
-		Short: "End the pause",
-		Long: "resume ends what `gridagent pause` and `gridagent stop-jobs` began, and nothing else that keeps work from\n" +
-			"running: `gridagent status` tells what does.",
-		Example: "  gridagent resume",
-		Args:    cobra.NoArgs,
-	}
-	state := program.StateFlag(cmd, "agent")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var reply *gridv1.ResumeReply
-		err := askOwner(cmd.Context(), *state, func(ctx context.Context, c gridv1.OwnerClient) (err error) {
-			reply, err = c.Resume(ctx, &gridv1.ResumeRequest{})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		said := "resumed"
-		if !reply.GetPaused() {
-			said = "there was no pause"
-		}
-		fmt.Fprintln(cmd.OutOrStdout(), said)
-		return nil
-	}
-	return cmd
-}

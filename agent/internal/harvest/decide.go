@@ -157,10 +157,10 @@ func Decide(in Input, s State) (Decision, State) {
 	if disk := in.Seen.Disk; !disk.Known(in.Now) || !(disk.Value < diskBusy) {
 		d.Disk = min(d.Disk, leastWrite)
 	}
-	if !ruleHolds(rules, ruleMetered) {
+	if !ruleHolds(rules, RuleMetered) {
 		d.Network = 0
 	}
-	drop := in.Command.holds(in.Now) && in.Command.Drop || !ruleHolds(rules, ruleMemory)
+	drop := in.Command.holds(in.Now) && in.Command.Drop || !ruleHolds(rules, RuleMemory)
 	d.GiveBack = s.keep(d.Cores, drop, p.GiveBack, in.Now)
 	return d, s
 }
@@ -349,13 +349,13 @@ func (s *State) until(in Input, p policy.Values, who presence, rules []Rule) tim
 		switch {
 		case r.Holds:
 			continue
-		case r.Name == rulePause:
+		case r.Name == RulePause:
 			at = in.Command.Until
-		case r.Name == ruleAway:
+		case r.Name == RuleAway:
 			at = in.Now.Add(who.need - who.since)
-		case r.Name == ruleHours:
+		case r.Name == RuleHours:
 			at = p.Hours.Next(in.Now)
-		case r.Name == ruleSettled:
+		case r.Name == RuleSettled:
 			at = s.after
 		}
 		if at.IsZero() {
@@ -393,7 +393,7 @@ func (s *State) others(in Input) string {
 
 // sentence is a rule that keeps everything from running, for people.
 func sentence(r Rule) string {
-	if r.Name == rulePause {
+	if r.Name == RulePause {
 		return strings.ToUpper(r.Text[:1]) + r.Text[1:]
 	}
 	return "Paused: " + r.Text

@@ -12,19 +12,19 @@ import (
 
 // The names of the rules, in the order in which they are asked. The first that does not hold is the why.
 const (
-	rulePause      = "no pause"
-	rulePolicy     = "policy"
-	ruleSeen       = "signals"
-	ruleAway       = "away"
-	rulePresenting = "no presentation"
-	ruleExclusive  = "no exclusive program"
-	rulePower      = "power"
-	ruleMetered    = "network"
-	ruleHours      = "hours"
-	ruleHeat       = "temperature"
-	ruleMemory     = "memory"
-	ruleOthers     = "processor"
-	ruleSettled    = "settled"
+	RulePause      = "no pause"
+	RulePolicy     = "policy"
+	RuleSeen       = "signals"
+	RuleAway       = "away"
+	RulePresenting = "no presentation"
+	RuleExclusive  = "no exclusive program"
+	RulePower      = "power"
+	RuleMetered    = "network"
+	RuleHours      = "hours"
+	RuleHeat       = "temperature"
+	RuleMemory     = "memory"
+	RuleOthers     = "processor"
+	RuleSettled    = "settled"
 )
 
 func ruleHolds(rules []Rule, name string) bool {
@@ -39,7 +39,7 @@ func (s *State) rules(in Input, p policy.Values, known bool, who presence, most 
 		presentingRule(in, p), exclusiveRule(in, p), powerRule(in, p), meteredRule(in, p), hoursRule(in, p),
 		heatRule(in, p), memoryRule(in, p), s.othersRule(in),
 	}
-	settled := Rule{Name: ruleSettled, Holds: !in.Now.Before(s.after), Text: "nothing stopped work lately"}
+	settled := Rule{Name: RuleSettled, Holds: !in.Now.Before(s.after), Text: "nothing stopped work lately"}
 	if !settled.Holds {
 		settled.brief = "waits after: " + s.cause
 		settled.Text = fmt.Sprintf("waits %s more after: %s", span(s.after.Sub(in.Now)), s.cause)
@@ -48,7 +48,7 @@ func (s *State) rules(in Input, p policy.Values, known bool, who presence, most 
 }
 
 func pauseRule(in Input) Rule {
-	r := Rule{Name: rulePause, Holds: !in.Command.holds(in.Now), Text: "the owner has not paused"}
+	r := Rule{Name: RulePause, Holds: !in.Command.holds(in.Now), Text: "the owner has not paused"}
 	if !r.Holds {
 		r.Text = "paused by the owner"
 		if !in.Command.Until.IsZero() {
@@ -61,11 +61,11 @@ func pauseRule(in Input) Rule {
 func policyRule(known bool, who presence, most int) Rule {
 	switch {
 	case !known:
-		return Rule{Name: rulePolicy, Text: "the policy has errors"}
+		return Rule{Name: RulePolicy, Text: "the policy has errors"}
 	case most == 0 && !who.here:
-		return Rule{Name: rulePolicy, Text: "the policy allows no cores"}
+		return Rule{Name: RulePolicy, Text: "the policy allows no cores"}
 	}
-	return Rule{Name: rulePolicy, Holds: true, Text: "the policy allows work"}
+	return Rule{Name: RulePolicy, Holds: true, Text: "the policy allows work"}
 }
 
 // seenRule asks for every reading that a rule of this policy needs.
@@ -88,13 +88,13 @@ func seenRule(in Input, p policy.Values) Rule {
 	need("network", o.Metered.Known(now), !p.Metered)
 	if len(blind) > 0 {
 		text := "cannot see: " + strings.Join(blind, ", ")
-		return Rule{Name: ruleSeen, Text: text, brief: "cannot see all signals", wait: settle}
+		return Rule{Name: RuleSeen, Text: text, brief: "cannot see all signals", wait: settle}
 	}
-	return Rule{Name: ruleSeen, Holds: true, Text: "all signals are seen"}
+	return Rule{Name: RuleSeen, Holds: true, Text: "all signals are seen"}
 }
 
 func (s *State) awayRule(who presence, most int) Rule {
-	r := Rule{Name: ruleAway, Holds: true, Text: "nobody has used this PC for " + span(who.since)}
+	r := Rule{Name: RuleAway, Holds: true, Text: "nobody has used this PC for " + span(who.since)}
 	if who.here {
 		r.Holds, r.brief = most > 0, "in use"
 		r.Text = fmt.Sprintf("%s %s ago; work waits %s from then", s.how, span(who.since), span(who.need))
@@ -103,7 +103,7 @@ func (s *State) awayRule(who presence, most int) Rule {
 }
 
 func presentingRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: rulePresenting, Holds: true, Text: "no full-screen program", wait: p.Resume}
+	r := Rule{Name: RulePresenting, Holds: true, Text: "no full-screen program", wait: p.Resume}
 	if v := in.Seen.Presenting; v.Known(in.Now) && v.Value {
 		r.Holds, r.Text = p.Presenting, "a full-screen program runs"
 	}
@@ -111,7 +111,7 @@ func presentingRule(in Input, p policy.Values) Rule {
 }
 
 func exclusiveRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: ruleExclusive, Holds: true, Text: "none of the policy's exclusive programs runs", wait: p.Resume}
+	r := Rule{Name: RuleExclusive, Holds: true, Text: "none of the policy's exclusive programs runs", wait: p.Resume}
 	if v := in.Seen.Programs; v.Known(in.Now) {
 		for _, name := range v.Value {
 			if slices.Contains(p.Exclusive, name) {
@@ -123,7 +123,7 @@ func exclusiveRule(in Input, p policy.Values) Rule {
 }
 
 func powerRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: rulePower, Holds: true, Text: "not on battery", wait: p.Resume}
+	r := Rule{Name: RulePower, Holds: true, Text: "not on battery", wait: p.Resume}
 	v := in.Seen.Power
 	if v.None || !v.Known(in.Now) {
 		return r
@@ -140,7 +140,7 @@ func powerRule(in Input, p policy.Values) Rule {
 }
 
 func meteredRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: ruleMetered, Holds: true, Text: "the network is not metered", wait: p.Resume}
+	r := Rule{Name: RuleMetered, Holds: true, Text: "the network is not metered", wait: p.Resume}
 	if v := in.Seen.Metered; v.Known(in.Now) && v.Value {
 		r.Holds, r.Text = p.Metered, "the network is metered"
 	}
@@ -148,7 +148,7 @@ func meteredRule(in Input, p policy.Values) Rule {
 }
 
 func hoursRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: ruleHours, Holds: p.Hours.Open(in.Now), Text: "within the policy's hours"}
+	r := Rule{Name: RuleHours, Holds: p.Hours.Open(in.Now), Text: "within the policy's hours"}
 	if r.Holds {
 		return r
 	}
@@ -160,7 +160,7 @@ func hoursRule(in Input, p policy.Values) Rule {
 }
 
 func heatRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: ruleHeat, Holds: true, Text: "not hot", wait: p.Resume}
+	r := Rule{Name: RuleHeat, Holds: true, Text: "not hot", wait: p.Resume}
 	if v := in.Seen.Temperature; v.Known(in.Now) && !v.None && p.MaxTemperature > 0 && !(v.Value < p.MaxTemperature) {
 		r.Holds, r.brief = false, "too hot"
 		r.Text = fmt.Sprintf("the processor has %.0f °C, the limit is %.0f °C", v.Value, p.MaxTemperature)
@@ -169,7 +169,7 @@ func heatRule(in Input, p policy.Values) Rule {
 }
 
 func memoryRule(in Input, p policy.Values) Rule {
-	r := Rule{Name: ruleMemory, Holds: true, Text: "memory is free", wait: p.Resume}
+	r := Rule{Name: RuleMemory, Holds: true, Text: "memory is free", wait: p.Resume}
 	v := in.Seen.Memory
 	if v.None || !v.Known(in.Now) {
 		return r
@@ -186,7 +186,7 @@ func memoryRule(in Input, p policy.Values) Rule {
 }
 
 func (s *State) othersRule(in Input) Rule {
-	r := Rule{Name: ruleOthers, Holds: s.limit > 0, Text: "other programs use " + coresOf(s.load)}
+	r := Rule{Name: RuleOthers, Holds: s.limit > 0, Text: "other programs use " + coresOf(s.load)}
 	if !in.Seen.Others.Known(in.Now) {
 		r.Text = "nobody knows what other programs use"
 	}
