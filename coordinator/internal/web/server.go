@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"idlegrid/jobs"
 )
@@ -192,7 +194,11 @@ func (p *Page) refuse(w http.ResponseWriter, status int, text string) {
 // sentence is an error for people.
 func sentence(err error) string {
 	text := err.Error()
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	first, n := utf8.DecodeRuneInString(text)
+	if n == 0 {
+		return "It failed, and nothing says why."
+	}
+	return string(unicode.ToUpper(first)) + text[n:] + "."
 }
 
 func (p *Page) render(w http.ResponseWriter, status int, v *view) {
