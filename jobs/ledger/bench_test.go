@@ -28,6 +28,9 @@ func reportOfBundles(first, n, size uint64) (jobs.Digest, *record.Report) {
 	return id, r
 }
 
+// BenchmarkAddReportOf256Bundles is what a shard's steward does with each report of small units. That accounts and lineages
+// of runs are kept costs it 2.5 % more than commit ec5330d, which had neither: 45.5 against 44.4 us a report, the medians of
+// 30 rounds in turn. 2 cores of an AMD EPYC that others share, SCHED_FIFO, Go 1.26.8, 2026-11-27.
 func BenchmarkAddReportOf256Bundles(b *testing.B) {
 	const perLedger = 16384 / 256
 	terms := ledger.Terms{Job: theJob, Units: 16384, Bundle: 1, Expires: expires}
