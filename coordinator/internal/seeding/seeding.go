@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -203,13 +204,13 @@ func (s *Seeder) begin(id jobs.JobID, fresh *bool, stop context.CancelCauseFunc)
 
 // forget drops what is known of jobs that have ended.
 func (s *Seeder) forget(live []records.Job) {
+	lives := make(map[jobs.JobID]bool, len(live))
+	for _, j := range live {
+		lives[j.ID] = true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, h := range s.state {
-		if !h.busy && !slices.ContainsFunc(live, func(j records.Job) bool { return j.ID == id }) {
-			delete(s.state, id)
-		}
-	}
+	maps.DeleteFunc(s.state, func(id jobs.JobID, h *handOver) bool { return !h.busy && !lives[id] })
 }
 
 // handOver returns to how many agents the job went, and how many of its blobs have too few holders still.
