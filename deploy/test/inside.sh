@@ -52,7 +52,7 @@ if setpriv --reuid=idlegrid --clear-groups cat /var/lib/idlegrid/coordinator/key
 check "exposure, at most 4.0"
 for s in gridagent gridcoordinator; do systemd-analyze security --no-pager --threshold=40 $s.service | tail -1; done
 systemd-analyze verify /etc/systemd/system/gridagent.service /etc/systemd/system/gridcoordinator.service || true
-systemd-analyze verify --user /etc/systemd/user/gridagent-session.service
+XDG_RUNTIME_DIR=/run systemd-analyze verify --user /etc/systemd/user/gridagent-session.service
 
 check "a job"
 export GRID_CONFIG=/tmp/gridctl
