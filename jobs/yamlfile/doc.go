@@ -1,4 +1,5 @@
-// Package yamlfile reads the small YAML files that people write for the grid: a job.yaml, an owner's policy.
+// Package yamlfile reads the small YAML files that people write for the grid: a job.yaml, an owner's policy,
+// a coordinator's limits.
 //
 // It promises that whoever reads with it can tell all that is wrong at once, each problem with its place and a hint
 // where there is one, and that no text makes it panic or work without bound. YAML's anchors, aliases, tags and

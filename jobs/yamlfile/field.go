@@ -172,6 +172,28 @@ func (r *Reader) Number(f Field, lo, hi uint64) uint64 {
 	return n
 }
 
+// Decimal returns a number from lo to hi, written in decimal; 0 for anything else, which it notes.
+func (r *Reader) Decimal(f Field, lo, hi float64) float64 {
+	text, plain := PlainScalar(f.Node)
+	n, err := strconv.ParseFloat(text, 64)
+	// ParseFloat knows more than that, such as 0x1p4 and nan.
+	if !plain || err != nil || strings.Trim(text, "0123456789+-.") != "" || n < lo || n > hi {
+		show := func(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
+		r.Wrong(f, fmt.Sprintf("is %s, expected a number from %s to %s", Describe(f.Node), show(lo), show(hi)), "")
+		return 0
+	}
+	return n
+}
+
+// Flag returns a value that is true or false.
+func (r *Reader) Flag(f Field) (value, ok bool) {
+	if n, ok := f.Node.(*ast.BoolNode); ok {
+		return n.Value, true
+	}
+	r.Wrong(f, "is "+Describe(f.Node)+", expected true or false", "")
+	return false, false
+}
+
 // Describe says what a node is, for "is …, expected …".
 func Describe(node ast.Node) string {
 	if text, ok := PlainScalar(node); ok {

@@ -65,3 +65,35 @@ f:5:1: a: duplicate key, the first is on line 1
 		t.Errorf("got\n%s\nexpected\n%s", got, want)
 	}
 }
+
+// TestScalars: numbers with a point, and flags, are taken as YAML's own words have them, and nothing else is.
+func TestScalars(t *testing.T) {
+	r := yamlfile.Reader{File: "f"}
+	field := func(text string) yamlfile.Field {
+		body, problem := yamlfile.Parse([]byte("k: "+text), "a test")
+		if problem != nil {
+			t.Fatal(problem)
+		}
+		fields, _ := r.Fields(yamlfile.Field{Node: body}, []string{"k"})
+		return fields["k"]
+	}
+	for text, want := range map[string]float64{"0": 0, "0.5": 0.5, ".5": 0.5, "7": 7, "1.50": 1.5, "10": 10} {
+		if got := r.Decimal(field(text), 0, 10); got != want || len(r.Problems) > 0 {
+			t.Errorf("%s: %v, %v", text, got, r.Problems)
+		}
+	}
+	if on, ok := r.Flag(field("true")); !on || !ok || len(r.Problems) > 0 {
+		t.Errorf("true: %t, %t", on, ok)
+	}
+	for i, text := range []string{"-0.1", "10.1", ".nan", ".inf", "-.inf", "0x1", "1,5", `"5"`, "", "[1]", "many", "1e999"} {
+		if got := r.Decimal(field(text), 0, 10); got != 0 || len(r.Problems) != i+1 {
+			t.Errorf("%s: %v, %v", text, got, r.Problems)
+		}
+	}
+	r.Problems = nil
+	for i, text := range []string{"yes", `"true"`, "1", ""} {
+		if on, ok := r.Flag(field(text)); on || ok || len(r.Problems) != i+1 {
+			t.Errorf("%s: %t, %t, %v", text, on, ok, r.Problems)
+		}
+	}
+}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"idlegrid/jobs/yamlfile"
 )
 
@@ -67,7 +65,9 @@ func keys() []key {
 	wait := func(name string, least time.Duration, at func(*Values) *time.Duration) key {
 		return keyOf(name, at, duration(least), showDuration)
 	}
-	flag := func(name string, at func(*Values) *bool) key { return keyOf(name, at, readFlag, strconv.FormatBool) }
+	flag := func(name string, at func(*Values) *bool) key {
+		return keyOf(name, at, (*yamlfile.Reader).Flag, strconv.FormatBool)
+	}
 	list := func(name string, at func(*Values) *[]string, wrong func(string) string) key {
 		return keyOf(name, at, texts(wrong), showList)
 	}
@@ -101,14 +101,6 @@ func Defaults() Values {
 		Idle: 5 * time.Minute, IdleLocked: time.Minute, Resume: 5 * time.Minute, GiveBack: 10 * time.Minute,
 		MinCharge: 0.5, MaxTemperature: 90,
 	}
-}
-
-func readFlag(r *yamlfile.Reader, f yamlfile.Field) (bool, bool) {
-	if n, ok := f.Node.(*ast.BoolNode); ok {
-		return n.Value, true
-	}
-	r.Wrong(f, "is "+yamlfile.Describe(f.Node)+", expected true or false", "")
-	return false, false
 }
 
 // percent reads 25% as 25.
