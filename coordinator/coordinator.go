@@ -159,13 +159,18 @@ func (c *Coordinator) open() error {
 	policy.service = c.admit
 	gridv1.RegisterCoordinatorServer(c.node.Server, c.admit)
 	gridv1.RegisterControlServer(c.node.Server, &control{coordinator: c})
-	if err := c.export(); err != nil {
-		return err
-	}
 	c.book, err = accounts.New(accounts.Options{
 		Path: filepath.Join(c.o.State, accounts.File), Owner: c.node.Store.Owner, Submitters: config.MetricsSubmitters, Log: c.o.Log,
 	})
 	if err != nil {
+		return err
+	}
+	shipped, err := admission.DefaultConfig()
+	if err != nil {
+		return err
+	}
+	gridv1.RegisterAccountsServer(c.node.Server, &accountant{book: c.book, costs: config.Costs, shipped: shipped.Costs})
+	if err := c.export(config.Costs); err != nil {
 		return err
 	}
 	c.metrics.MustRegister(c.book)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"idlegrid/agent/program/exporter"
+	"idlegrid/coordinator/internal/costs"
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -27,15 +28,24 @@ var (
 	blobQuota = desc("coordinator_blob_quota_bytes", "What the coordinator may keep of them: max_disk_mib of coordinator.yaml.")
 )
 
+// What the accounts are to be reckoned with, as coordinator.yaml has it.
+var (
+	coreWatts   = desc("core_watts", "Watts that a busy core is taken to need more than an idle one: watts_per_core of coordinator.yaml.")
+	energyPrice = desc("energy_price_per_kwh", "What a kWh costs, by price_per_kwh of coordinator.yaml.", "currency")
+	energyCO2   = desc("energy_co2_grams_per_kwh", "CO2 of a kWh: co2_grams_per_kwh of coordinator.yaml.")
+	elsewhere   = desc("elsewhere_core_hour_price", "What an hour of a core costs elsewhere: at most 20 prices of coordinator.yaml.", "name", "currency")
+)
+
 // collector reads when it is scraped. It implements prometheus.Collector.
 type collector struct {
 	*Coordinator
-	root time.Time // when the root's certificate ends
+	root  time.Time // when the root's certificate ends
+	costs costs.Settings
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{certificate, diskFree, diskSize, blobBytes, blobQuota} {
+	for _, d := range []*prometheus.Desc{certificate, diskFree, diskSize, blobBytes, blobQuota, coreWatts, energyPrice, energyCO2, elsewhere} {
 		to <- d
 	}
 }
@@ -47,6 +57,12 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for name, ends := range map[string]time.Time{"own": c.node.Identity().Caller().NotAfter, "issuing": c.issuer, "root": c.root} {
 		gauge(certificate, float64(ends.Unix()), name)
+	}
+	gauge(coreWatts, c.costs.WattsPerCore)
+	gauge(energyPrice, c.costs.PricePerKWh, c.costs.Currency)
+	gauge(energyCO2, c.costs.CO2PerKWh)
+	for _, p := range c.costs.Prices {
+		gauge(elsewhere, p.PerCoreHour, p.Name, c.costs.Currency)
 	}
 	used := c.node.Blobs.Usage()
 	gauge(blobBytes, float64(used.Bytes))
@@ -74,7 +90,7 @@ func (c *Coordinator) answered(method string, code codes.Code) {
 }
 
 // export makes the registry of the page, of all but what is gathered.
-func (c *Coordinator) export() error {
+func (c *Coordinator) export(set costs.Settings) error {
 	root, err := x509.ParseCertificate(c.node.Identity().Root)
 	if err != nil {
 		return err
@@ -85,6 +101,6 @@ func (c *Coordinator) export() error {
 		}
 	}
 	c.metrics = exporter.NewRegistry(true)
-	c.metrics.MustRegister(c.calls, collector{c, root.NotAfter})
+	c.metrics.MustRegister(c.calls, collector{c, root.NotAfter, set})
 	return nil
 }

@@ -42,6 +42,7 @@ func Access() Table {
 		},
 		gridv1.Coordinator_Submit_FullMethodName: roles(submitter),
 		gridv1.Page_Open_FullMethodName:          roles(submitter, operator),
+		gridv1.Accounts_List_FullMethodName:      roles(submitter, operator), // a submitter: of its own work
 		gridv1.Records_Sync_FullMethodName:       roles(agent, coordinator),
 		gridv1.Records_Push_FullMethodName:       roles(agent, coordinator, submitter, operator), // people: their own words only
 		gridv1.Records_Pull_FullMethodName:       roles(agent, coordinator, submitter, operator),

@@ -24,8 +24,8 @@ import (
 // services are all services of the protocol.
 func services() []grpc.ServiceDesc {
 	return []grpc.ServiceDesc{
-		gridv1.Coordinator_ServiceDesc, gridv1.Page_ServiceDesc, gridv1.Records_ServiceDesc, gridv1.Steward_ServiceDesc,
-		gridv1.Blobs_ServiceDesc, gridv1.Members_ServiceDesc, gridv1.Machine_ServiceDesc, gridv1.Control_ServiceDesc,
+		gridv1.Coordinator_ServiceDesc, gridv1.Page_ServiceDesc, gridv1.Accounts_ServiceDesc, gridv1.Records_ServiceDesc,
+		gridv1.Steward_ServiceDesc, gridv1.Blobs_ServiceDesc, gridv1.Members_ServiceDesc, gridv1.Machine_ServiceDesc, gridv1.Control_ServiceDesc,
 	}
 }
 
@@ -36,6 +36,7 @@ const promised = `
 /grid.v1.Coordinator/Renew       -      yes     yes         yes       yes     yes
 /grid.v1.Coordinator/Submit      -      -       -           yes       -       -
 /grid.v1.Page/Open               -      -       -           yes       yes     -
+/grid.v1.Accounts/List           -      -       -           yes       yes     -
 /grid.v1.Records/Sync            -      yes     yes         -         -       -
 /grid.v1.Records/Push            -      yes     yes         yes       yes     -
 /grid.v1.Records/Pull            -      yes     yes         yes       yes     -

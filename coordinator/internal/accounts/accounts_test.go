@@ -562,3 +562,17 @@ func TestLint(t *testing.T) {
 		t.Error(problems, err)
 	}
 }
+
+func TestName(t *testing.T) {
+	id := key(1)
+	for want, is := range map[string]struct {
+		by    jobs.KeyID
+		owner string
+	}{
+		"alice": {id, "alice"}, id.Short(): {id, id.String()}, key(2).Short(): {key(2), ""}, "other": {},
+	} {
+		if got := Name(is.by, is.owner); got != want {
+			t.Errorf("%s %q: %q, expected %q", is.by.Short(), is.owner, got, want)
+		}
+	}
+}

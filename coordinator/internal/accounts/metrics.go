@@ -124,10 +124,11 @@ func (b *Book) count(totals map[whose]total, folding map[jobs.JobID]*job) map[se
 	return now
 }
 
-// Name is what a submitter is called: as its certificate names its owner, or by its key.
+// Name is what a submitter is called: as its certificate names its owner, or by its key. A certificate that was given no
+// owner names the key.
 func Name(submitter jobs.KeyID, owner string) string {
 	switch {
-	case owner != "":
+	case owner != "" && owner != submitter.String():
 		return owner
 	case submitter.IsZero():
 		return others

@@ -73,7 +73,7 @@ func newRoot(a *app) *cobra.Command {
 			newResultsCommand(a), newLogsCommand(a), newCancelCommand(a),
 		}},
 		{"Jobs on this machine", []*cobra.Command{newValidateCommand(a), newRunCommand(a)}},
-		{"The grid", []*cobra.Command{newLoginCommand(a), newContextCommand(a), newNodesCommand(a), newOpenCommand(a)}},
+		{"The grid", []*cobra.Command{newLoginCommand(a), newContextCommand(a), newNodesCommand(a), newOpenCommand(a), newSavingsCommand(a)}},
 		{"gridctl itself", []*cobra.Command{newVersionCommand(a), newCompletionCommand(), help}},
 	})
 	root.AddCommand(newEnvironmentTopic(), newExitCodesTopic())

@@ -59,7 +59,7 @@ func gridParams(t *testing.T, grid *ctl.OneGrid, p testscript.Params) testscript
 	submitter := identity.Grant{Role: peer.Submitter}
 	p.RequireExplicitExec, p.RequireUniqueNames = true, true
 	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
-		"setenv": setenv, "coordinator": coordinatorCommand(grid), "deadpeers": deadPeers,
+		"setenv": setenv, "coordinator": coordinatorCommand(grid), "deadpeers": deadPeers, "until": until,
 		"forget": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(grid.Forget()) },
 	}
 	p.Setup = func(env *testscript.Env) error {
@@ -84,6 +84,22 @@ func setenv(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: setenv NAME")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// until runs a command again and again until it prints a text: until TEXT COMMAND.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until TEXT COMMAND")
+	}
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+		<-tick.C
+	}
 }
 
 // coordinatorCommand is the command that stops and starts the coordinator: coordinator stop|start.

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ const (
 	formatJSON  = "json"
 	formatYAML  = "yaml"
 	formatName  = "name"
+	formatCSV   = "csv" // of few verbs
 )
 
 func formats() []string { return []string{formatTable, formatWide, formatJSON, formatYAML, formatName} }
@@ -30,19 +32,25 @@ func formats() []string { return []string{formatTable, formatWide, formatJSON, f
 // outputFlagName is the long name of -o.
 const outputFlagName = "output"
 
-// outputFlag gives a verb -o. The verb then writes its data by show.
-func (a *app) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.format, outputFlagName, "o", formatTable, "`FORMAT` of the data: "+either(formats()))
-	complete := cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp)
+// outputFlag gives a verb -o, with more formats than all have. The verb then writes its data by show.
+func (a *app) outputFlag(cmd *cobra.Command, more ...string) {
+	cmd.Annotations = map[string]string{outputFlagName: strings.Join(more, " ")}
+	cmd.Flags().StringVarP(&a.format, outputFlagName, "o", formatTable, "`FORMAT` of the data: "+either(formatsOf(cmd)))
+	complete := cobra.FixedCompletions(formatsOf(cmd), cobra.ShellCompDirectiveNoFileComp)
 	mustComplete(cmd.RegisterFlagCompletionFunc(outputFlagName, complete))
 }
 
-// checkFormat refuses a format that there is not; said is how the person asked for it.
-func checkFormat(said, format string) error {
-	if slices.Contains(formats(), format) {
+// formatsOf returns the formats of a verb.
+func formatsOf(cmd *cobra.Command) []string {
+	return append(formats(), strings.Fields(cmd.Annotations[outputFlagName])...)
+}
+
+// checkFormat refuses a format that a verb does not have; said is how the person asked for it.
+func checkFormat(cmd *cobra.Command, said, format string) error {
+	if slices.Contains(formatsOf(cmd), format) {
 		return nil
 	}
-	return jobs.Errorf(jobs.Invalid, "%s: expected %s", said, either(formats()))
+	return jobs.Errorf(jobs.Invalid, "%s: expected %s", said, either(formatsOf(cmd)))
 }
 
 // isDocument reports whether standard output is one document for a program, to which nothing may be added.
@@ -54,6 +62,7 @@ type data struct {
 	rows   [][]string // of wide; of table the first columns
 	narrow int        // how many columns a table has; 0: all
 	names  []string   // of name: IDs, or what else a verb's argument would be
+	csv    [][]string // of csv, where a verb has it
 
 	sections []section // of table and wide, in place of rows
 }
@@ -73,6 +82,8 @@ func (a *app) show(d data) error {
 		return e.Encode(d.value)
 	case formatYAML:
 		return program.ShowYAML(a.stdout, d.value)
+	case formatCSV:
+		return csv.NewWriter(a.stdout).WriteAll(d.csv)
 	case formatName:
 		for _, name := range d.names {
 			if _, err := fmt.Fprintln(a.stdout, clean(name)); err != nil {

@@ -44,7 +44,7 @@ func (a *app) settle(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
-	return checkFormat(said[outputFlagName], a.format)
+	return checkFormat(cmd, said[outputFlagName], a.format)
 }
 
 func newEnvironmentTopic() *cobra.Command {

@@ -82,6 +82,7 @@ func TestMonitoring(t *testing.T) {
 	}
 	p.checkRules()
 	p.checkDashboards()
+	p.checkMoney()
 }
 
 // again stops and starts the coordinator.
@@ -289,6 +290,46 @@ func (p *prometheus) checkRules() {
 			}
 		}
 	}
+}
+
+// checkMoney: what the dashboard says of energy, CO2 and money is the CPU-hours by the settings of a new grid.
+func (p *prometheus) checkMoney() {
+	p.t.Helper()
+	hours, useful := p.value("sum(idlegrid:cpu_hours:increase30d)"), p.value(`sum(idlegrid:cpu_hours:increase30d{use="useful"})`)
+	cost := hours * 8 / 1000 * 0.13
+	for title, want := range map[string]float64{
+		"Energy cost, 30 days": cost, "CO2, 30 days": hours * 8 / 1000 * 367 / 1000,
+		"Saved against elsewhere, 30 days": useful*(0.04048+0.017) - 2*cost, // by two prices
+	} {
+		if got := p.value("sum(" + p.query("harvest", title) + ")"); got < want*0.999 || got > want*1.001 {
+			p.t.Errorf("%s: %v, expected %v", title, got, want)
+		}
+	}
+}
+
+// query returns what a panel asks for.
+func (p *prometheus) query(dashboard, title string) string {
+	p.t.Helper()
+	var d struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(deployed, "grafana/dashboards", dashboard+".json"))
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, panel := range d.Panels {
+		if panel.Title == title {
+			return panel.Targets[0].Expr
+		}
+	}
+	p.t.Fatalf("%s has no panel %s", dashboard, title)
+	return ""
 }
 
 // checkDashboards asks for what each panel of each dashboard shows, as Grafana does.

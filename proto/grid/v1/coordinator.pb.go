@@ -423,6 +423,410 @@ func (x *OpenReply) GetCertificate() []byte {
 	return nil
 }
 
+type AccountsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hours that begin at since or later, and before until, in milliseconds since 1970.
+	SinceMs       int64 `protobuf:"varint,1,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	UntilMs       int64 `protobuf:"varint,2,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountsRequest) Reset() {
+	*x = AccountsRequest{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountsRequest) ProtoMessage() {}
+
+func (x *AccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountsRequest.ProtoReflect.Descriptor instead.
+func (*AccountsRequest) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AccountsRequest) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *AccountsRequest) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+type AccountsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By day, then submitter.
+	Rows []*AccountRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// The caller is an operator, to whom it says all: else the rows are the caller's own, and nothing is offered.
+	Operator      bool          `protobuf:"varint,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Offered       []*OfferedDay `protobuf:"bytes,3,rep,name=offered,proto3" json:"offered,omitempty"`
+	Costs         *CostSettings `protobuf:"bytes,4,opt,name=costs,proto3" json:"costs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountsReply) Reset() {
+	*x = AccountsReply{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountsReply) ProtoMessage() {}
+
+func (x *AccountsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountsReply.ProtoReflect.Descriptor instead.
+func (*AccountsReply) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AccountsReply) GetRows() []*AccountRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *AccountsReply) GetOperator() bool {
+	if x != nil {
+		return x.Operator
+	}
+	return false
+}
+
+func (x *AccountsReply) GetOffered() []*OfferedDay {
+	if x != nil {
+		return x.Offered
+	}
+	return nil
+}
+
+func (x *AccountsReply) GetCosts() *CostSettings {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+// AccountRow is what the work of a submitter cost on a day of UTC.
+type AccountRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since 1970.
+	Day       uint32 `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`
+	Submitter []byte `protobuf:"bytes,2,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	// In the submitter's certificate.
+	Owner         string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Runtime       string `protobuf:"bytes,4,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	Spend         *Spend `protobuf:"bytes,5,opt,name=spend,proto3" json:"spend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountRow) Reset() {
+	*x = AccountRow{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountRow) ProtoMessage() {}
+
+func (x *AccountRow) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountRow.ProtoReflect.Descriptor instead.
+func (*AccountRow) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *AccountRow) GetDay() uint32 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
+func (x *AccountRow) GetSubmitter() []byte {
+	if x != nil {
+		return x.Submitter
+	}
+	return nil
+}
+
+func (x *AccountRow) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *AccountRow) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+func (x *AccountRow) GetSpend() *Spend {
+	if x != nil {
+		return x.Spend
+	}
+	return nil
+}
+
+// OfferedDay is the time of cores that agents offered on a day of UTC.
+type OfferedDay struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Day           uint32                 `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`
+	CoreUs        uint64                 `protobuf:"varint,2,opt,name=core_us,json=coreUs,proto3" json:"core_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedDay) Reset() {
+	*x = OfferedDay{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedDay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedDay) ProtoMessage() {}
+
+func (x *OfferedDay) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedDay.ProtoReflect.Descriptor instead.
+func (*OfferedDay) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OfferedDay) GetDay() uint32 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
+func (x *OfferedDay) GetCoreUs() uint64 {
+	if x != nil {
+		return x.CoreUs
+	}
+	return 0
+}
+
+// CostSettings are what the operator says of energy and money, in coordinator.yaml.
+type CostSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That a busy core takes more than an idle one.
+	WattsPerCore   float64      `protobuf:"fixed64,1,opt,name=watts_per_core,json=wattsPerCore,proto3" json:"watts_per_core,omitempty"`
+	PricePerKwh    float64      `protobuf:"fixed64,2,opt,name=price_per_kwh,json=pricePerKwh,proto3" json:"price_per_kwh,omitempty"`
+	Co2GramsPerKwh float64      `protobuf:"fixed64,3,opt,name=co2_grams_per_kwh,json=co2GramsPerKwh,proto3" json:"co2_grams_per_kwh,omitempty"`
+	Currency       string       `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
+	Prices         []*CorePrice `protobuf:"bytes,5,rep,name=prices,proto3" json:"prices,omitempty"`
+	// The keys of those that are as in a new grid: nobody has put them right.
+	Shipped       []string `protobuf:"bytes,6,rep,name=shipped,proto3" json:"shipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CostSettings) Reset() {
+	*x = CostSettings{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CostSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CostSettings) ProtoMessage() {}
+
+func (x *CostSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CostSettings.ProtoReflect.Descriptor instead.
+func (*CostSettings) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CostSettings) GetWattsPerCore() float64 {
+	if x != nil {
+		return x.WattsPerCore
+	}
+	return 0
+}
+
+func (x *CostSettings) GetPricePerKwh() float64 {
+	if x != nil {
+		return x.PricePerKwh
+	}
+	return 0
+}
+
+func (x *CostSettings) GetCo2GramsPerKwh() float64 {
+	if x != nil {
+		return x.Co2GramsPerKwh
+	}
+	return 0
+}
+
+func (x *CostSettings) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *CostSettings) GetPrices() []*CorePrice {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
+
+func (x *CostSettings) GetShipped() []string {
+	if x != nil {
+		return x.Shipped
+	}
+	return nil
+}
+
+// CorePrice is what an hour of a core costs elsewhere.
+type CorePrice struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PerCoreHour float64                `protobuf:"fixed64,2,opt,name=per_core_hour,json=perCoreHour,proto3" json:"per_core_hour,omitempty"`
+	// Of the price, YYYY-MM-DD.
+	Date          string `protobuf:"bytes,3,opt,name=date,proto3" json:"date,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CorePrice) Reset() {
+	*x = CorePrice{}
+	mi := &file_grid_v1_coordinator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CorePrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CorePrice) ProtoMessage() {}
+
+func (x *CorePrice) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_coordinator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CorePrice.ProtoReflect.Descriptor instead.
+func (*CorePrice) Descriptor() ([]byte, []int) {
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CorePrice) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CorePrice) GetPerCoreHour() float64 {
+	if x != nil {
+		return x.PerCoreHour
+	}
+	return 0
+}
+
+func (x *CorePrice) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
 // KeptAccount is what the coordinator keeps on its disk of a job that has not expired.
 type KeptAccount struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -438,7 +842,7 @@ type KeptAccount struct {
 
 func (x *KeptAccount) Reset() {
 	*x = KeptAccount{}
-	mi := &file_grid_v1_coordinator_proto_msgTypes[7]
+	mi := &file_grid_v1_coordinator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +854,7 @@ func (x *KeptAccount) String() string {
 func (*KeptAccount) ProtoMessage() {}
 
 func (x *KeptAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_coordinator_proto_msgTypes[7]
+	mi := &file_grid_v1_coordinator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +867,7 @@ func (x *KeptAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptAccount.ProtoReflect.Descriptor instead.
 func (*KeptAccount) Descriptor() ([]byte, []int) {
-	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{7}
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *KeptAccount) GetSubmitter() []byte {
@@ -512,7 +916,7 @@ type KeptTotal struct {
 
 func (x *KeptTotal) Reset() {
 	*x = KeptTotal{}
-	mi := &file_grid_v1_coordinator_proto_msgTypes[8]
+	mi := &file_grid_v1_coordinator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +928,7 @@ func (x *KeptTotal) String() string {
 func (*KeptTotal) ProtoMessage() {}
 
 func (x *KeptTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_coordinator_proto_msgTypes[8]
+	mi := &file_grid_v1_coordinator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +941,7 @@ func (x *KeptTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptTotal.ProtoReflect.Descriptor instead.
 func (*KeptTotal) Descriptor() ([]byte, []int) {
-	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{8}
+	return file_grid_v1_coordinator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KeptTotal) GetOwner() string {
@@ -584,7 +988,37 @@ const file_grid_v1_coordinator_proto_rawDesc = "" +
 	"\tOpenReply\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x17\n" +
 	"\aends_ms\x18\x02 \x01(\x03R\x06endsMs\x12 \n" +
-	"\vcertificate\x18\x03 \x01(\fR\vcertificate\"\xa5\x01\n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\"G\n" +
+	"\x0fAccountsRequest\x12\x19\n" +
+	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x19\n" +
+	"\buntil_ms\x18\x02 \x01(\x03R\auntilMs\"\xb0\x01\n" +
+	"\rAccountsReply\x12'\n" +
+	"\x04rows\x18\x01 \x03(\v2\x13.grid.v1.AccountRowR\x04rows\x12\x1a\n" +
+	"\boperator\x18\x02 \x01(\bR\boperator\x12-\n" +
+	"\aoffered\x18\x03 \x03(\v2\x13.grid.v1.OfferedDayR\aoffered\x12+\n" +
+	"\x05costs\x18\x04 \x01(\v2\x15.grid.v1.CostSettingsR\x05costs\"\x92\x01\n" +
+	"\n" +
+	"AccountRow\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\rR\x03day\x12\x1c\n" +
+	"\tsubmitter\x18\x02 \x01(\fR\tsubmitter\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x18\n" +
+	"\aruntime\x18\x04 \x01(\tR\aruntime\x12$\n" +
+	"\x05spend\x18\x05 \x01(\v2\x0e.grid.v1.SpendR\x05spend\"7\n" +
+	"\n" +
+	"OfferedDay\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\rR\x03day\x12\x17\n" +
+	"\acore_us\x18\x02 \x01(\x04R\x06coreUs\"\xe5\x01\n" +
+	"\fCostSettings\x12$\n" +
+	"\x0ewatts_per_core\x18\x01 \x01(\x01R\fwattsPerCore\x12\"\n" +
+	"\rprice_per_kwh\x18\x02 \x01(\x01R\vpricePerKwh\x12)\n" +
+	"\x11co2_grams_per_kwh\x18\x03 \x01(\x01R\x0eco2GramsPerKwh\x12\x1a\n" +
+	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12*\n" +
+	"\x06prices\x18\x05 \x03(\v2\x12.grid.v1.CorePriceR\x06prices\x12\x18\n" +
+	"\ashipped\x18\x06 \x03(\tR\ashipped\"W\n" +
+	"\tCorePrice\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
+	"\rper_core_hour\x18\x02 \x01(\x01R\vperCoreHour\x12\x12\n" +
+	"\x04date\x18\x03 \x01(\tR\x04date\"\xa5\x01\n" +
 	"\vKeptAccount\x12\x1c\n" +
 	"\tsubmitter\x18\x01 \x01(\fR\tsubmitter\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x18\n" +
@@ -599,7 +1033,9 @@ const file_grid_v1_coordinator_proto_rawDesc = "" +
 	"\x05Renew\x12\x15.grid.v1.RenewRequest\x1a\x13.grid.v1.EnrolReply\x126\n" +
 	"\x06Submit\x12\x16.grid.v1.SubmitRequest\x1a\x14.grid.v1.SubmitReply28\n" +
 	"\x04Page\x120\n" +
-	"\x04Open\x12\x14.grid.v1.OpenRequest\x1a\x12.grid.v1.OpenReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
+	"\x04Open\x12\x14.grid.v1.OpenRequest\x1a\x12.grid.v1.OpenReply2D\n" +
+	"\bAccounts\x128\n" +
+	"\x04List\x12\x18.grid.v1.AccountsRequest\x1a\x16.grid.v1.AccountsReplyB\x1fZ\x1didlegrid/proto/grid/v1;gridv1b\x06proto3"
 
 var (
 	file_grid_v1_coordinator_proto_rawDescOnce sync.Once
@@ -613,44 +1049,57 @@ func file_grid_v1_coordinator_proto_rawDescGZIP() []byte {
 	return file_grid_v1_coordinator_proto_rawDescData
 }
 
-var file_grid_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_grid_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_grid_v1_coordinator_proto_goTypes = []any{
-	(*EnrolRequest)(nil),  // 0: grid.v1.EnrolRequest
-	(*RenewRequest)(nil),  // 1: grid.v1.RenewRequest
-	(*EnrolReply)(nil),    // 2: grid.v1.EnrolReply
-	(*SubmitRequest)(nil), // 3: grid.v1.SubmitRequest
-	(*SubmitReply)(nil),   // 4: grid.v1.SubmitReply
-	(*OpenRequest)(nil),   // 5: grid.v1.OpenRequest
-	(*OpenReply)(nil),     // 6: grid.v1.OpenReply
-	(*KeptAccount)(nil),   // 7: grid.v1.KeptAccount
-	(*KeptTotal)(nil),     // 8: grid.v1.KeptTotal
-	(*Chain)(nil),         // 9: grid.v1.Chain
-	(*Envelope)(nil),      // 10: grid.v1.Envelope
-	(*Blob)(nil),          // 11: grid.v1.Blob
-	(*HourlySpend)(nil),   // 12: grid.v1.HourlySpend
-	(*Spend)(nil),         // 13: grid.v1.Spend
+	(*EnrolRequest)(nil),    // 0: grid.v1.EnrolRequest
+	(*RenewRequest)(nil),    // 1: grid.v1.RenewRequest
+	(*EnrolReply)(nil),      // 2: grid.v1.EnrolReply
+	(*SubmitRequest)(nil),   // 3: grid.v1.SubmitRequest
+	(*SubmitReply)(nil),     // 4: grid.v1.SubmitReply
+	(*OpenRequest)(nil),     // 5: grid.v1.OpenRequest
+	(*OpenReply)(nil),       // 6: grid.v1.OpenReply
+	(*AccountsRequest)(nil), // 7: grid.v1.AccountsRequest
+	(*AccountsReply)(nil),   // 8: grid.v1.AccountsReply
+	(*AccountRow)(nil),      // 9: grid.v1.AccountRow
+	(*OfferedDay)(nil),      // 10: grid.v1.OfferedDay
+	(*CostSettings)(nil),    // 11: grid.v1.CostSettings
+	(*CorePrice)(nil),       // 12: grid.v1.CorePrice
+	(*KeptAccount)(nil),     // 13: grid.v1.KeptAccount
+	(*KeptTotal)(nil),       // 14: grid.v1.KeptTotal
+	(*Chain)(nil),           // 15: grid.v1.Chain
+	(*Envelope)(nil),        // 16: grid.v1.Envelope
+	(*Blob)(nil),            // 17: grid.v1.Blob
+	(*Spend)(nil),           // 18: grid.v1.Spend
+	(*HourlySpend)(nil),     // 19: grid.v1.HourlySpend
 }
 var file_grid_v1_coordinator_proto_depIdxs = []int32{
-	9,  // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
-	10, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
-	9,  // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
-	11, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
-	10, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
-	12, // 5: grid.v1.KeptAccount.account:type_name -> grid.v1.HourlySpend
-	13, // 6: grid.v1.KeptTotal.spend:type_name -> grid.v1.Spend
-	0,  // 7: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
-	1,  // 8: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
-	3,  // 9: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
-	5,  // 10: grid.v1.Page.Open:input_type -> grid.v1.OpenRequest
-	2,  // 11: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
-	2,  // 12: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
-	4,  // 13: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
-	6,  // 14: grid.v1.Page.Open:output_type -> grid.v1.OpenReply
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	15, // 0: grid.v1.EnrolReply.chain:type_name -> grid.v1.Chain
+	16, // 1: grid.v1.SubmitRequest.manifest:type_name -> grid.v1.Envelope
+	15, // 2: grid.v1.SubmitRequest.chain:type_name -> grid.v1.Chain
+	17, // 3: grid.v1.SubmitReply.missing:type_name -> grid.v1.Blob
+	16, // 4: grid.v1.SubmitReply.admitted:type_name -> grid.v1.Envelope
+	9,  // 5: grid.v1.AccountsReply.rows:type_name -> grid.v1.AccountRow
+	10, // 6: grid.v1.AccountsReply.offered:type_name -> grid.v1.OfferedDay
+	11, // 7: grid.v1.AccountsReply.costs:type_name -> grid.v1.CostSettings
+	18, // 8: grid.v1.AccountRow.spend:type_name -> grid.v1.Spend
+	12, // 9: grid.v1.CostSettings.prices:type_name -> grid.v1.CorePrice
+	19, // 10: grid.v1.KeptAccount.account:type_name -> grid.v1.HourlySpend
+	18, // 11: grid.v1.KeptTotal.spend:type_name -> grid.v1.Spend
+	0,  // 12: grid.v1.Coordinator.Enrol:input_type -> grid.v1.EnrolRequest
+	1,  // 13: grid.v1.Coordinator.Renew:input_type -> grid.v1.RenewRequest
+	3,  // 14: grid.v1.Coordinator.Submit:input_type -> grid.v1.SubmitRequest
+	5,  // 15: grid.v1.Page.Open:input_type -> grid.v1.OpenRequest
+	7,  // 16: grid.v1.Accounts.List:input_type -> grid.v1.AccountsRequest
+	2,  // 17: grid.v1.Coordinator.Enrol:output_type -> grid.v1.EnrolReply
+	2,  // 18: grid.v1.Coordinator.Renew:output_type -> grid.v1.EnrolReply
+	4,  // 19: grid.v1.Coordinator.Submit:output_type -> grid.v1.SubmitReply
+	6,  // 20: grid.v1.Page.Open:output_type -> grid.v1.OpenReply
+	8,  // 21: grid.v1.Accounts.List:output_type -> grid.v1.AccountsReply
+	17, // [17:22] is the sub-list for method output_type
+	12, // [12:17] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_coordinator_proto_init() }
@@ -666,9 +1115,9 @@ func file_grid_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_coordinator_proto_rawDesc), len(file_grid_v1_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_grid_v1_coordinator_proto_goTypes,
 		DependencyIndexes: file_grid_v1_coordinator_proto_depIdxs,

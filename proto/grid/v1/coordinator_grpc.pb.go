@@ -315,3 +315,111 @@ var Page_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "grid/v1/coordinator.proto",
 }
+
+const (
+	Accounts_List_FullMethodName = "/grid.v1.Accounts/List"
+)
+
+// AccountsClient is the client API for Accounts service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Accounts is what the grid's work has cost, as the coordinator keeps it.
+type AccountsClient interface {
+	// List tells a submitter of their own work, and an operator of everybody's, and what was offered.
+	List(ctx context.Context, in *AccountsRequest, opts ...grpc.CallOption) (*AccountsReply, error)
+}
+
+type accountsClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewAccountsClient(cc grpc.ClientConnInterface) AccountsClient {
+	return &accountsClient{cc}
+}
+
+func (c *accountsClient) List(ctx context.Context, in *AccountsRequest, opts ...grpc.CallOption) (*AccountsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AccountsReply)
+	err := c.cc.Invoke(ctx, Accounts_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// AccountsServer is the server API for Accounts service.
+// All implementations must embed UnimplementedAccountsServer
+// for forward compatibility.
+//
+// Accounts is what the grid's work has cost, as the coordinator keeps it.
+type AccountsServer interface {
+	// List tells a submitter of their own work, and an operator of everybody's, and what was offered.
+	List(context.Context, *AccountsRequest) (*AccountsReply, error)
+	mustEmbedUnimplementedAccountsServer()
+}
+
+// UnimplementedAccountsServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedAccountsServer struct{}
+
+func (UnimplementedAccountsServer) List(context.Context, *AccountsRequest) (*AccountsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedAccountsServer) mustEmbedUnimplementedAccountsServer() {}
+func (UnimplementedAccountsServer) testEmbeddedByValue()                  {}
+
+// UnsafeAccountsServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to AccountsServer will
+// result in compilation errors.
+type UnsafeAccountsServer interface {
+	mustEmbedUnimplementedAccountsServer()
+}
+
+func RegisterAccountsServer(s grpc.ServiceRegistrar, srv AccountsServer) {
+	// If the following call panics, it indicates UnimplementedAccountsServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Accounts_ServiceDesc, srv)
+}
+
+func _Accounts_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AccountsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).List(ctx, req.(*AccountsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Accounts_ServiceDesc is the grpc.ServiceDesc for Accounts service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Accounts_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "grid.v1.Accounts",
+	HandlerType: (*AccountsServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "List",
+			Handler:    _Accounts_List_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "grid/v1/coordinator.proto",
+}
