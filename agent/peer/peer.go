@@ -113,32 +113,50 @@ func (m Member) Eligible() bool {
 // proportion to its weight and its coming or going moves only what it held.
 func Rank(key []byte, members []Member, n int) []Member {
 	type scored struct {
-		m     Member
+		m     *Member
 		score float64
 	}
 	all := make([]scored, 0, len(members))
-	for _, m := range members {
-		if m.Eligible() {
-			all = append(all, scored{m, score(key, m)})
+	text := append(make([]byte, len(jobs.AgentID{})), key...)
+	for i := range members {
+		if m := &members[i]; m.Eligible() {
+			copy(text, m.ID[:])
+			all = append(all, scored{m, score(text, m.Class)})
 		}
 	}
-	slices.SortFunc(all, func(a, b scored) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), a.m.ID.Compare(b.m.ID))
-	})
-	ranked := make([]Member, 0, min(n, len(all)))
-	for _, s := range all[:min(n, len(all))] {
-		ranked = append(ranked, s.m)
+	before := func(a, b scored) int {
+		if c := cmp.Compare(b.score, a.score); c != 0 {
+			return c
+		}
+		return a.m.ID.Compare(b.m.ID)
+	}
+	n = min(n, len(all))
+	if n <= Copies { // the best few of many are found without sorting the rest
+		for i := range n {
+			best := i
+			for j := range all[i:] {
+				if before(all[i+j], all[best]) < 0 {
+					best = i + j
+				}
+			}
+			all[i], all[best] = all[best], all[i]
+		}
+	} else {
+		slices.SortFunc(all, before)
+	}
+	ranked := make([]Member, 0, n)
+	for _, s := range all[:n] {
+		ranked = append(ranked, *s.m)
 	}
 	return ranked
 }
 
-func score(key []byte, m Member) float64 {
-	h := sha256.New()
-	h.Write(m.ID[:])
-	h.Write(key)
+// score is that of an agent's ID with the key behind it.
+func score(text []byte, class Class) float64 {
+	h := sha256.Sum256(text)
 	// 53 bits and a half: u lies strictly between 0 and 1, so its logarithm is finite and not zero.
-	u := (float64(binary.BigEndian.Uint64(h.Sum(nil))>>11) + 0.5) / (1 << 53)
-	return -m.Class.weight() / math.Log(u)
+	u := (float64(binary.BigEndian.Uint64(h[:])>>11) + 0.5) / (1 << 53)
+	return -class.weight() / math.Log(u)
 }
 
 // Copies is how many agents keep a ledger, a pack, a program or an input, and CheckpointCopies a checkpoint.
