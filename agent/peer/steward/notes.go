@@ -37,6 +37,7 @@ type note struct {
 	*records.Note
 	shard  jobs.ShardID
 	by     jobs.AgentID
+	came   time.Time
 	lessee bool // who brought it had the unit, or had it last, by what this steward lent, or brought it while another lent
 }
 
@@ -221,7 +222,7 @@ func (s *Steward) vet(shard jobs.ShardID, m *manifest.Manifest, who jobs.AgentID
 			s.log.Warn("refusing the note of a checkpoint", "shard", shard, "agent", who, "err", err)
 			continue
 		}
-		b.fresh = append(b.fresh, &note{Note: n, shard: shard, by: who})
+		b.fresh = append(b.fresh, &note{Note: n, shard: shard, by: who, came: time.Now()})
 	}
 	return b
 }

@@ -318,7 +318,8 @@ func TestP11FloodOfNotes(t *testing.T) {
 	shard := jobs.ShardID{Job: jobs.JobID{1}}
 	bring := func(by byte, unit uint64) *note {
 		n := &note{
-			&records.Note{Checkpoint: &record.Checkpoint{Unit: unit, Sequence: 1}, Author: jobs.AgentID{by}}, shard, jobs.AgentID{by}, false,
+			Note:  &records.Note{Checkpoint: &record.Checkpoint{Unit: unit, Sequence: 1}, Author: jobs.AgentID{by}},
+			shard: shard, by: jobs.AgentID{by},
 		}
 		b.add(n)
 		return n
@@ -347,7 +348,8 @@ func TestP11FloodOfNotes(t *testing.T) {
 	}
 	for sequence := range uint64(10) {
 		b.add(&note{
-			&records.Note{Checkpoint: &record.Checkpoint{Unit: 7, Sequence: 10 + sequence}, Author: jobs.AgentID{3}}, shard, jobs.AgentID{3}, false,
+			Note:  &records.Note{Checkpoint: &record.Checkpoint{Unit: 7, Sequence: 10 + sequence}, Author: jobs.AgentID{3}},
+			shard: shard, by: jobs.AgentID{3},
 		})
 	}
 	if n := len(b.units[shard][7]); n != generations {

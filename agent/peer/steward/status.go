@@ -1,6 +1,7 @@
 package steward
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"idlegrid/agent/peer/records"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
+	gridv1 "idlegrid/proto/grid/v1"
 )
 
 // maxLooks bounds the shards that Stewardships looks at.
@@ -62,4 +64,30 @@ func (s *Steward) lent(shard jobs.ShardID, now time.Time) (bundles, agents int) 
 	}
 	l.expire(now)
 	return len(l.lent), len(l.holders())
+}
+
+// MaxLentUnits bounds the lent units that a summary tells of one by one.
+const MaxLentUnits = 64
+
+// lentUnits tells of the first open units that are lent, and of their newest checkpoints. The caller holds the lock.
+func (s *Steward) lentUnits(l *lender, led *ledger.Ledger, shard jobs.ShardID, most int, now time.Time) (list []*gridv1.LentUnit) {
+	for _, bundle := range slices.Sorted(maps.Keys(l.lent)) {
+		agent := l.lent[bundle]
+		first, n := l.m.BundleUnits(bundle)
+		for unit := first; unit < first+n; unit++ {
+			if len(list) == most {
+				return list
+			}
+			if led.Unit(unit, now).Status != ledger.Open {
+				continue
+			}
+			u := &gridv1.LentUnit{Unit: unit, Agent: agent[:]}
+			if notes := s.notes.units[shard][unit]; len(notes) > 0 && notes[0].Attempt == led.Attempt(bundle) {
+				age := uint64(max(0, now.Sub(notes[0].came).Milliseconds()))
+				u.SavedAgeMs, u.SavedCpuUs, u.SavedBytes = &age, uint64(notes[0].CPU.Microseconds()), uint64(notes[0].Bytes())
+			}
+			list = append(list, u)
+		}
+	}
+	return list
 }

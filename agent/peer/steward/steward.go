@@ -382,8 +382,11 @@ func (s *Steward) Summary(ctx context.Context, req *gridv1.SummaryRequest) (*gri
 		for _, id := range l.holders() {
 			reply.Lessees = append(reply.Lessees, id[:])
 		}
+		if most := min(int(req.GetLentUnits()), MaxLentUnits); most > 0 {
+			err = s.o.Store.WithLedger(scope.Shard, func(led *ledger.Ledger) { reply.LentUnits = s.lentUnits(l, led, scope.Shard, most, now) })
+		}
 	}
-	return reply, nil
+	return reply, err
 }
 
 func countsToProto(c ledger.Counts, r *gridv1.SummaryReply) {

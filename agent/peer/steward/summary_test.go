@@ -281,3 +281,44 @@ func TestSweep(t *testing.T) {
 		}
 	})
 }
+
+// TestLentUnits: a summary tells of as many lent units as were asked for, of who has them, and of the newest checkpoint that
+// its steward was told of; not of those that are done.
+func TestLentUnits(t *testing.T) {
+	inBench(t, func(t *testing.T, b *bench) {
+		j, shard := b.lentJob()
+		ask := func(most uint32) []*gridv1.LentUnit {
+			t.Helper()
+			reply, err := b.Summary(b.as(b.submitter), &gridv1.SummaryRequest{Shard: records.ShardToProto(shard), LentUnits: most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return reply.GetLentUnits()
+		}
+		if list := ask(0); list != nil {
+			t.Errorf("told of %v without being asked", list)
+		}
+		one := b.agents[1].ID()
+		unsaved := &gridv1.LentUnit{Unit: 0, Agent: one[:]}
+		if list := ask(1000); len(list) != 1 || !proto.Equal(list[0], unsaved) {
+			t.Errorf("before a checkpoint: %v", list)
+		}
+		b.bring(1, shard, &gridv1.ExchangeRequest{Held: holds(0), Slots: 2}, b.note(b.agents[1], j, 0, 1))
+		time.Sleep(5 * time.Second)
+		b.bring(1, shard, &gridv1.ExchangeRequest{Held: holds(0, 1, 2)}, b.note(b.agents[1], j, 0, 2))
+		time.Sleep(3 * time.Second)
+		age := uint64(3000)
+		saved := &gridv1.LentUnit{Unit: 0, Agent: one[:], SavedAgeMs: &age, SavedCpuUs: 60e6, SavedBytes: 5}
+		list := ask(2)
+		if len(list) != 2 || !proto.Equal(list[0], saved) || list[1].GetUnit() != 1 || list[1].SavedAgeMs != nil {
+			t.Errorf("after two checkpoints of the first: %v, expected %v", list, saved)
+		}
+		if list := ask(MaxLentUnits); len(list) != 3 {
+			t.Errorf("all: %v", list)
+		}
+		b.report(1, j, false, 0)
+		if list := ask(MaxLentUnits); len(list) != 2 || list[0].GetUnit() != 1 {
+			t.Errorf("when the first is done: %v", list)
+		}
+	})
+}

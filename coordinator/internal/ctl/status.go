@@ -15,8 +15,8 @@ func newStatusCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status [JOB]",
 		Short:   "Show your jobs, or one of them",
-		Long:    "status asks the stewards of your jobs how far they are. A job is named by six or more digits of its ID, or\nby its name, which means the newest of that name.",
-		Example: "  gridctl status tour",
+		Long:    "status asks the stewards of your jobs how far they are. A job is named by six or more digits of its ID, or\nby its name, which means the newest of that name. Of one job -o wide also shows the units that agents have, and\nhow old the newest checkpoint of each is, as far as its steward was told: the first 64.",
+		Example: "  gridctl status tour\n  gridctl status tour -o wide",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return jobs.WithHint(jobs.Errorf(jobs.Invalid, "gridctl status takes one job, not %d", len(args)), "gridctl status --help has an example")
@@ -58,7 +58,14 @@ func (a *app) status(ctx context.Context, args []string) (err error) {
 		a.note(all[0])
 		d.value = all[0]
 	}
-	return a.show(d)
+	if err := a.show(d); err != nil || a.format != formatWide || len(args) == 0 || all[0].Lent == 0 {
+		return err
+	}
+	lent := lentRows(g.lentUnits(ctx, list[0]), list[0].Manifest.CheckpointEvery() > 0)
+	if _, err := fmt.Fprintln(a.stdout); err != nil {
+		return err
+	}
+	return showTable(a.stdout, lent, 0)
 }
 
 // statusData is a table of jobs.

@@ -1030,8 +1030,10 @@ func (x *NotesReply) GetCheckpoints() []*Record {
 }
 
 type SummaryRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Shard         *Scope                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Shard *Scope                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// How many of the units that are lent are told of one by one, the first ones, at most 64; 0: none.
+	LentUnits     uint32 `protobuf:"varint,2,opt,name=lent_units,json=lentUnits,proto3" json:"lent_units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1073,6 +1075,13 @@ func (x *SummaryRequest) GetShard() *Scope {
 	return nil
 }
 
+func (x *SummaryRequest) GetLentUnits() uint32 {
+	if x != nil {
+		return x.LentUnits
+	}
+	return 0
+}
+
 type SummaryReply struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Open     uint64                 `protobuf:"varint,1,opt,name=open,proto3" json:"open,omitempty"`
@@ -1096,7 +1105,9 @@ type SummaryReply struct {
 	// CPU time by hour, in ascending order. At most as many hours as a job may live, and four.
 	Account []*HourlySpend `protobuf:"bytes,13,rep,name=account,proto3" json:"account,omitempty"`
 	// Absent: this steward has not counted, since it is not the shard's first, or began lately.
-	Blobs         *BlobCounts `protobuf:"bytes,14,opt,name=blobs,proto3" json:"blobs,omitempty"`
+	Blobs *BlobCounts `protobuf:"bytes,14,opt,name=blobs,proto3" json:"blobs,omitempty"`
+	// Of open units, in ascending order.
+	LentUnits     []*LentUnit `protobuf:"bytes,15,rep,name=lent_units,json=lentUnits,proto3" json:"lent_units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1229,6 +1240,93 @@ func (x *SummaryReply) GetBlobs() *BlobCounts {
 	return nil
 }
 
+func (x *SummaryReply) GetLentUnits() []*LentUnit {
+	if x != nil {
+		return x.LentUnits
+	}
+	return nil
+}
+
+// LentUnit is an open unit that an agent has borrowed.
+type LentUnit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Unit  uint64                 `protobuf:"varint,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Key ID.
+	Agent []byte `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Since when this steward knows of its newest checkpoint. Absent: it knows of none.
+	SavedAgeMs *uint64 `protobuf:"varint,3,opt,name=saved_age_ms,json=savedAgeMs,proto3,oneof" json:"saved_age_ms,omitempty"`
+	// CPU time of the unit up to there.
+	SavedCpuUs    uint64 `protobuf:"varint,4,opt,name=saved_cpu_us,json=savedCpuUs,proto3" json:"saved_cpu_us,omitempty"`
+	SavedBytes    uint64 `protobuf:"varint,5,opt,name=saved_bytes,json=savedBytes,proto3" json:"saved_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LentUnit) Reset() {
+	*x = LentUnit{}
+	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LentUnit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LentUnit) ProtoMessage() {}
+
+func (x *LentUnit) ProtoReflect() protoreflect.Message {
+	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LentUnit.ProtoReflect.Descriptor instead.
+func (*LentUnit) Descriptor() ([]byte, []int) {
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *LentUnit) GetUnit() uint64 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
+func (x *LentUnit) GetAgent() []byte {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+func (x *LentUnit) GetSavedAgeMs() uint64 {
+	if x != nil && x.SavedAgeMs != nil {
+		return *x.SavedAgeMs
+	}
+	return 0
+}
+
+func (x *LentUnit) GetSavedCpuUs() uint64 {
+	if x != nil {
+		return x.SavedCpuUs
+	}
+	return 0
+}
+
+func (x *LentUnit) GetSavedBytes() uint64 {
+	if x != nil {
+		return x.SavedBytes
+	}
+	return 0
+}
+
 // HourlySpend is the CPU time that reports signed within an hour tell of, by what became of it, and the unit runs that
 // ended.
 type HourlySpend struct {
@@ -1242,7 +1340,7 @@ type HourlySpend struct {
 
 func (x *HourlySpend) Reset() {
 	*x = HourlySpend{}
-	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	mi := &file_grid_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1352,7 @@ func (x *HourlySpend) String() string {
 func (*HourlySpend) ProtoMessage() {}
 
 func (x *HourlySpend) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[16]
+	mi := &file_grid_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1365,7 @@ func (x *HourlySpend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HourlySpend.ProtoReflect.Descriptor instead.
 func (*HourlySpend) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HourlySpend) GetHour() uint32 {
@@ -1306,7 +1404,7 @@ type Spend struct {
 
 func (x *Spend) Reset() {
 	*x = Spend{}
-	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1416,7 @@ func (x *Spend) String() string {
 func (*Spend) ProtoMessage() {}
 
 func (x *Spend) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[17]
+	mi := &file_grid_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1429,7 @@ func (x *Spend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spend.ProtoReflect.Descriptor instead.
 func (*Spend) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Spend) GetUsefulUs() uint64 {
@@ -1405,7 +1503,7 @@ type BlobCounts struct {
 
 func (x *BlobCounts) Reset() {
 	*x = BlobCounts{}
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1515,7 @@ func (x *BlobCounts) String() string {
 func (*BlobCounts) ProtoMessage() {}
 
 func (x *BlobCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[18]
+	mi := &file_grid_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1528,7 @@ func (x *BlobCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobCounts.ProtoReflect.Descriptor instead.
 func (*BlobCounts) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BlobCounts) GetEnough() uint64 {
@@ -1465,7 +1563,7 @@ type FailuresRequest struct {
 
 func (x *FailuresRequest) Reset() {
 	*x = FailuresRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1575,7 @@ func (x *FailuresRequest) String() string {
 func (*FailuresRequest) ProtoMessage() {}
 
 func (x *FailuresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[19]
+	mi := &file_grid_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1588,7 @@ func (x *FailuresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailuresRequest.ProtoReflect.Descriptor instead.
 func (*FailuresRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FailuresRequest) GetShard() *Scope {
@@ -1516,7 +1614,7 @@ type FailuresReply struct {
 
 func (x *FailuresReply) Reset() {
 	*x = FailuresReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1626,7 @@ func (x *FailuresReply) String() string {
 func (*FailuresReply) ProtoMessage() {}
 
 func (x *FailuresReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[20]
+	mi := &file_grid_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1639,7 @@ func (x *FailuresReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailuresReply.ProtoReflect.Descriptor instead.
 func (*FailuresReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FailuresReply) GetUnits() []*FailedUnit {
@@ -1568,7 +1666,7 @@ type FailedUnit struct {
 
 func (x *FailedUnit) Reset() {
 	*x = FailedUnit{}
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1678,7 @@ func (x *FailedUnit) String() string {
 func (*FailedUnit) ProtoMessage() {}
 
 func (x *FailedUnit) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[21]
+	mi := &file_grid_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1691,7 @@ func (x *FailedUnit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedUnit.ProtoReflect.Descriptor instead.
 func (*FailedUnit) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FailedUnit) GetUnit() uint64 {
@@ -1648,7 +1746,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1758,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[22]
+	mi := &file_grid_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1771,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRequest) GetJob() []byte {
@@ -1699,7 +1797,7 @@ type GetReply struct {
 
 func (x *GetReply) Reset() {
 	*x = GetReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1809,7 @@ func (x *GetReply) String() string {
 func (*GetReply) ProtoMessage() {}
 
 func (x *GetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[23]
+	mi := &file_grid_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1822,7 @@ func (x *GetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReply.ProtoReflect.Descriptor instead.
 func (*GetReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetReply) GetData() []byte {
@@ -1744,7 +1842,7 @@ type HaveRequest struct {
 
 func (x *HaveRequest) Reset() {
 	*x = HaveRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1854,7 @@ func (x *HaveRequest) String() string {
 func (*HaveRequest) ProtoMessage() {}
 
 func (x *HaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[24]
+	mi := &file_grid_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +1867,7 @@ func (x *HaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveRequest.ProtoReflect.Descriptor instead.
 func (*HaveRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HaveRequest) GetJob() []byte {
@@ -1796,7 +1894,7 @@ type HaveReply struct {
 
 func (x *HaveReply) Reset() {
 	*x = HaveReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1906,7 @@ func (x *HaveReply) String() string {
 func (*HaveReply) ProtoMessage() {}
 
 func (x *HaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[25]
+	mi := &file_grid_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1919,7 @@ func (x *HaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaveReply.ProtoReflect.Descriptor instead.
 func (*HaveReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HaveReply) GetHave() []bool {
@@ -1842,7 +1940,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1952,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[26]
+	mi := &file_grid_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1965,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutRequest) GetHeader() *PutHeader {
@@ -1899,7 +1997,7 @@ type PutHeader struct {
 
 func (x *PutHeader) Reset() {
 	*x = PutHeader{}
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2009,7 @@ func (x *PutHeader) String() string {
 func (*PutHeader) ProtoMessage() {}
 
 func (x *PutHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[27]
+	mi := &file_grid_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2022,7 @@ func (x *PutHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutHeader.ProtoReflect.Descriptor instead.
 func (*PutHeader) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutHeader) GetJob() []byte {
@@ -1972,7 +2070,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2082,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[28]
+	mi := &file_grid_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2095,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReleaseRequest) GetJob() []byte {
@@ -2022,7 +2120,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2132,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[29]
+	mi := &file_grid_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2145,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 type PutReply struct {
@@ -2060,7 +2158,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2170,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[30]
+	mi := &file_grid_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2183,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutReply) GetReceipt() *Envelope {
@@ -2103,7 +2201,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2213,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[31]
+	mi := &file_grid_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2226,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 type ListReply struct {
@@ -2140,7 +2238,7 @@ type ListReply struct {
 
 func (x *ListReply) Reset() {
 	*x = ListReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[32]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2250,7 @@ func (x *ListReply) String() string {
 func (*ListReply) ProtoMessage() {}
 
 func (x *ListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[32]
+	mi := &file_grid_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2263,7 @@ func (x *ListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReply.ProtoReflect.Descriptor instead.
 func (*ListReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListReply) GetMembers() []*Member {
@@ -2194,7 +2292,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_grid_v1_peer_proto_msgTypes[33]
+	mi := &file_grid_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2304,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[33]
+	mi := &file_grid_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2317,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Member) GetId() []byte {
@@ -2287,7 +2385,7 @@ type DialBackRequest struct {
 
 func (x *DialBackRequest) Reset() {
 	*x = DialBackRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[34]
+	mi := &file_grid_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2397,7 @@ func (x *DialBackRequest) String() string {
 func (*DialBackRequest) ProtoMessage() {}
 
 func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[34]
+	mi := &file_grid_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2410,7 @@ func (x *DialBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackRequest.ProtoReflect.Descriptor instead.
 func (*DialBackRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DialBackRequest) GetAddress() string {
@@ -2330,7 +2428,7 @@ type DialBackReply struct {
 
 func (x *DialBackReply) Reset() {
 	*x = DialBackReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[35]
+	mi := &file_grid_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2440,7 @@ func (x *DialBackReply) String() string {
 func (*DialBackReply) ProtoMessage() {}
 
 func (x *DialBackReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[35]
+	mi := &file_grid_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2453,7 @@ func (x *DialBackReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialBackReply.ProtoReflect.Descriptor instead.
 func (*DialBackReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 type InspectRequest struct {
@@ -2368,7 +2466,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_grid_v1_peer_proto_msgTypes[36]
+	mi := &file_grid_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2478,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[36]
+	mi := &file_grid_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2491,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *InspectRequest) GetViewer() string {
@@ -2422,7 +2520,7 @@ type InspectReply struct {
 
 func (x *InspectReply) Reset() {
 	*x = InspectReply{}
-	mi := &file_grid_v1_peer_proto_msgTypes[37]
+	mi := &file_grid_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2532,7 @@ func (x *InspectReply) String() string {
 func (*InspectReply) ProtoMessage() {}
 
 func (x *InspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[37]
+	mi := &file_grid_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2545,7 @@ func (x *InspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectReply.ProtoReflect.Descriptor instead.
 func (*InspectReply) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *InspectReply) GetBuild() string {
@@ -2529,7 +2627,7 @@ type NodeMeta struct {
 
 func (x *NodeMeta) Reset() {
 	*x = NodeMeta{}
-	mi := &file_grid_v1_peer_proto_msgTypes[38]
+	mi := &file_grid_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2639,7 @@ func (x *NodeMeta) String() string {
 func (*NodeMeta) ProtoMessage() {}
 
 func (x *NodeMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[38]
+	mi := &file_grid_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2652,7 @@ func (x *NodeMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeta.ProtoReflect.Descriptor instead.
 func (*NodeMeta) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NodeMeta) GetPublicKey() []byte {
@@ -2639,7 +2737,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_grid_v1_peer_proto_msgTypes[39]
+	mi := &file_grid_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2749,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_grid_v1_peer_proto_msgTypes[39]
+	mi := &file_grid_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2762,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_grid_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_grid_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Wake) GetJob() []byte {
@@ -2741,9 +2839,11 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"?\n" +
 	"\n" +
 	"NotesReply\x121\n" +
-	"\vcheckpoints\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"6\n" +
+	"\vcheckpoints\x18\x01 \x03(\v2\x0f.grid.v1.RecordR\vcheckpoints\"U\n" +
 	"\x0eSummaryRequest\x12$\n" +
-	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\"\x98\x03\n" +
+	"\x05shard\x18\x01 \x01(\v2\x0e.grid.v1.ScopeR\x05shard\x12\x1d\n" +
+	"\n" +
+	"lent_units\x18\x02 \x01(\rR\tlentUnits\"\xca\x03\n" +
 	"\fSummaryReply\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\x04R\x04open\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\x04R\baccepted\x12\x16\n" +
@@ -2759,7 +2859,19 @@ const file_grid_v1_peer_proto_rawDesc = "" +
 	"\alessees\x18\v \x03(\fR\alessees\x12\x1a\n" +
 	"\bstewards\x18\f \x01(\rR\bstewards\x12.\n" +
 	"\aaccount\x18\r \x03(\v2\x14.grid.v1.HourlySpendR\aaccount\x12)\n" +
-	"\x05blobs\x18\x0e \x01(\v2\x13.grid.v1.BlobCountsR\x05blobs\"G\n" +
+	"\x05blobs\x18\x0e \x01(\v2\x13.grid.v1.BlobCountsR\x05blobs\x120\n" +
+	"\n" +
+	"lent_units\x18\x0f \x03(\v2\x11.grid.v1.LentUnitR\tlentUnits\"\xaf\x01\n" +
+	"\bLentUnit\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\x04R\x04unit\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\fR\x05agent\x12%\n" +
+	"\fsaved_age_ms\x18\x03 \x01(\x04H\x00R\n" +
+	"savedAgeMs\x88\x01\x01\x12 \n" +
+	"\fsaved_cpu_us\x18\x04 \x01(\x04R\n" +
+	"savedCpuUs\x12\x1f\n" +
+	"\vsaved_bytes\x18\x05 \x01(\x04R\n" +
+	"savedBytesB\x0f\n" +
+	"\r_saved_age_ms\"G\n" +
 	"\vHourlySpend\x12\x12\n" +
 	"\x04hour\x18\x01 \x01(\rR\x04hour\x12$\n" +
 	"\x05spend\x18\x02 \x01(\v2\x0e.grid.v1.SpendR\x05spend\"\x87\x02\n" +
@@ -2912,7 +3024,7 @@ func file_grid_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_grid_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_grid_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_grid_v1_peer_proto_goTypes = []any{
 	(BlobKind)(0),           // 0: grid.v1.BlobKind
 	(Role)(0),               // 1: grid.v1.Role
@@ -2933,41 +3045,42 @@ var file_grid_v1_peer_proto_goTypes = []any{
 	(*NotesReply)(nil),      // 16: grid.v1.NotesReply
 	(*SummaryRequest)(nil),  // 17: grid.v1.SummaryRequest
 	(*SummaryReply)(nil),    // 18: grid.v1.SummaryReply
-	(*HourlySpend)(nil),     // 19: grid.v1.HourlySpend
-	(*Spend)(nil),           // 20: grid.v1.Spend
-	(*BlobCounts)(nil),      // 21: grid.v1.BlobCounts
-	(*FailuresRequest)(nil), // 22: grid.v1.FailuresRequest
-	(*FailuresReply)(nil),   // 23: grid.v1.FailuresReply
-	(*FailedUnit)(nil),      // 24: grid.v1.FailedUnit
-	(*GetRequest)(nil),      // 25: grid.v1.GetRequest
-	(*GetReply)(nil),        // 26: grid.v1.GetReply
-	(*HaveRequest)(nil),     // 27: grid.v1.HaveRequest
-	(*HaveReply)(nil),       // 28: grid.v1.HaveReply
-	(*PutRequest)(nil),      // 29: grid.v1.PutRequest
-	(*PutHeader)(nil),       // 30: grid.v1.PutHeader
-	(*ReleaseRequest)(nil),  // 31: grid.v1.ReleaseRequest
-	(*ReleaseReply)(nil),    // 32: grid.v1.ReleaseReply
-	(*PutReply)(nil),        // 33: grid.v1.PutReply
-	(*ListRequest)(nil),     // 34: grid.v1.ListRequest
-	(*ListReply)(nil),       // 35: grid.v1.ListReply
-	(*Member)(nil),          // 36: grid.v1.Member
-	(*DialBackRequest)(nil), // 37: grid.v1.DialBackRequest
-	(*DialBackReply)(nil),   // 38: grid.v1.DialBackReply
-	(*InspectRequest)(nil),  // 39: grid.v1.InspectRequest
-	(*InspectReply)(nil),    // 40: grid.v1.InspectReply
-	(*NodeMeta)(nil),        // 41: grid.v1.NodeMeta
-	(*Wake)(nil),            // 42: grid.v1.Wake
-	(*Envelope)(nil),        // 43: grid.v1.Envelope
-	(*Chain)(nil),           // 44: grid.v1.Chain
-	(*Failure)(nil),         // 45: grid.v1.Failure
-	(*Blob)(nil),            // 46: grid.v1.Blob
+	(*LentUnit)(nil),        // 19: grid.v1.LentUnit
+	(*HourlySpend)(nil),     // 20: grid.v1.HourlySpend
+	(*Spend)(nil),           // 21: grid.v1.Spend
+	(*BlobCounts)(nil),      // 22: grid.v1.BlobCounts
+	(*FailuresRequest)(nil), // 23: grid.v1.FailuresRequest
+	(*FailuresReply)(nil),   // 24: grid.v1.FailuresReply
+	(*FailedUnit)(nil),      // 25: grid.v1.FailedUnit
+	(*GetRequest)(nil),      // 26: grid.v1.GetRequest
+	(*GetReply)(nil),        // 27: grid.v1.GetReply
+	(*HaveRequest)(nil),     // 28: grid.v1.HaveRequest
+	(*HaveReply)(nil),       // 29: grid.v1.HaveReply
+	(*PutRequest)(nil),      // 30: grid.v1.PutRequest
+	(*PutHeader)(nil),       // 31: grid.v1.PutHeader
+	(*ReleaseRequest)(nil),  // 32: grid.v1.ReleaseRequest
+	(*ReleaseReply)(nil),    // 33: grid.v1.ReleaseReply
+	(*PutReply)(nil),        // 34: grid.v1.PutReply
+	(*ListRequest)(nil),     // 35: grid.v1.ListRequest
+	(*ListReply)(nil),       // 36: grid.v1.ListReply
+	(*Member)(nil),          // 37: grid.v1.Member
+	(*DialBackRequest)(nil), // 38: grid.v1.DialBackRequest
+	(*DialBackReply)(nil),   // 39: grid.v1.DialBackReply
+	(*InspectRequest)(nil),  // 40: grid.v1.InspectRequest
+	(*InspectReply)(nil),    // 41: grid.v1.InspectReply
+	(*NodeMeta)(nil),        // 42: grid.v1.NodeMeta
+	(*Wake)(nil),            // 43: grid.v1.Wake
+	(*Envelope)(nil),        // 44: grid.v1.Envelope
+	(*Chain)(nil),           // 45: grid.v1.Chain
+	(*Failure)(nil),         // 46: grid.v1.Failure
+	(*Blob)(nil),            // 47: grid.v1.Blob
 }
 var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: grid.v1.SyncRequest.scope:type_name -> grid.v1.Scope
 	7,  // 1: grid.v1.PushRequest.records:type_name -> grid.v1.Record
-	43, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
-	44, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
-	43, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
+	44, // 2: grid.v1.Record.envelope:type_name -> grid.v1.Envelope
+	45, // 3: grid.v1.Record.chains:type_name -> grid.v1.Chain
+	44, // 4: grid.v1.Record.receipts:type_name -> grid.v1.Envelope
 	9,  // 5: grid.v1.PushReply.refused:type_name -> grid.v1.Refusal
 	3,  // 6: grid.v1.PullRequest.scope:type_name -> grid.v1.Scope
 	7,  // 7: grid.v1.PullReply.records:type_name -> grid.v1.Record
@@ -2980,55 +3093,56 @@ var file_grid_v1_peer_proto_depIdxs = []int32{
 	3,  // 14: grid.v1.NotesRequest.shard:type_name -> grid.v1.Scope
 	7,  // 15: grid.v1.NotesReply.checkpoints:type_name -> grid.v1.Record
 	3,  // 16: grid.v1.SummaryRequest.shard:type_name -> grid.v1.Scope
-	19, // 17: grid.v1.SummaryReply.account:type_name -> grid.v1.HourlySpend
-	21, // 18: grid.v1.SummaryReply.blobs:type_name -> grid.v1.BlobCounts
-	20, // 19: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
-	3,  // 20: grid.v1.FailuresRequest.shard:type_name -> grid.v1.Scope
-	24, // 21: grid.v1.FailuresReply.units:type_name -> grid.v1.FailedUnit
-	45, // 22: grid.v1.FailedUnit.failure:type_name -> grid.v1.Failure
-	46, // 23: grid.v1.FailedUnit.pack:type_name -> grid.v1.Blob
-	30, // 24: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
-	46, // 25: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
-	0,  // 26: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
-	43, // 27: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
-	36, // 28: grid.v1.ListReply.members:type_name -> grid.v1.Member
-	1,  // 29: grid.v1.Member.role:type_name -> grid.v1.Role
-	2,  // 30: grid.v1.Member.class:type_name -> grid.v1.Class
-	1,  // 31: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
-	2,  // 32: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
-	4,  // 33: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
-	6,  // 34: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
-	10, // 35: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
-	12, // 36: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
-	17, // 37: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
-	22, // 38: grid.v1.Steward.Failures:input_type -> grid.v1.FailuresRequest
-	15, // 39: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
-	25, // 40: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
-	27, // 41: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
-	29, // 42: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
-	31, // 43: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
-	34, // 44: grid.v1.Members.List:input_type -> grid.v1.ListRequest
-	37, // 45: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
-	39, // 46: grid.v1.Machine.Inspect:input_type -> grid.v1.InspectRequest
-	5,  // 47: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
-	8,  // 48: grid.v1.Records.Push:output_type -> grid.v1.PushReply
-	11, // 49: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
-	14, // 50: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
-	18, // 51: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
-	23, // 52: grid.v1.Steward.Failures:output_type -> grid.v1.FailuresReply
-	16, // 53: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
-	26, // 54: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
-	28, // 55: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
-	33, // 56: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
-	32, // 57: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
-	35, // 58: grid.v1.Members.List:output_type -> grid.v1.ListReply
-	38, // 59: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
-	40, // 60: grid.v1.Machine.Inspect:output_type -> grid.v1.InspectReply
-	47, // [47:61] is the sub-list for method output_type
-	33, // [33:47] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	20, // 17: grid.v1.SummaryReply.account:type_name -> grid.v1.HourlySpend
+	22, // 18: grid.v1.SummaryReply.blobs:type_name -> grid.v1.BlobCounts
+	19, // 19: grid.v1.SummaryReply.lent_units:type_name -> grid.v1.LentUnit
+	21, // 20: grid.v1.HourlySpend.spend:type_name -> grid.v1.Spend
+	3,  // 21: grid.v1.FailuresRequest.shard:type_name -> grid.v1.Scope
+	25, // 22: grid.v1.FailuresReply.units:type_name -> grid.v1.FailedUnit
+	46, // 23: grid.v1.FailedUnit.failure:type_name -> grid.v1.Failure
+	47, // 24: grid.v1.FailedUnit.pack:type_name -> grid.v1.Blob
+	31, // 25: grid.v1.PutRequest.header:type_name -> grid.v1.PutHeader
+	47, // 26: grid.v1.PutHeader.blob:type_name -> grid.v1.Blob
+	0,  // 27: grid.v1.PutHeader.kind:type_name -> grid.v1.BlobKind
+	44, // 28: grid.v1.PutReply.receipt:type_name -> grid.v1.Envelope
+	37, // 29: grid.v1.ListReply.members:type_name -> grid.v1.Member
+	1,  // 30: grid.v1.Member.role:type_name -> grid.v1.Role
+	2,  // 31: grid.v1.Member.class:type_name -> grid.v1.Class
+	1,  // 32: grid.v1.NodeMeta.role:type_name -> grid.v1.Role
+	2,  // 33: grid.v1.NodeMeta.class:type_name -> grid.v1.Class
+	4,  // 34: grid.v1.Records.Sync:input_type -> grid.v1.SyncRequest
+	6,  // 35: grid.v1.Records.Push:input_type -> grid.v1.PushRequest
+	10, // 36: grid.v1.Records.Pull:input_type -> grid.v1.PullRequest
+	12, // 37: grid.v1.Steward.Exchange:input_type -> grid.v1.ExchangeRequest
+	17, // 38: grid.v1.Steward.Summary:input_type -> grid.v1.SummaryRequest
+	23, // 39: grid.v1.Steward.Failures:input_type -> grid.v1.FailuresRequest
+	15, // 40: grid.v1.Steward.Notes:input_type -> grid.v1.NotesRequest
+	26, // 41: grid.v1.Blobs.Get:input_type -> grid.v1.GetRequest
+	28, // 42: grid.v1.Blobs.Have:input_type -> grid.v1.HaveRequest
+	30, // 43: grid.v1.Blobs.Put:input_type -> grid.v1.PutRequest
+	32, // 44: grid.v1.Blobs.Release:input_type -> grid.v1.ReleaseRequest
+	35, // 45: grid.v1.Members.List:input_type -> grid.v1.ListRequest
+	38, // 46: grid.v1.Members.DialBack:input_type -> grid.v1.DialBackRequest
+	40, // 47: grid.v1.Machine.Inspect:input_type -> grid.v1.InspectRequest
+	5,  // 48: grid.v1.Records.Sync:output_type -> grid.v1.SyncReply
+	8,  // 49: grid.v1.Records.Push:output_type -> grid.v1.PushReply
+	11, // 50: grid.v1.Records.Pull:output_type -> grid.v1.PullReply
+	14, // 51: grid.v1.Steward.Exchange:output_type -> grid.v1.ExchangeReply
+	18, // 52: grid.v1.Steward.Summary:output_type -> grid.v1.SummaryReply
+	24, // 53: grid.v1.Steward.Failures:output_type -> grid.v1.FailuresReply
+	16, // 54: grid.v1.Steward.Notes:output_type -> grid.v1.NotesReply
+	27, // 55: grid.v1.Blobs.Get:output_type -> grid.v1.GetReply
+	29, // 56: grid.v1.Blobs.Have:output_type -> grid.v1.HaveReply
+	34, // 57: grid.v1.Blobs.Put:output_type -> grid.v1.PutReply
+	33, // 58: grid.v1.Blobs.Release:output_type -> grid.v1.ReleaseReply
+	36, // 59: grid.v1.Members.List:output_type -> grid.v1.ListReply
+	39, // 60: grid.v1.Members.DialBack:output_type -> grid.v1.DialBackReply
+	41, // 61: grid.v1.Machine.Inspect:output_type -> grid.v1.InspectReply
+	48, // [48:62] is the sub-list for method output_type
+	34, // [34:48] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_grid_v1_peer_proto_init() }
@@ -3037,13 +3151,14 @@ func file_grid_v1_peer_proto_init() {
 		return
 	}
 	file_grid_v1_records_proto_init()
+	file_grid_v1_peer_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grid_v1_peer_proto_rawDesc), len(file_grid_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   5,
 		},
