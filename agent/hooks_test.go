@@ -13,7 +13,7 @@ import (
 func TestEveryReadingIsNoted(t *testing.T) {
 	gives := []string{ // or speaks with the coordinator
 		gridv1.Page_Open_FullMethodName, gridv1.Coordinator_Enrol_FullMethodName, gridv1.Coordinator_Renew_FullMethodName, gridv1.Coordinator_Submit_FullMethodName,
-		gridv1.Records_Push_FullMethodName, gridv1.Blobs_Put_FullMethodName,
+		gridv1.Accounts_List_FullMethodName, gridv1.Records_Push_FullMethodName, gridv1.Blobs_Put_FullMethodName,
 	}
 	known := readings()
 	for method, rule := range rpc.Access() {
