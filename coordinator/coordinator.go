@@ -178,7 +178,7 @@ func (c *Coordinator) open() error {
 		Store: c.node.Store, Members: c.node.Members, Dial: dial, Register: c.metrics, Saw: c.book.Saw, Log: c.o.Log,
 		Watched: func() bool { return c.page != nil && c.page.Followed() },
 	})
-	return c.openPage(dial)
+	return c.openPage(dial, config.Costs)
 }
 
 func (c *Coordinator) nodeOptions(authority *identity.Authority, config admission.Config, policy *latePolicy) node.Options {

@@ -12,6 +12,7 @@ import (
 	"idlegrid/agent/peer/identity"
 	"idlegrid/agent/peer/records"
 	"idlegrid/agent/program"
+	"idlegrid/coordinator/internal/costs"
 	"idlegrid/coordinator/internal/web"
 	"idlegrid/jobs"
 	gridv1 "idlegrid/proto/grid/v1"
@@ -21,7 +22,7 @@ import (
 const maxShards = 64
 
 // openPage opens the page for browsers, if there is to be one, and answers calls for links to it either way.
-func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnInterface, error)) error {
+func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnInterface, error), prices costs.Settings) error {
 	if c.o.Page.Address != "" {
 		at, err := netip.ParseAddrPort(c.Address())
 		if err == nil {
@@ -33,7 +34,7 @@ func (c *Coordinator) openPage(dial func(string, jobs.AgentID) (grpc.ClientConnI
 		c.page, err = web.New(web.Options{
 			Settings: c.o.Page, State: c.dir, Own: at.Addr(), Log: c.o.Log, Grid: web.Grid{
 				ID: program.ShortJob(identity.GridID(c.node.Identity().Root)), Jobs: c.pageJobs, Job: c.pageJob, Details: c.details,
-				Members: c.node.Members, Harvest: c.book.Harvest,
+				Members: c.node.Members, Harvest: c.book.Harvest, Costs: prices,
 				Inspect: func(ctx context.Context, m peer.Member, viewer string) (web.Machine, error) {
 					conn, err := dial(m.Address, m.ID)
 					if err != nil {

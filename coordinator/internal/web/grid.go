@@ -6,6 +6,7 @@ import (
 
 	"idlegrid/agent/peer"
 	"idlegrid/coordinator/internal/accounts"
+	"idlegrid/coordinator/internal/costs"
 	"idlegrid/jobs"
 	"idlegrid/jobs/manifest"
 )
@@ -24,6 +25,7 @@ type Grid struct {
 	// Harvest returns what was spent in the hours that begin at since or later and before until, on work of those
 	// submitters that pass, and what agents offered in them.
 	Harvest func(since, until time.Time, pass func(by jobs.KeyID, owner string) bool) (accounts.Harvest, error)
+	Costs   costs.Settings // of energy and money, for operators
 }
 
 // The states of a job.

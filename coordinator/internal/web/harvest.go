@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"idlegrid/coordinator/internal/accounts"
+	"idlegrid/coordinator/internal/costs"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 )
@@ -59,6 +60,7 @@ func (s *harvests) get(l *login, now time.Time, read func() (*harvestView, error
 type harvestView struct {
 	Everyone bool
 	Zone     string // of the days and hours
+	Saved    string // against the first of the operator's prices; empty: there is none, or nothing was saved
 	period
 	Uses   []useRow
 	Days   []harvestDay // the newest first
@@ -122,7 +124,11 @@ func (p *Page) harvest(l *login) (*harvestView, error) {
 		if err != nil {
 			return nil, err
 		}
-		return harvestOf(h, now, l.operator()), nil
+		v := harvestOf(h, now, l.operator())
+		if l.operator() {
+			v.Saved = savedBy(p.o.Grid.Costs, v.Spend)
+		}
+		return v, nil
 	})
 }
 
@@ -178,6 +184,18 @@ func harvestOf(h accounts.Harvest, now time.Time, everyone bool) *harvestView {
 		v.Shares = sharesOf(h.By)
 	}
 	return v
+}
+
+// savedBy says what was saved against the first price, after the energy.
+func savedBy(s costs.Settings, spent ledger.Spend) string {
+	if len(s.Prices) == 0 {
+		return ""
+	}
+	saved, price := s.Bill(spent).Saved(0), s.Prices[0]
+	if saved < 0.5 {
+		return ""
+	}
+	return fmt.Sprintf("Saved about %s %s against %s, whose price is of %s", number(uint64(math.Round(saved))), s.Currency, price.Name, price.Date)
 }
 
 // levelOf returns which colour an hour has, the most being that of the hour with most.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"idlegrid/coordinator/internal/accounts"
+	"idlegrid/coordinator/internal/costs"
 	"idlegrid/jobs"
 	"idlegrid/jobs/ledger"
 )
@@ -44,14 +45,19 @@ func TestHarvest(t *testing.T) {
 		time.Sleep(12*time.Hour + 30*time.Minute) // clear of midnight
 		f := some()
 		f.spenders = []jobs.KeyID{alice, bob, bob}
-		p := newPage(t, f, nil)
+		p := newPage(t, f, func(o *Options) {
+			o.Grid.Costs = costs.Settings{
+				WattsPerCore: 10, PricePerKWh: 1, Currency: "EUR", Prices: []costs.Price{{Name: hostile, PerCoreHour: 1, Date: "2026-11-01"}},
+			}
+		})
 		logIn(t, p, submitter()).sees("/harvest", []string{
 			"<dd>10 CPU-hours</dd>", "76 %", "Your jobs", `title="Sat 1 Jan, 12:00: 10"`, `<td class="heat0"><span>0</span></td><td class="heat5" title`, "UTC.",
 			"lost <span", `value="7200000000" aria-label="lost`, `<th scope="row">Fri 31<span`,
-		}, "Offered", "offered", "By submitter", "alert(1)", "core-hours", "30 CPU-hours")
+		}, "Offered", "offered", "By submitter", "alert(1)", "core-hours", "30 CPU-hours", "EUR")
 		o := logIn(t, p, operator())
 		text := o.sees("/harvest", []string{
-			"<dd>30 CPU-hours</dd>", "<dd>300 core-hours</dd>", "13 %", "By submitter", "&lt;script&gt;alert(1)&lt;/script&gt;", "33 %", "Of offered", ">300</td>",
+			"<dd>30 CPU-hours</dd>", "<dd>300 core-hours</dd>", "13 %", "By submitter", "&lt;script&gt;alert(1)&lt;/script&gt;", "33 %", "Of offered", ">300</td>", "<p>Saved about 30 EUR against &lt;script&gt;",
+			"of 2026-11-01; <code>gridctl savings",
 		}, "<script>alert", "of yours")
 		if n := strings.Count(text, `<td class="heat`); n != 27*24+13 || strings.Count(text, "<td></td>") != 11 {
 			t.Errorf("%d hours are shown", n)
@@ -183,6 +189,23 @@ func TestHarvestInWords(t *testing.T) {
 	}{{0, 0, "–"}, {0, 5, "0 %"}, {1, 1000, "<1 %"}, {999, 1000, "99 %"}, {5, 5, "100 %"}, {5, 4, "125 %"}, {5, 0, "–"}} {
 		if got := percent(c.part, c.whole); got != c.want {
 			t.Errorf("%d of %d is %q, expected %q", c.part, c.whole, got, c.want)
+		}
+	}
+}
+
+// TestSaved: nothing is said where nothing was saved, or no price is known.
+func TestSaved(t *testing.T) {
+	s := costs.Settings{WattsPerCore: 1000, PricePerKWh: 2, Currency: "EUR", Prices: []costs.Price{{Name: "a cloud", PerCoreHour: 1, Date: "2026-11-01"}}}
+	for _, c := range []struct {
+		perKWh float64
+		prices int
+		want   string
+	}{{0.2, 1, "Saved about 98 EUR against a cloud, whose price is of 2026-11-01"}, {2, 1, ""}, {0.2, 0, ""}} {
+		s.PricePerKWh = c.perKWh
+		with := s
+		with.Prices = s.Prices[:c.prices]
+		if got := savedBy(with, spent(123, 2, 1)); got != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
 }
