@@ -107,8 +107,8 @@ FUZZTIME ?= 10s
 fuzz: ## fuzz every decoder for FUZZTIME each
 	deploy/tools/fuzz.sh $(FUZZTIME)
 
-# BENCH_IDLE is how long idle agents are watched (10m).
-bench: ## print the figures of the README, measured on a quiet machine (half an hour; some need clang, Xvfb and dbus-daemon)
+# BENCH_IDLE is how long idle agents are watched (10m), BENCH_AGENTS how many a coordinator has (500).
+bench: ## print the figures of the README, measured on a quiet machine (an hour; some need clang, Xvfb and dbus-daemon)
 	WASI_SYSROOT=$(WASI_SYSROOT) $(GO) test -run '^$$' -bench Figures -benchtime 1x -timeout 0 ./coordinator/internal/e2e
 	$(GO) test -run '^$$' -bench 'Figures(Stop|Foreground|Harvest)' -benchtime 1x -timeout 0 ./agent/executor
 

@@ -26,6 +26,7 @@ func BenchmarkFigures(b *testing.B) {
 	b.Run("native", f.native)
 	b.Run("failover", f.failover)
 	b.Run("idle", f.idle)
+	b.Run("pool", f.pool)
 	f.print()
 }
 
