@@ -119,7 +119,7 @@ func (f *figures) idle(b *testing.B) {
 	}
 	g := benchGrid(b, agents)
 	g.addAgent(office, "--log-level", "info")
-	g.awaitEligible(agents + 1)
+	g.awaitSeen(agents+1, append([]*daemon{g.coordinator}, g.agents[:agents]...)...)
 	helper, missing := g.helper(g.agents[agents])
 	pids := make([]int, agents, agents+2)
 	for i, a := range g.agents[:agents] {

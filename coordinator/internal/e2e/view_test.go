@@ -98,7 +98,13 @@ func (g *grid) agent(id jobs.AgentID) *daemon {
 // awaitEligible waits until the coordinator and all agents know n agents that may keep records.
 func (g *grid) awaitEligible(n int) {
 	g.t.Helper()
-	for _, d := range append([]*daemon{g.coordinator}, g.agents...) {
+	g.awaitSeen(n, append([]*daemon{g.coordinator}, g.agents...)...)
+}
+
+// awaitSeen waits until these see n agents that may keep records. Who is asked writes down who asked.
+func (g *grid) awaitSeen(n int, by ...*daemon) {
+	g.t.Helper()
+	for _, d := range by {
 		g.until(fmt.Sprintf("%s sees %d agents", d.name, n), func() bool {
 			eligible := 0
 			for _, m := range g.members(d) {
