@@ -20,6 +20,8 @@ const (
 	unitFolder     = "/etc/systemd/system"
 	userUnitFolder = "/etc/systemd/user"
 	desktopFolder  = "/etc/xdg/autostart"
+
+	slicePath = unitFolder + "/" + sliceName
 )
 
 func (s Service) unitName() string { return s.Name + ".service" }
@@ -38,8 +40,15 @@ func (s Service) definition() ([]file, error) {
 		return nil, err
 	}
 	text, err := s.unit()
-	if err != nil || s.Helper == "" {
-		return []file{{s.unitPath(), text}}, err
+	if err != nil {
+		return nil, err
+	}
+	files := []file{{s.unitPath(), text}}
+	if s.Works {
+		files = append(files, file{slicePath, sliceText})
+	}
+	if s.Helper == "" {
+		return files, nil
 	}
 	unit, entry := s.helperPaths()
 	user, err := s.helperFile("service")
@@ -47,7 +56,7 @@ func (s Service) definition() ([]file, error) {
 		return nil, err
 	}
 	desktop, err := s.helperFile("desktop")
-	return []file{{s.unitPath(), text}, {unit, user}, {entry, desktop}}, err
+	return append(files, file{unit, user}, file{entry, desktop}), err
 }
 
 // privileged returns an error if the caller may not change services here, or there is no systemd.
@@ -136,6 +145,9 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 	}
 	say(to, "stopped")
 	paths := []string{s.unitPath()}
+	if s.Works {
+		paths = append(paths, slicePath)
+	}
 	if unit, entry := s.helperPaths(); s.Helper != "" {
 		// One that an older version installed has no helper to be disabled.
 		_, _ = call(ctx, "systemctl", "--global", "disable", "--quiet", s.helperUnit())

@@ -13,6 +13,12 @@ import (
 //go:embed unit.tmpl
 var unitText string
 
+// sliceName is the slice of services that work, and sliceText its unit.
+const sliceName = "idlegrid.slice"
+
+//go:embed slice.tmpl
+var sliceText string
+
 // varLib is where systemd makes state folders by itself, with the right owner.
 const varLib = "/var/lib/"
 
@@ -37,7 +43,7 @@ func (s Service) unit() (string, error) {
 	var out strings.Builder
 	err := template.Must(template.New("unit").Parse(unitText)).Execute(&out, map[string]any{
 		"Service": s, "Command": strings.Join(command, " "), "StateDirectory": managed, "Runtime": runtimeFolder,
-		"Restart": int(restartAfter.Seconds()), "Stop": int(stopWithin.Seconds()),
+		"Slice": sliceName, "Restart": int(restartAfter.Seconds()), "Stop": int(stopWithin.Seconds()),
 	})
 	return out.String(), err
 }

@@ -25,6 +25,7 @@ func TestDeployed(t *testing.T) {
 		return func() (string, error) { return s.helperFile(kind) }
 	}
 	for path, render := range map[string]func() (string, error){
+		"systemd/idlegrid.slice":                       func() (string, error) { return sliceText, nil },
 		"session/gridagent-session.service":            helper(agent, "service"),
 		"session/gridagent-session.desktop":            helper(agent, "desktop"),
 		"launchd/org.idlegrid.gridagent-session.plist": helper(macAgent, "plist"),
@@ -62,7 +63,7 @@ func TestUnit(t *testing.T) {
 	for _, line := range []string{
 		`ExecStart=/usr/local/bin/gridagent run --state /srv/grid/agent --cores 4 --join "a b:1"`,
 		"ReadWritePaths=/srv/grid/agent", "WorkingDirectory=/srv/grid/agent", "User=idlegrid",
-		"ConditionPathExists=/srv/grid/agent/chain.pem",
+		"ConditionPathExists=/srv/grid/agent/chain.pem", "Slice=idlegrid.slice",
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("no line %s in\n%s", line, text)

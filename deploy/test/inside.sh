@@ -51,7 +51,7 @@ if setpriv --reuid=idlegrid --clear-groups cat /var/lib/idlegrid/coordinator/key
 
 check "exposure, at most 4.0"
 for s in gridagent gridcoordinator; do systemd-analyze security --no-pager --threshold=40 $s.service | tail -1; done
-systemd-analyze verify /etc/systemd/system/gridagent.service /etc/systemd/system/gridcoordinator.service || true
+systemd-analyze verify /etc/systemd/system/idlegrid.slice /etc/systemd/system/gridagent.service /etc/systemd/system/gridcoordinator.service || true
 XDG_RUNTIME_DIR=/run systemd-analyze verify --user /etc/systemd/user/gridagent-session.service
 
 check "a job"
@@ -88,6 +88,8 @@ check "an agent with an owner divides its cgroup"
 gridagent uninstall >/dev/null
 rm -rf /var/lib/idlegrid/agent
 gridagent install --join-token "$(gridcoordinator token --class office)" -- --listen 127.0.0.1:7746
+[ "$(show ControlGroup gridagent.service)" = /idlegrid.slice/gridagent.service ] || fail "in $(show ControlGroup gridagent.service)"
+[ "$(show CPUWeight idlegrid.slice)" = 5 ] || fail "the slice weighs $(show CPUWeight idlegrid.slice)"
 group=/sys/fs/cgroup$(show ControlGroup gridagent.service)
 (cd "$group" && for d in . agent units; do echo "$d: controllers '$(cat $d/cgroup.controllers)', $(wc -l <$d/cgroup.procs) processes"; done)
 grep -qx "$(show MainPID gridagent.service)" "$group/agent/cgroup.procs" || fail "the agent is not in a cgroup of its own"
