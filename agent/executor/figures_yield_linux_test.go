@@ -2,10 +2,12 @@ package executor_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -199,40 +201,93 @@ func measured(b *testing.B, p *executor.Pool, d time.Duration, work int) (p99, f
 }
 
 // BenchmarkFiguresForeground tells the 99th percentile of a request loop's latency while as many executors as cores
-// compute, to that without, in turn: the median of the ratios of three rounds in which others took next to nothing.
+// compute, to that without, in turn: the median of the ratios of three rounds in which others took next to nothing. Where
+// there is a cgroup v1 of processors, also with them in cgroups as the service has them.
 func BenchmarkFiguresForeground(b *testing.B) {
-	eachWay(b, func(b *testing.B, folder string) {
-		const each, rounds, most = 2 * time.Second, 3, 12
-		executors := runtime.NumCPU()
-		p := spinners(b, executors, folder)
-		work := roundsFor(1900 * time.Microsecond)
-		for b.Loop() {
-			var good, all []float64
-			var told strings.Builder
-			for len(all) < most && len(good) < rounds {
-				if err := p.Allow(0); err != nil {
-					b.Fatal(err)
-				}
-				without, others := measured(b, p, each, work)
-				if err := p.Allow(executors); err != nil {
-					b.Fatal(err)
-				}
-				with, others2 := measured(b, p, each, work)
-				fmt.Fprintf(&told, "\np99 with %.2f ms, without %.2f ms; others took %.2f and %.2f of the time", with, without, others2, others)
-				all = append(all, with/without)
-				if max(others, others2) < quiet {
-					good = append(good, with/without)
-				}
+	eachWay(b, func(b *testing.B, folder string) { foreground(b, folder, "") })
+	b.Run("cpu.idle", func(b *testing.B) { foreground(b, "", serviceUnits(b)) })
+}
+
+// foreground measures with executors that freeze by a cgroup v2, if any, and are in a cgroup v1 of processors, if any.
+func foreground(b *testing.B, folder, units string) {
+	const each, rounds, most = 2 * time.Second, 3, 12
+	executors := runtime.NumCPU()
+	p := spinners(b, executors, folder)
+	if units != "" {
+		putChildren(b, units)
+	}
+	work := roundsFor(1900 * time.Microsecond)
+	for b.Loop() {
+		var good, all []float64
+		var told strings.Builder
+		for len(all) < most && len(good) < rounds {
+			if err := p.Allow(0); err != nil {
+				b.Fatal(err)
 			}
-			b.Logf("%s: %d quiet rounds of %d%s", p.Yielding(), len(good), len(all), told.String())
-			if len(good) < rounds {
-				b.Log("NOT QUIET: others' load is in this figure")
-				good = all
+			without, others := measured(b, p, each, work)
+			if err := p.Allow(executors); err != nil {
+				b.Fatal(err)
 			}
-			slices.Sort(good)
-			b.ReportMetric(good[len(good)/2], "p99-ratio")
+			with, others2 := measured(b, p, each, work)
+			fmt.Fprintf(&told, "\np99 with %.2f ms, without %.2f ms; others took %.2f and %.2f of the time", with, without, others2, others)
+			all = append(all, with/without)
+			if max(others, others2) < quiet {
+				good = append(good, with/without)
+			}
+		}
+		b.Logf("%s: %d quiet rounds of %d%s", p.Yielding(), len(good), len(all), told.String())
+		if len(good) < rounds {
+			b.Log("NOT QUIET: others' load is in this figure")
+			good = all
+		}
+		slices.Sort(good)
+		b.ReportMetric(good[len(good)/2], "p99-ratio")
+	}
+}
+
+// serviceUnits makes an idle cgroup below one with the share of idlegrid.slice: what the executors of the service have by
+// cgroup v2, by v1, where the controller is there.
+func serviceUnits(b *testing.B) string {
+	b.Helper()
+	slice, err := os.MkdirTemp("/sys/fs/cgroup/cpu", "idlegrid-test-")
+	if err != nil {
+		b.Skip("SKIPPED: needs a cgroup v1 with the cpu controller that this user may divide: ", err)
+	}
+	units := filepath.Join(slice, "units")
+	b.Cleanup(func() { // when the executors have ended
+		if err := errors.Join(os.Remove(units), os.Remove(slice)); err != nil {
+			b.Error(err)
 		}
 	})
+	err = errors.Join(
+		os.Mkdir(units, 0o755),
+		os.WriteFile(filepath.Join(slice, "cpu.shares"), []byte("51"), 0o644), // of 1024, as CPUWeight=5 is of 100
+		os.WriteFile(filepath.Join(units, "cpu.idle"), []byte("1"), 0o644),
+	)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return units
+}
+
+// putChildren puts all children of this process into a cgroup v1.
+func putChildren(b *testing.B, group string) {
+	b.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 {
+		b.Fatal("no lists of children: ", err)
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, pid := range strings.Fields(string(text)) {
+			if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(pid), 0o644); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 }
 
 // tick is what /proc/stat counts in.
