@@ -163,8 +163,11 @@ func watchOn(t *testing.T, address string) *watched {
 		log: slog.New(slog.NewTextHandler(t.Output(), nil)), again: time.Millisecond, late: patience,
 		connect: func(ctx context.Context) (*dbus.Conn, error) { return dbus.Connect(address, dbus.WithContext(ctx)) },
 		handle: func(e Event) {
-			v.events <- e
-			<-v.proceed
+			select {
+			case v.events <- e:
+				<-v.proceed
+			case <-ctx.Done(): // one that was told again
+			}
 		},
 	}
 	go func() {
