@@ -237,7 +237,7 @@ func TestWatchEndsWhileItAsks(t *testing.T) {
 	address := newBus(t)
 	system := newLogind(t, address, false)
 	asked := make(chan *dbus.Message, 10)
-	system.bus.Eavesdrop(asked) // so that the test answers
+	system.bus.Eavesdrop(asked)                     // so that the test answers
 	t.Cleanup(func() { system.bus.Eavesdrop(nil) }) // a bus that is closed may use the channel after it closed it
 	bus, err := dbus.Connect(address)
 	if err != nil {
