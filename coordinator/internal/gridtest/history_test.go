@@ -127,6 +127,9 @@ func TestHistoryHearsOfBytes(t *testing.T) {
 
 // TestHistoryHearsOfEnds: of jobs that are cancelled, sealed or past their time.
 func TestHistoryHearsOfEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a day until a job expires takes too long for -short")
+	}
 	hearing(t, 2, func(g *gridtest.Grid, all map[*gridtest.Machine]*heard) {
 		cancelled, expired := g.Submit(2), g.Submit(2)
 		cancelled.Await(time.Minute)
