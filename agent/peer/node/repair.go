@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +20,8 @@ const (
 	// repairEvery is how often the copies of blobs are counted: with the time until gossip sees that a peer is gone, a
 	// blob that has too few online copies has one more within ten minutes.
 	repairEvery = 4 * time.Minute
-	// repairFor is how long one count is gone by: what is left then waits for the next, which begins when the budget allows.
+	// repairFor is how long copies are added after one count. What is left then waits for the next, which begins when the
+	// budget allows.
 	repairFor = 2 * time.Minute
 	// surveyEvery is how often those who have a blob are asked whether they still do.
 	surveyEvery = time.Hour
@@ -115,7 +115,7 @@ type copies struct {
 type repairer struct {
 	node    *Node
 	first   map[jobs.ShardID]bool // this peer is the first steward; as of pool
-	pool    []peer.Member         // eligible
+	pool    []peer.Member         // eligible, by ID
 	changed time.Time             // when the pool was last seen to have changed
 	lately  []peer.Member         // those who are or were it, within the time that their copies count
 	shards  map[jobs.ShardID]*shardCopies
@@ -145,11 +145,12 @@ func (n *Node) keepCopies(ctx context.Context) {
 	})
 }
 
-// round looks at all blobs once, and reports whether it came to its end. What fewest have goes first.
+// round looks at all blobs once and adds copies where there are too few, first of what fewest have. It reports false where
+// the budget left some of that for later.
 func (r *repairer) round(ctx context.Context) bool {
 	r.see()
 	mine := map[jobs.ShardID]bool{}
-	var all []*copies
+	var few []*copies
 	for _, job := range r.node.Store.Jobs(true) {
 		for i := range job.Manifest.Shards() {
 			shard := jobs.ShardID{Job: job.ID, Shard: i}
@@ -159,12 +160,16 @@ func (r *repairer) round(ctx context.Context) bool {
 			mine[shard] = true
 			s := r.learn(ctx, job, shard)
 			r.survey(ctx, s)
-			all = slices.AppendSeq(all, maps.Values(s.blobs))
+			for _, c := range s.blobs {
+				if r.lacks(c) {
+					few = append(few, c)
+				}
+			}
 		}
 	}
-	slices.SortFunc(all, func(a, b *copies) int { return cmp.Compare(r.online(a), r.online(b)) })
+	slices.SortFunc(few, func(a, b *copies) int { return cmp.Compare(r.online(a), r.online(b)) })
 	until := time.Now().Add(repairFor)
-	through := !slices.ContainsFunc(all, func(c *copies) bool { return !r.tend(ctx, c, until) })
+	through := !slices.ContainsFunc(few, func(c *copies) bool { return !r.add(ctx, c, until) })
 	for shard, s := range r.shards {
 		if !mine[shard] {
 			delete(r.shards, shard)
@@ -180,7 +185,7 @@ func (r *repairer) round(ctx context.Context) bool {
 	return through
 }
 
-// see looks who is here, and forgets who stewards what when that has changed.
+// see looks who is here, in ascending order, and forgets who stewards what when that has changed.
 func (r *repairer) see() {
 	pool := slices.DeleteFunc(r.node.Members(), func(m peer.Member) bool { return !m.Eligible() })
 	slices.SortFunc(pool, func(a, b peer.Member) int { return a.ID.Compare(b.ID) })
@@ -206,7 +211,8 @@ func (r *repairer) likely(d jobs.Digest) []jobs.AgentID {
 }
 
 func (r *repairer) isHere(id jobs.AgentID) bool {
-	return slices.ContainsFunc(r.pool, func(m peer.Member) bool { return m.ID == id })
+	_, here := slices.BinarySearchFunc(r.pool, id, func(m peer.Member, id jobs.AgentID) int { return m.ID.Compare(id) })
+	return here
 }
 
 func (r *repairer) isFirst(shard jobs.ShardID) bool {
@@ -358,8 +364,7 @@ func (r *repairer) ask(ctx context.Context, m peer.Member, list []*copies) {
 	}
 }
 
-// online is how many agents that can be reached have a blob, believed how many there are with those that are believed to
-// come back.
+// online is how many agents that can be reached have a blob.
 func (r *repairer) online(c *copies) (n int) {
 	for _, id := range c.holders {
 		if r.isHere(id) {
@@ -369,26 +374,31 @@ func (r *repairer) online(c *copies) (n int) {
 	return n
 }
 
+// believed is how many agents have a blob that can be reached, or are believed to come back.
 func (r *repairer) believed(c *copies) (n int) {
+	now := time.Now()
 	for _, id := range c.holders {
-		if r.isHere(id) || r.node.Store.SeenLately(id, time.Now()) {
+		if r.isHere(id) || r.node.Store.SeenLately(id, now) {
 			n++
 		}
 	}
 	return n
 }
 
-// tend adds a copy of a blob where there are too few. It reports false where the budget allows that only after until.
-func (r *repairer) tend(ctx context.Context, c *copies, until time.Time) bool {
-	n := r.node
-	online := r.online(c)
-	few := online < min(onlineCopies, len(r.pool))
-	if !few && (r.believed(c) >= min(peer.Copies, len(r.pool)) || rushHour(time.Now())) {
+// lacks reports whether a copy of a blob is to be added now, and can be.
+func (r *repairer) lacks(c *copies) bool {
+	switch online := r.online(c); {
+	case online == 0:
+		return r.node.Blobs.Holds(c.claim.Job, c.blob.Digest) // else whoever has it is off: it waits
+	case online < min(onlineCopies, len(r.pool)):
 		return true
 	}
-	if online == 0 && !n.Blobs.Holds(c.claim.Job, c.blob.Digest) {
-		return true // whoever has it is off: it waits
-	}
+	return r.believed(c) < min(peer.Copies, len(r.pool)) && !rushHour(time.Now())
+}
+
+// add adds a copy of a blob. It reports false where the budget allows that only after until.
+func (r *repairer) add(ctx context.Context, c *copies, until time.Time) bool {
+	n := r.node
 	for _, m := range peer.Holders(c.blob.Digest, r.pool, len(r.pool)) {
 		if slices.Contains(c.holders, m.ID) {
 			continue
