@@ -5,7 +5,6 @@ package service
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/user"
@@ -13,43 +12,8 @@ import (
 	"strconv"
 	"syscall"
 
-	"idlegrid/agent/peer/durable"
 	"idlegrid/jobs"
 )
-
-// write writes files where the system reads them, in folders that it has or may have.
-func write(files []file, to io.Writer) error {
-	for _, f := range files {
-		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil { //nolint:gosec // these are for everybody's eyes
-			return err
-		}
-		folder, err := os.OpenRoot(filepath.Dir(f.path))
-		if err != nil {
-			return err
-		}
-		err = durable.WriteFile(folder, filepath.Base(f.path), []byte(f.text), 0o644)
-		if err := errors.Join(err, folder.Close()); err != nil {
-			return err
-		}
-		say(to, "wrote %s", f.path)
-	}
-	return nil
-}
-
-// remove removes files that write wrote, those that are there.
-func remove(paths []string, to io.Writer) error {
-	for _, path := range paths {
-		err := os.Remove(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		say(to, "removed %s", path)
-	}
-	return nil
-}
 
 // giveState makes the state folder and all in it a user's. What is not there needs no owner.
 func (s Service) giveState(name string) error {

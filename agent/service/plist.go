@@ -1,15 +1,5 @@
 package service
 
-import (
-	_ "embed" // the plist's template
-	"encoding/xml"
-	"strings"
-	"text/template"
-)
-
-//go:embed plist.tmpl
-var plistText string
-
 // macLogs is the folder of the service's log on macOS.
 func (s Service) macLogs() string { return "/Library/Logs/" + s.Name }
 
@@ -21,15 +11,8 @@ func (s Service) macUser() string { return "_" + s.User }
 
 // plist returns the launchd property list of a service.
 func (s Service) plist() (string, error) {
-	escape := func(text string) (string, error) {
-		var out strings.Builder
-		err := xml.EscapeText(&out, []byte(text))
-		return out.String(), err
-	}
-	var out strings.Builder
-	err := template.Must(template.New("plist").Funcs(template.FuncMap{"x": escape}).Parse(plistText)).Execute(&out, map[string]any{
+	return render("plist", map[string]any{
 		"Label": s.label(), "Command": s.command("run"), "User": s.macUser(), "State": s.State, "Log": s.macLogs() + "/" + s.Name + ".log",
 		"Restart": int(restartAfter.Seconds()), "Stop": int(stopWithin.Seconds()),
 	})
-	return out.String(), err
 }

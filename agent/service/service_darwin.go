@@ -23,23 +23,17 @@ const (
 	lastRole  = 400
 )
 
-func (s Service) definition() ([]file, error) {
-	if err := s.validate(); err != nil {
-		return nil, err
+// sources are the files that the service has on this system.
+func (s Service) sources() []source {
+	list := []source{{s.plistPath(), s.plist}}
+	if s.Helper != "" {
+		path := filepath.Join(agentFolder, s.label()+"-session.plist")
+		list = append(list, source{path, func() (string, error) { return s.helperFile("plist") }})
 	}
-	text, err := s.plist()
-	if err != nil || s.Helper == "" {
-		return []file{{s.plistPath(), text}}, err
-	}
-	helper, err := s.helperFile("plist")
-	return []file{{s.plistPath(), text}, {s.helperPath(), helper}}, err
+	return list
 }
 
-func (s Service) helperPath() string { return filepath.Join(agentFolder, s.label()+"-session.plist") }
-
-func (s Service) plistName() string { return s.label() + ".plist" }
-
-func (s Service) plistPath() string { return filepath.Join(daemonFolder, s.plistName()) }
+func (s Service) plistPath() string { return filepath.Join(daemonFolder, s.label()+".plist") }
 
 // privileged returns an error if the caller may not change services here.
 func privileged() error {
@@ -135,11 +129,7 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 	// One that was stopped is not loaded.
 	_, _ = call(ctx, "launchctl", "bootout", "system/"+s.label())
 	say(to, "stopped")
-	paths := []string{s.plistPath()}
-	if s.Helper != "" {
-		paths = append(paths, s.helperPath())
-	}
-	if err := remove(paths, to); err != nil {
+	if err := s.remove(to); err != nil {
 		return err
 	}
 	if _, err := user.Lookup(s.macUser()); err == nil {

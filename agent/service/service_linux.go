@@ -30,33 +30,19 @@ func (s Service) unitPath() string { return filepath.Join(unitFolder, s.unitName
 
 func (s Service) helperUnit() string { return s.helperName() + ".service" }
 
-// helperPaths are those of the unit and the desktop entry that start the helper.
-func (s Service) helperPaths() (unit, entry string) {
-	return filepath.Join(userUnitFolder, s.helperUnit()), filepath.Join(desktopFolder, s.helperName()+".desktop")
-}
+func (s Service) helperUnitPath() string { return filepath.Join(userUnitFolder, s.helperUnit()) }
 
-func (s Service) definition() ([]file, error) {
-	if err := s.validate(); err != nil {
-		return nil, err
-	}
-	text, err := s.unit()
-	if err != nil {
-		return nil, err
-	}
-	files := []file{{s.unitPath(), text}}
+// sources are the files that the service has on this system.
+func (s Service) sources() []source {
+	list := []source{{s.unitPath(), s.unit}}
 	if s.Works {
-		files = append(files, file{slicePath, sliceText})
+		list = append(list, source{slicePath, func() (string, error) { return render("slice", nil) }})
 	}
-	if s.Helper == "" {
-		return files, nil
+	if s.Helper != "" {
+		list = append(list, source{s.helperUnitPath(), func() (string, error) { return s.helperFile("service") }},
+			source{filepath.Join(desktopFolder, s.helperName()+".desktop"), func() (string, error) { return s.helperFile("desktop") }})
 	}
-	unit, entry := s.helperPaths()
-	user, err := s.helperFile("service")
-	if err != nil {
-		return nil, err
-	}
-	desktop, err := s.helperFile("desktop")
-	return append(files, file{unit, user}, file{entry, desktop}), err
+	return list
 }
 
 // privileged returns an error if the caller may not change services here, or there is no systemd.
@@ -144,16 +130,12 @@ func (s Service) Uninstall(ctx context.Context, to io.Writer) error {
 		return err
 	}
 	say(to, "stopped")
-	paths := []string{s.unitPath()}
-	if s.Works {
-		paths = append(paths, slicePath)
+	if _, err := os.Stat(s.helperUnitPath()); err == nil {
+		if _, err := call(ctx, "systemctl", "--global", "disable", "--quiet", s.helperUnit()); err != nil {
+			return err
+		}
 	}
-	if unit, entry := s.helperPaths(); s.Helper != "" {
-		// One that an older version installed has no helper to be disabled.
-		_, _ = call(ctx, "systemctl", "--global", "disable", "--quiet", s.helperUnit())
-		paths = append(paths, unit, entry)
-	}
-	if err := remove(paths, to); err != nil {
+	if err := s.remove(to); err != nil {
 		return err
 	}
 	if _, err := call(ctx, "systemctl", "daemon-reload"); err != nil {

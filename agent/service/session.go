@@ -1,14 +1,6 @@
 package service
 
-import (
-	"embed"
-	"encoding/xml"
-	"strings"
-	"text/template"
-)
-
-//go:embed session.*.tmpl
-var sessionFiles embed.FS
+import "strings"
 
 // helperWhat says what the helper does, for people.
 const helperWhat = "Tells the grid's agent when this desktop is in use"
@@ -22,22 +14,10 @@ func (s Service) helperCommand() []string {
 }
 
 // helperFile returns what tells a system to start the helper with each session: "service" is a unit of users' own systemd,
-// "desktop" an entry for desktops without, and "plist" one of launchd. Each takes the paths that validate and unit take.
+// "desktop" an entry for desktops without, and "plist" one of launchd. The first two take the paths that unit takes.
 func (s Service) helperFile(kind string) (string, error) {
-	escape := func(text string) (string, error) {
-		var out strings.Builder
-		err := xml.EscapeText(&out, []byte(text))
-		return out.String(), err
-	}
-	name := "session." + kind + ".tmpl"
-	t, err := template.New(name).Funcs(template.FuncMap{"x": escape}).ParseFS(sessionFiles, name)
-	if err != nil {
-		return "", err
-	}
-	var out strings.Builder
-	err = t.Execute(&out, map[string]any{
+	return render("session."+kind, map[string]any{
 		"What": helperWhat, "Name": s.helperName(), "Label": s.label() + "-session",
 		"Arguments": s.helperCommand(), "Command": strings.Join(s.helperCommand(), " "),
 	})
-	return out.String(), err
 }

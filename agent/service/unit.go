@@ -1,23 +1,15 @@
 package service
 
 import (
-	_ "embed" // the unit's template
 	"path"
 	"regexp"
 	"strings"
-	"text/template"
 
 	"idlegrid/jobs"
 )
 
-//go:embed unit.tmpl
-var unitText string
-
-// sliceName is the slice of services that work, and sliceText its unit.
+// sliceName is the slice of services that work.
 const sliceName = "idlegrid.slice"
-
-//go:embed slice.tmpl
-var sliceText string
 
 // varLib is where systemd makes state folders by itself, with the right owner.
 const varLib = "/var/lib/"
@@ -40,12 +32,10 @@ func (s Service) unit() (string, error) {
 	if under, ok := strings.CutPrefix(s.State, varLib); ok {
 		managed = under
 	}
-	var out strings.Builder
-	err := template.Must(template.New("unit").Parse(unitText)).Execute(&out, map[string]any{
+	return render("unit", map[string]any{
 		"Service": s, "Command": strings.Join(command, " "), "StateDirectory": managed, "Runtime": runtimeFolder,
 		"Slice": sliceName, "Restart": int(restartAfter.Seconds()), "Stop": int(stopWithin.Seconds()),
 	})
-	return out.String(), err
 }
 
 // quoteUnit writes an argument so that systemd reads it as it is: quoted where it would be cut, with specifiers and

@@ -25,7 +25,7 @@ func TestDeployed(t *testing.T) {
 		return func() (string, error) { return s.helperFile(kind) }
 	}
 	for path, render := range map[string]func() (string, error){
-		"systemd/idlegrid.slice":                       func() (string, error) { return sliceText, nil },
+		"systemd/idlegrid.slice":                       func() (string, error) { return render("slice", nil) },
 		"session/gridagent-session.service":            helper(agent, "service"),
 		"session/gridagent-session.desktop":            helper(agent, "desktop"),
 		"launchd/org.idlegrid.gridagent-session.plist": helper(macAgent, "plist"),
