@@ -124,7 +124,7 @@ func Rank(key []byte, members []Member, n int) []Member {
 			all = append(all, scored{m, score(text, m.Class)})
 		}
 	}
-	before := func(a, b scored) int {
+	before := func(a, b scored) int { // without cmp.Or, which would compare the IDs each time
 		if c := cmp.Compare(b.score, a.score); c != 0 {
 			return c
 		}

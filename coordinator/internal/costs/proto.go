@@ -47,11 +47,12 @@ func FromProto(p *gridv1.CostSettings) (Settings, error) {
 	check(within(s.WattsPerCore, MaxWatts))
 	check(within(s.PricePerKWh, MaxPrice))
 	check(within(s.CO2PerKWh, MaxCO2))
-	if n := len(p.GetPrices()); n > MaxPrices {
+	prices := p.GetPrices()
+	if n := len(prices); n > MaxPrices {
 		check(fmt.Errorf("%d prices, expected at most %d", n, MaxPrices))
-		return s, jobs.Errorf(jobs.Invalid, "settings of costs: %w", err)
+		prices = nil
 	}
-	for _, p := range p.GetPrices() {
+	for _, p := range prices {
 		s.Prices = append(s.Prices, Price{p.GetName(), p.GetPerCoreHour(), p.GetDate()})
 		check(CheckName(p.GetName()))
 		check(within(p.GetPerCoreHour(), MaxPrice))
