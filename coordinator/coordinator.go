@@ -195,10 +195,14 @@ func (c *Coordinator) nodeOptions(authority *identity.Authority, config admissio
 	return o
 }
 
-// onChange stops handing over what was cancelled or sealed. The node calls it once it serves, which is after open.
+// onChange stops handing over what was cancelled or sealed, and has looked at what becomes of the others. The node calls it
+// once it serves, which is after open.
 func (c *Coordinator) onChange(change records.Change) {
 	if !change.Ended.IsZero() {
 		c.seeder.Ended(change.Job)
+	}
+	if !change.Scope.Reports {
+		c.gather.News(change.Job)
 	}
 }
 

@@ -6,6 +6,7 @@ package throughput
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"maps"
 	"math"
@@ -30,9 +31,11 @@ const (
 	gatherEvery = 10 * time.Second
 	// watchEvery is gatherEvery while somebody follows jobs on the page.
 	watchEvery = 2 * time.Second
-	// askAll is each how many times the stewards of all shards are asked. Between, those are not in which nothing was
-	// open or lent: most live jobs are done and wait for their submitters, and a ruling or another try may change them.
-	askAll     = 6
+	// doneEvery is each how many times of gatherEvery the stewards of a shard are asked in which nothing was open or lent:
+	// most live jobs are done and wait for their submitters. What may change that is news, and they are asked like others
+	// for newsFor.
+	doneEvery  = 60
+	newsFor    = time.Minute
 	askTimeout = 5 * time.Second
 	// maxMicros bounds what a steward says of CPU time, so that a sum of it is a time.Duration.
 	maxMicros = uint64(math.MaxInt64 / (1 << 20) / time.Microsecond)
@@ -62,13 +65,14 @@ type Gatherer struct {
 	mu    sync.Mutex                            // guards everything below
 	last  map[jobs.ShardID]*gridv1.SummaryReply // of live jobs, without accounts
 	paces map[jobs.JobID]*pace.Pace             // of those of which something is open
+	news  map[jobs.JobID]time.Time              // the last of each, while it is not older than newsFor
 }
 
 // New returns a gatherer whose metrics are registered.
 func New(o Options) *Gatherer {
 	g := &Gatherer{
 		o: o, log: o.Log.With("component", "throughput"), spent: map[jobs.ShardID]uint64{},
-		last: map[jobs.ShardID]*gridv1.SummaryReply{}, paces: map[jobs.JobID]*pace.Pace{},
+		last: map[jobs.ShardID]*gridv1.SummaryReply{}, paces: map[jobs.JobID]*pace.Pace{}, news: map[jobs.JobID]time.Time{},
 	}
 	g.metrics = newMetrics(o.Register)
 	return g
@@ -80,8 +84,9 @@ func (g *Gatherer) Run(ctx context.Context) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for tick := 0; ; tick++ {
-		if tick%watches == 0 || g.o.Watched != nil && g.o.Watched() {
-			g.gather(ctx, tick%(askAll*watches) == 0)
+		regular := tick%watches == 0
+		if regular || g.o.Watched != nil && g.o.Watched() {
+			g.gather(ctx, func(shard jobs.ShardID) bool { return regular && turn(shard) == tick/watches%doneEvery })
 		}
 		select {
 		case <-ctx.Done():
@@ -91,8 +96,20 @@ func (g *Gatherer) Run(ctx context.Context) {
 	}
 }
 
-// gather asks the first reachable steward of each shard of the live jobs, or without all of each that is not done.
-func (g *Gatherer) gather(ctx context.Context, all bool) {
+// turn is in which of doneEvery rounds a shard is asked about that is done, so that they are not all at once.
+func turn(shard jobs.ShardID) int {
+	return int(binary.BigEndian.Uint32(shard.Job[:]) % doneEvery)
+}
+
+// News has the stewards of a job asked soon, even if all of it was done: a ruling or another try has come.
+func (g *Gatherer) News(job jobs.JobID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.news[job] = time.Now()
+}
+
+// gather asks the first reachable steward of each shard of the live jobs that is not done, or whose turn it is.
+func (g *Gatherer) gather(ctx context.Context, isTurn func(jobs.ShardID) bool) {
 	began := time.Now()
 	members := g.o.Members()
 	live := g.o.Store.Jobs(false)
@@ -101,7 +118,7 @@ func (g *Gatherer) gather(ctx context.Context, all bool) {
 	for _, j := range live {
 		for n := range j.Manifest.Shards() {
 			shard := jobs.ShardID{Job: j.ID, Shard: n}
-			if !all && g.done(shard) {
+			if g.done(shard) && !isTurn(shard) {
 				continue
 			}
 			reply, spent := g.ask(ctx, shard, members)
@@ -131,6 +148,7 @@ func (g *Gatherer) gather(ctx context.Context, all bool) {
 		}
 	}
 	g.last = shards
+	maps.DeleteFunc(g.news, func(_ jobs.JobID, came time.Time) bool { return came.Before(began.Add(-newsFor)) })
 	g.keepPace(live, time.Now())
 	g.metrics.show(len(live), members, shards)
 }
@@ -153,12 +171,13 @@ func (g *Gatherer) keepPace(live []records.Job, now time.Time) {
 	g.paces = paces
 }
 
-// done reports whether a steward said last that nothing of a shard is open or lent.
+// done reports whether a steward said last that nothing of a shard is open or lent, and no news came since.
 func (g *Gatherer) done(shard jobs.ShardID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	last := g.last[shard]
-	return last != nil && last.GetOpen() == 0 && last.GetLent() == 0
+	_, news := g.news[shard.Job]
+	return !news && last != nil && last.GetOpen() == 0 && last.GetLent() == 0
 }
 
 // Count is what stewards said last of a whole job.

@@ -85,6 +85,7 @@ func with(page string, values map[string]string) string {
 type pool struct {
 	*jobtest.Pool
 	registry *prometheus.Registry
+	gatherer *throughput.Gatherer // that was started last
 
 	mu    sync.Mutex // guards everything below
 	off   map[jobs.AgentID]bool
@@ -132,6 +133,7 @@ func (p *pool) start(saw func(accounts.Look, time.Time)) (stop func()) {
 	g := throughput.New(throughput.Options{
 		Store: p.Store, Members: p.Members, Dial: p.Dial, Register: p.registry, Saw: saw, Log: slog.New(slog.DiscardHandler),
 	})
+	p.gatherer = g
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -264,8 +266,8 @@ func TestP11OneStewardDecidesNothing(t *testing.T) {
 	})
 }
 
-// A job with nothing open or lent is asked about once a minute and not every ten seconds, and what changes then is
-// still seen.
+// A job with nothing open or lent is asked about every ten minutes and not every ten seconds, and what changes then is still
+// seen; news of it at once.
 func TestDoneJobsAreAskedAboutLess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t)
@@ -277,33 +279,43 @@ func TestDoneJobsAreAskedAboutLess(t *testing.T) {
 			asked++
 			return proto.CloneOf(reply), nil
 		}
-		p.Admit("one", nil)
+		job := p.Admit("one", nil)
 		defer p.start(nil)()
+		count := func(d time.Duration) int {
+			mu.Lock()
+			asked = 0
+			mu.Unlock()
+			time.Sleep(d)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return asked
+		}
 		for _, c := range []struct {
 			what string
 			now  *gridv1.SummaryReply
-			want int // in the minute after the one in which that became known
+			want int // in the ten minutes after those in which that became known
 		}{
-			{"open", &gridv1.SummaryReply{Open: 1}, 6},
-			{"lent", &gridv1.SummaryReply{Accepted: 1, Lent: 1}, 6},
+			{"open", &gridv1.SummaryReply{Open: 1}, 60},
+			{"lent", &gridv1.SummaryReply{Accepted: 1, Lent: 1}, 60},
+			{"open again", &gridv1.SummaryReply{Open: 1}, 60},
 			{"done", &gridv1.SummaryReply{Accepted: 1}, 1},
-			{"open again", &gridv1.SummaryReply{Open: 1}, 6},
 		} {
 			mu.Lock()
 			reply = c.now
 			mu.Unlock()
-			time.Sleep(time.Minute + time.Second)
-			synctest.Wait()
-			mu.Lock()
-			asked = 0
-			mu.Unlock()
-			time.Sleep(time.Minute)
-			synctest.Wait()
-			mu.Lock()
-			if asked != c.want {
-				t.Errorf("%s: asked %d times a minute, expected %d", c.what, asked, c.want)
+			count(10*time.Minute + time.Second)
+			if n := count(10 * time.Minute); n != c.want {
+				t.Errorf("%s: asked %d times, expected %d", c.what, n, c.want)
 			}
-			mu.Unlock()
+		}
+		for count(time.Minute) == 0 { // until its turn was
+		}
+		if p.gatherer.News(job.ID); count(time.Minute) < 6 {
+			t.Error("a job of which there was news was not asked about")
+		}
+		if n := count(9 * time.Minute); n > 2 {
+			t.Errorf("a job of which there was news a minute ago was asked about %d times", n)
 		}
 	})
 }
