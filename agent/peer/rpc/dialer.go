@@ -23,9 +23,11 @@ import (
 const (
 	// idleTimeout is when a connection without calls is closed. An exchange every 15 s keeps its own open.
 	idleTimeout = 5 * time.Minute
-
 	// forgetAfter is when a peer without calls leaves the pool, with what gRPC keeps for it.
 	forgetAfter = 2 * idleTimeout
+	// readBuffer is how much of a connection is read at once: more never comes, since a TLS record has 16 KiB at most (RFC
+	// 8446, 5.1).
+	readBuffer = 16 << 10
 )
 
 // DialOptions say who dials and whom it trusts.
@@ -162,6 +164,7 @@ func (d *Dialer) callOptions(t target, p *pooled) []grpc.DialOption {
 			return &secured{Conn: c}, nil
 		}),
 		grpc.WithIdleTimeout(idleTimeout),
+		grpc.WithReadBufferSize(readBuffer),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),

@@ -45,6 +45,7 @@ func NewServer(log *slog.Logger, told Told) *grpc.Server {
 	return grpc.NewServer(append(Guard(log, told.Answered),
 		grpc.Creds(handshaken{told.Called}),
 		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage), // the client takes no more

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,6 +59,10 @@ func newInit() *cobra.Command {
 	return cmd
 }
 
+// garbage is how much of its memory, in per cent of what is in use, a coordinator lets become garbage, unless GOGC says
+// otherwise: it has much to remember and little to do, so that it can well collect twice as often as Go's programs do.
+const garbage = 50
+
 func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -85,6 +90,9 @@ func newRun() *cobra.Command {
 		}
 		if err != nil {
 			return err
+		}
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(garbage)
 		}
 		o := coordinator.Options{State: *state, Advertise: *advertise, Page: page, Log: logger}
 		if o.Join, err = join(); err != nil {
