@@ -177,6 +177,7 @@ func TestParentDies(t *testing.T) {
 // TestPriority looks at the threads of a child.
 func TestPriority(t *testing.T) {
 	const other, idle = 0, 5 // SCHED_OTHER, SCHED_IDLE
+	before, noGroups := os.ReadFile("/proc/self/autogroup")
 	for _, background := range []bool{false, true} {
 		p := executor.NewPool(executor.Options{Slots: 1, Cache: cacheDir(), Background: background})
 		defer p.Close()
@@ -192,6 +193,15 @@ func TestPriority(t *testing.T) {
 				t.Errorf("background %v: %s has nice %d and policy %d, expected %+v", background, path, s.nice, s.policy, want)
 			}
 		}
+		if noGroups == nil {
+			eventually(t, "the child's session has its niceness", func() bool {
+				group, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", p.Pids()[0]))
+				return err == nil && strings.HasSuffix(string(group), fmt.Sprintf(" nice %d\n", want.nice))
+			})
+		}
+	}
+	if after, err := os.ReadFile("/proc/self/autogroup"); string(after) != string(before) {
+		t.Errorf("the parent's session has %q, and had %q: %v", after, before, err)
 	}
 	if s, _ := readStat("/proc/self/stat"); s.policy != other {
 		t.Errorf("the parent has policy %d", s.policy)

@@ -298,8 +298,9 @@ func TestDoneJobsAreAskedAboutLess(t *testing.T) {
 		}{
 			{"open", &gridv1.SummaryReply{Open: 1}, 60},
 			{"lent", &gridv1.SummaryReply{Accepted: 1, Lent: 1}, 60},
-			{"open again", &gridv1.SummaryReply{Open: 1}, 60},
 			{"done", &gridv1.SummaryReply{Accepted: 1}, 1},
+			{"open again", &gridv1.SummaryReply{Open: 1}, 60},
+			{"done again", &gridv1.SummaryReply{Accepted: 1}, 1},
 		} {
 			mu.Lock()
 			reply = c.now

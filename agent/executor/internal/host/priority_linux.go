@@ -3,8 +3,11 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,12 +19,39 @@ const (
 	ioprioProcess = 1
 )
 
-// StepBack lowers the priority of this whole process as far as the system lets it, and returns what it could
-// not do. An idle process is also the first to go when memory runs out.
+const (
+	// autogroup is where a session's niceness is: see sched(7). Of all processes that are not root's, one may set its own in
+	// autogroupAgain.
+	autogroup      = "/proc/self/autogroup"
+	autogroupAgain = 100 * time.Millisecond
+)
+
+// StepBack lowers the priority of this whole process, which has a session of its own, as far as the system lets it, and
+// returns what it could not do. An idle process is also the first to go when memory runs out.
 func StepBack(p Priority) error {
-	err := eachThread(func(tid int) error { return stepBackThread(tid, p) })
+	err := errors.Join(eachThread(func(tid int) error { return stepBackThread(tid, p) }), stepBackSession(p))
 	if p == Idle {
 		err = errors.Join(err, os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0))
+	}
+	return err
+}
+
+// stepBackSession lowers what the session has. Outside of cgroups Linux divides processors among sessions first, each of
+// which gets as much as any other: the priorities of threads count within one only. Who is not root has to wait for its
+// turn while others do the same, which it does beside all else.
+func stepBackSession(p Priority) error {
+	set := func() error { return os.WriteFile(autogroup, []byte(strconv.Itoa(p.nice())), 0) }
+	err := set()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // this kernel knows no such thing
+	case errors.Is(err, unix.EAGAIN):
+		go func() {
+			for errors.Is(set(), unix.EAGAIN) {
+				time.Sleep(autogroupAgain + rand.N(autogroupAgain))
+			}
+		}()
+		return nil
 	}
 	return err
 }
