@@ -104,7 +104,8 @@ func TestTopOnATerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	await("at first", `2 cores offered, 0 used, .* beta .* alpha .*\r\nthe busiest first   s: sort, /: filter, q: end`)
+	// The newer one is above, but by its ID where both were made in one second.
+	await("at first", `2 cores offered, 0 used, .* (beta .* alpha|alpha .* beta) .*\r\nthe busiest first   s: sort, /: filter, q: end`)
 	types("sss")
 	await("sorted by name", `alpha .* beta .*by name   s: sort`)
 	types("/bet")
