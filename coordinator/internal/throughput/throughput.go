@@ -35,6 +35,7 @@ const (
 	// most live jobs are done and wait for their submitters. What may change that is news, and they are asked like others
 	// for newsFor.
 	doneEvery  = 60
+	noTurn     = -1 // a round in which it is the turn of none
 	newsFor    = time.Minute
 	askTimeout = 5 * time.Second
 	// maxMicros bounds what a steward says of CPU time, so that a sum of it is a time.Duration.
@@ -84,9 +85,10 @@ func (g *Gatherer) Run(ctx context.Context) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for tick := 0; ; tick++ {
-		regular := tick%watches == 0
-		if regular || g.o.Watched != nil && g.o.Watched() {
-			g.gather(ctx, func(shard jobs.ShardID) bool { return regular && turn(shard) == tick/watches%doneEvery })
+		if tick%watches == 0 {
+			g.gather(ctx, tick/watches%doneEvery)
+		} else if g.o.Watched != nil && g.o.Watched() {
+			g.gather(ctx, noTurn)
 		}
 		select {
 		case <-ctx.Done():
@@ -101,15 +103,18 @@ func turn(shard jobs.ShardID) int {
 	return int(binary.BigEndian.Uint32(shard.Job[:]) % doneEvery)
 }
 
-// News has the stewards of a job asked soon, even if all of it was done: a ruling or another try has come.
+// News has the stewards of a job asked soon, even if all of it was done: a ruling, a cancel or a seal has come. Of a job
+// that is new nobody has said yet that it is done.
 func (g *Gatherer) News(job jobs.JobID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.news[job] = time.Now()
+	if g.last[jobs.ShardID{Job: job}] != nil {
+		g.news[job] = time.Now()
+	}
 }
 
-// gather asks the first reachable steward of each shard of the live jobs that is not done, or whose turn it is.
-func (g *Gatherer) gather(ctx context.Context, isTurn func(jobs.ShardID) bool) {
+// gather asks the first reachable steward of each shard of the live jobs that is not done, or whose turn this round is.
+func (g *Gatherer) gather(ctx context.Context, round int) {
 	began := time.Now()
 	members := g.o.Members()
 	live := g.o.Store.Jobs(false)
@@ -118,7 +123,7 @@ func (g *Gatherer) gather(ctx context.Context, isTurn func(jobs.ShardID) bool) {
 	for _, j := range live {
 		for n := range j.Manifest.Shards() {
 			shard := jobs.ShardID{Job: j.ID, Shard: n}
-			if g.done(shard) && !isTurn(shard) {
+			if g.done(shard) && turn(shard) != round {
 				continue
 			}
 			reply, spent := g.ask(ctx, shard, members)

@@ -17,9 +17,6 @@ const (
 	// IOPRIO_WHO_PROCESS.
 	ioprioIdle    = 3 << 13
 	ioprioProcess = 1
-)
-
-const (
 	// autogroup is where a session's niceness is: see sched(7). Of all processes that are not root's, one may set its own in
 	// autogroupAgain.
 	autogroup      = "/proc/self/autogroup"
@@ -46,7 +43,7 @@ func stepBackSession(p Priority) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // this kernel knows no such thing
 	case errors.Is(err, unix.EAGAIN):
-		go func() {
+		go func() { // which ends with the process at the latest; the kernel checks all else before it says this
 			for errors.Is(set(), unix.EAGAIN) {
 				time.Sleep(autogroupAgain + rand.N(autogroupAgain))
 			}
