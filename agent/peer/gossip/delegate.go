@@ -15,10 +15,10 @@ import (
 const (
 	// grace is how far clocks in an office may differ.
 	grace = 10 * time.Minute
-	// maxNames is how many live names one agent may have. A machine that crashes and starts again and again
-	// has one more each time until the pool finds the old ones dead, which takes minutes where there are many; one
-	// that floods the pool stops here.
-	maxNames = 64
+	// maxRuns is how many runs of one agent are taken in as fast as it starts them, and runEvery spaces the others:
+	// memberlist remembers each name for minutes, so one that floods the pool with them is held up here.
+	maxRuns  = 64
+	runEvery = time.Second
 	// warnEvery spaces warnings of one kind.
 	warnEvery = time.Minute
 	// maxKnown bounds the verified metas that are remembered: a few for each member of a full pool.
@@ -79,10 +79,7 @@ func (d *delegate) admit(n *memberlist.Node) error {
 	if err != nil {
 		return err
 	}
-	if d.g.roster.crowded(id, boot) {
-		return jobs.Errorf(jobs.Exhausted, "agent %s has %d live names already", id.Short(), maxNames)
-	}
-	return nil
+	return d.g.roster.admits(id, boot, time.Now())
 }
 
 // strange remembers where to ask a member for who certified it.
@@ -122,7 +119,9 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	if s.member.ID == d.g.id && s.boot > d.g.opts.Boot {
 		d.warnOfTwin(s.member.Address)
 	}
-	d.g.roster.put(s)
+	if d.g.roster.put(s, time.Now()) {
+		signal(d.g.succeeded)
+	}
 	signal(d.g.changed)
 }
 

@@ -12,7 +12,7 @@
 //
 // A name is used for one run of one program. So a recorded "I leave" of yesterday names nobody today, and
 // a restarted machine does not have to outbid what the pool remembers of it. Of two live names with one
-// agent ID the higher boot counter is shown.
+// agent ID the higher boot counter is shown, and memberlist is told that the other is dead.
 //
 //	New ──> alone ──Join──> member ──Leave──> left ──Close──> closed
 //	          └────────────────┴───────Close─────────────────────^

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"crypto/ed25519"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -143,31 +144,46 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestManyNames has one agent claim more and more runs.
-func TestManyNames(t *testing.T) {
-	p := &pool{t: t}
-	d := &delegate{g: &Gossip{name: "me", roster: newRoster(), changed: make(chan struct{}, 1)}, verifier: newVerifier(verifyVoucher)}
-	o := p.options(1)
-	for boot := range uint64(maxNames) {
-		o.Boot = boot
-		if err := d.NotifyAlive(honest(t, o)); err != nil {
-			t.Fatal(err)
+// TestManyRuns has one agent claim more and more runs.
+func TestManyRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newPool(t).options(1)
+		g := &Gossip{name: "me", roster: newRoster(), changed: make(chan struct{}, 1), succeeded: make(chan struct{}, 1)}
+		d := &delegate{g: g, verifier: newVerifier(verifyVoucher)}
+		claim := func(boot uint64) error {
+			o.Boot = boot
+			err := d.NotifyAlive(honest(t, o))
+			if err == nil {
+				d.NotifyJoin(honest(t, o))
+			}
+			return err
 		}
-		d.NotifyJoin(honest(t, o))
-	}
-	o.Boot = maxNames
-	if err := d.NotifyAlive(honest(t, o)); jobs.KindOf(err) != jobs.Exhausted {
-		t.Errorf("one name too many: %v", err)
-	}
-	o.Boot = 3
-	if err := d.NotifyAlive(honest(t, o)); err != nil {
-		t.Errorf("a name that is there: %v", err)
-	}
-	d.NotifyLeave(honest(t, o))
-	o.Boot = maxNames
-	if err := d.NotifyAlive(honest(t, o)); err != nil {
-		t.Errorf("room for one again: %v", err)
-	}
+		fine := func(boot uint64) {
+			t.Helper()
+			if err := claim(boot); err != nil {
+				t.Fatalf("run %d: %v", boot, err)
+			}
+		}
+		refused := func(boot uint64, want jobs.ErrorKind) {
+			t.Helper()
+			if err := claim(boot); err == nil || jobs.KindOf(err) != want {
+				t.Fatalf("run %d: %v, expected an error of kind %s", boot, err, want)
+			}
+		}
+		for boot := range uint64(maxRuns) {
+			fine(10 + boot)
+		}
+		refused(10+maxRuns, jobs.Exhausted)
+		time.Sleep(runEvery)
+		fine(10 + maxRuns)
+		refused(11+maxRuns, jobs.Exhausted)
+		fine(13)                 // it is seated
+		refused(9, jobs.Invalid) // there are later ones
+		d.NotifyLeave(honest(t, o))
+		if n := len(g.roster.former()); n != maxRuns {
+			t.Errorf("%d former runs, expected %d", n, maxRuns)
+		}
+	})
 }
 
 // TestVerifierForgets floods the verifier with more good claims than it remembers.
@@ -344,5 +360,41 @@ func TestStranger(t *testing.T) {
 		if got := g.Stranger(); got != "" {
 			t.Errorf("%s is not one whose voucher does not hold: %q", n.Name, got)
 		}
+	}
+}
+
+// TestCrashLoop: an agent that is killed and started again every few seconds is seen by all soon after each start, and
+// fills no member's list with its former runs, which nobody told it of.
+func TestCrashLoop(t *testing.T) {
+	for _, each := range []time.Duration{time.Second, 2 * time.Second, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPool(t)
+			all := p.run(3)
+			var slowest time.Duration
+			for boot := range uint64(200) {
+				o := p.options(len(all))
+				o.Boot = 1 + boot
+				g := p.start(o)
+				p.join(g, 0)
+				took := p.eventually(30*time.Second, fmt.Sprintf("run %d is seen", o.Boot), func() bool {
+					return !slices.ContainsFunc(all, func(member *Gossip) bool {
+						name, _, _ := member.roster.top(g.ID())
+						return name != g.name
+					})
+				})
+				slowest = max(slowest, took)
+				time.Sleep(each)
+				if err := g.Close(); err != nil {
+					t.Fatal(err)
+				}
+				p.net.Stop(ip(len(all))) // frees the listener's port
+			}
+			for _, member := range all {
+				if n := member.list.NumMembers(); n > len(all)+2 {
+					t.Errorf("a run each %s: memberlist has %d names for %d members", each, n, len(all)+1)
+				}
+			}
+			t.Logf("a run each %s: seen by all after at most %s", each, slowest)
+		})
 	}
 }

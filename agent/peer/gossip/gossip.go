@@ -89,13 +89,16 @@ type Gossip struct {
 	roster *roster
 	stats  counters
 
+	transport *transport // made by run
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	closed chan struct{} // closed when Close is through
 
-	changed chan struct{} // Members changed
-	dirty   chan struct{} // state changed
-	wakes   chan Wake
+	changed   chan struct{} // Members changed
+	dirty     chan struct{} // state changed
+	succeeded chan struct{} // an agent has a later run
+	wakes     chan Wake
 
 	// turn is held for calls into memberlist that must not overlap: it panics on a Leave after its
 	// shutdown and on an update after its Leave. It is a channel because it is held while time passes.
@@ -129,6 +132,7 @@ func New(o Options) (*Gossip, error) {
 
 // run starts memberlist and the goroutines of this package.
 func (g *Gossip) run() error {
+	g.transport = newTransport(g)
 	var err error
 	if g.list, err = memberlist.Create(g.config()); err != nil {
 		// Create does not say whether it got as far as stopping the transport; stopping twice is harmless.
@@ -137,6 +141,7 @@ func (g *Gossip) run() error {
 	}
 	g.start(g.callBack)
 	g.start(g.announce)
+	g.start(g.buryFormer)
 	return nil
 }
 
@@ -147,7 +152,7 @@ func newGossip(o Options) (*Gossip, error) {
 	g := &Gossip{
 		id: jobs.AgentID(jobs.DigestOf(o.Key.Public().(ed25519.PublicKey))), opts: o, log: o.Log, roster: newRoster(),
 		closed: make(chan struct{}), changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
-		wakes: make(chan Wake, maxQueuedWakes), turn: make(chan struct{}, 1), state: o.State.clone(),
+		succeeded: make(chan struct{}, 1), wakes: make(chan Wake, maxQueuedWakes), turn: make(chan struct{}, 1), state: o.State.clone(),
 	}
 	g.name = nameOf(g.id, o.Boot)
 	meta, err := encodeMeta(g.state, o.Key, g.name, o.Advertise)

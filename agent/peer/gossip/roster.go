@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/time/rate"
 
 	"idlegrid/agent/peer"
 	"idlegrid/jobs"
@@ -42,11 +43,14 @@ func seatOf(n *memberlist.Node) (seat, error) {
 type roster struct {
 	mu    sync.Mutex              // guards everything below
 	seats map[jobs.AgentID][]seat // ordered by boot counter; the last one is shown
-	shown []peer.Member           // ordered by ID; nil: to be made again
-	until time.Time               // when the first voucher among the shown ends
+	paces map[jobs.AgentID]*rate.Limiter
+	shown []peer.Member // ordered by ID; nil: to be made again
+	until time.Time     // when the first voucher among the shown ends
 }
 
-func newRoster() *roster { return &roster{seats: make(map[jobs.AgentID][]seat)} }
+func newRoster() *roster {
+	return &roster{seats: make(map[jobs.AgentID][]seat), paces: make(map[jobs.AgentID]*rate.Limiter)}
+}
 
 func find(seats []seat, boot uint64) (int, bool) {
 	return slices.BinarySearchFunc(seats, boot, func(s seat, boot uint64) int {
@@ -60,16 +64,36 @@ func find(seats []seat, boot uint64) (int, bool) {
 	})
 }
 
-func (r *roster) put(s seat) {
+// put seats a run, or changes it, and reports whether its agent has former ones seated too.
+func (r *roster) put(s seat, now time.Time) (more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shown = nil
 	seats := r.seats[s.member.ID]
-	if i, ok := find(seats, s.boot); ok {
+	i, ok := find(seats, s.boot)
+	if ok {
 		seats[i] = s
-	} else {
-		r.seats[s.member.ID] = slices.Insert(seats, i, s)
+		return false
 	}
+	r.seats[s.member.ID] = slices.Insert(seats, i, s)
+	if r.paces[s.member.ID] == nil {
+		r.paces[s.member.ID] = rate.NewLimiter(rate.Every(runEvery), maxRuns)
+	}
+	r.paces[s.member.ID].AllowN(now, 1)
+	return len(seats) > 0
+}
+
+// former returns the names of runs after which their agents have begun later ones.
+func (r *roster) former() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for id, seats := range r.seats {
+		for _, s := range seats[:len(seats)-1] {
+			names = append(names, nameOf(id, s.boot))
+		}
+	}
+	return names
 }
 
 func (r *roster) drop(id jobs.AgentID, boot uint64) {
@@ -85,12 +109,22 @@ func (r *roster) drop(id jobs.AgentID, boot uint64) {
 	}
 }
 
-// crowded reports whether the agent has too many live names for one more.
-func (r *roster) crowded(id jobs.AgentID, boot uint64) bool {
+// admits returns why a run is not let in: its agent has begun a later one, or begins them too fast.
+func (r *roster) admits(id jobs.AgentID, boot uint64, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, seated := find(r.seats[id], boot)
-	return !seated && len(r.seats[id]) >= maxNames
+	seats := r.seats[id]
+	i, seated := find(seats, boot)
+	if seated {
+		return nil
+	}
+	if i < len(seats) {
+		return jobs.Errorf(jobs.Invalid, "run %d of agent %s: run %d is here", boot, id.Short(), seats[len(seats)-1].boot)
+	}
+	if pace := r.paces[id]; pace != nil && pace.TokensAt(now) < 1 {
+		return jobs.Errorf(jobs.Exhausted, "run %d of agent %s: more than %d, and one each %s", boot, id.Short(), maxRuns, runEvery)
+	}
+	return nil
 }
 
 // top returns the name and address of an agent's newest run.

@@ -33,8 +33,7 @@ const (
 	killPatience = 5 * time.Second
 	// longestLife of an agent that is killed at a random moment, from its start or from when it listens.
 	longestLife = time.Second
-	// hitWithin is how long the victim may take to come to a fail point or a report. Killed faster than gossip finds
-	// its former lives dead, it is left out of the pool for a while: an agent may have so many live names only.
+	// hitWithin is how long the victim may take to come to a fail point or a report.
 	hitWithin = 2 * time.Minute
 	// streamUnits is how many units the jobs of the stream have, and streamLow when another job is due.
 	streamUnits = 60

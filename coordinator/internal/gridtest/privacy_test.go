@@ -161,6 +161,8 @@ func settled(m proto.Message) proto.Message {
 		m.NowMs = 0
 	case *gridv1.ExchangeReply:
 		m.AgainMs = 0
+	case *gridv1.InspectReply:
+		m.ClockAheadMs = 0
 	case *gridv1.ListReply:
 		slices.SortFunc(m.Members, func(a, b *gridv1.Member) int { return bytes.Compare(a.GetId(), b.GetId()) })
 	}
