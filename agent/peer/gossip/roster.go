@@ -41,11 +41,11 @@ func seatOf(n *memberlist.Node) (seat, error) {
 // roster is the list of live names, kept beside memberlist's own because that one is locked while it calls
 // us, and copies pointers.
 type roster struct {
-	mu    sync.Mutex              // guards everything below
-	seats map[jobs.AgentID][]seat // ordered by boot counter; the last one is shown
-	paces map[jobs.AgentID]*rate.Limiter
-	shown []peer.Member // ordered by ID; nil: to be made again
-	until time.Time     // when the first voucher among the shown ends
+	mu    sync.Mutex                     // guards everything below
+	seats map[jobs.AgentID][]seat        // ordered by boot counter; the last one is shown
+	paces map[jobs.AgentID]*rate.Limiter // of new runs; one for each certified agent that was ever here
+	shown []peer.Member                  // ordered by ID; nil: to be made again
+	until time.Time                      // when the first voucher among the shown ends
 }
 
 func newRoster() *roster {
