@@ -161,16 +161,23 @@ func tail(b []byte) []byte { return b[max(0, len(b)-100):] }
 // evicted returns a checkpoint of a unit that was evicted after so many, in files of its own.
 func evicted(t testing.TB, prog *executor.Program, u executor.Unit, after int) *executor.Checkpoint {
 	t.Helper()
-	seen := 0
-	u.Interval = time.Millisecond
-	c, r, err := runKept(t, newPool(t, 1), prog, u, func(executor.Checkpoint) bool {
-		seen++
-		return seen >= after
-	})
-	if !errors.Is(err, errEvicted) {
-		t.Fatalf("not evicted after %d checkpoints: %v, %v", seen, r.Failure, err)
+	u.Interval = time.Microsecond
+	const tries = 20 // a short unit may end before the pool has asked for so many
+	for range tries {
+		seen := 0
+		c, r, err := runKept(t, newPool(t, 1), prog, u, func(executor.Checkpoint) bool {
+			seen++
+			return seen >= after
+		})
+		switch {
+		case errors.Is(err, errEvicted):
+			return c
+		case err != nil || r.Failure.Failed():
+			t.Fatalf("not evicted after %d checkpoints: %v, %v", seen, r.Failure, err)
+		}
 	}
-	return c
+	t.Fatalf("in %d runs not evicted after %d checkpoints", tries, after)
+	return nil
 }
 
 // TestP6BrokenCheckpoint flips bits of checkpoints, and spoils them otherwise. None is gone on from, and the error is
