@@ -16,9 +16,10 @@ const (
 	// grace is how far clocks in an office may differ.
 	grace = 10 * time.Minute
 	// maxRuns is how many runs of one agent are taken in as fast as it starts them, and runEvery spaces the others:
-	// memberlist remembers each name for minutes, so one that floods the pool with them is held up here.
+	// memberlist remembers each name until its probes have gone round, which are 42 minutes in a pool of 500, so one
+	// that floods the pool with them is held up here.
 	maxRuns  = 64
-	runEvery = time.Second
+	runEvery = 5 * time.Second
 	// warnEvery spaces warnings of one kind.
 	warnEvery = time.Minute
 	// maxKnown bounds the verified metas that are remembered: a few for each member of a full pool.
@@ -120,7 +121,7 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 		d.warnOfTwin(s.member.Address)
 	}
 	if d.g.roster.put(s, time.Now()) {
-		signal(d.g.succeeded)
+		signal(d.g.superseded)
 	}
 	signal(d.g.changed)
 }

@@ -148,7 +148,7 @@ func TestClaims(t *testing.T) {
 func TestManyRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newPool(t).options(1)
-		g := &Gossip{name: "me", roster: newRoster(), changed: make(chan struct{}, 1), succeeded: make(chan struct{}, 1)}
+		g := &Gossip{name: "me", roster: newRoster(), changed: make(chan struct{}, 1), superseded: make(chan struct{}, 1)}
 		d := &delegate{g: g, verifier: newVerifier(verifyVoucher)}
 		claim := func(boot uint64) error {
 			o.Boot = boot
@@ -173,16 +173,22 @@ func TestManyRuns(t *testing.T) {
 		for boot := range uint64(maxRuns) {
 			fine(10 + boot)
 		}
-		refused(10+maxRuns, jobs.Exhausted)
+		const last = 10 + maxRuns
+		refused(last, jobs.Exhausted)
 		time.Sleep(runEvery)
-		fine(10 + maxRuns)
-		refused(11+maxRuns, jobs.Exhausted)
+		fine(last)
+		refused(last+1, jobs.Exhausted)
 		fine(13)                 // it is seated
 		refused(9, jobs.Invalid) // there are later ones
-		d.NotifyLeave(honest(t, o))
-		if n := len(g.roster.former()); n != maxRuns {
+		if n := len(g.roster.former()); n != maxRuns || len(g.superseded) != 1 {
 			t.Errorf("%d former runs, expected %d", n, maxRuns)
 		}
+		for boot := range uint64(maxRuns + 1) {
+			o.Boot = 10 + boot
+			d.NotifyLeave(honest(t, o))
+		}
+		fine(last) // it was not dead
+		refused(last+1, jobs.Exhausted)
 	})
 }
 
@@ -363,38 +369,81 @@ func TestStranger(t *testing.T) {
 	}
 }
 
-// TestCrashLoop: an agent that is killed and started again every few seconds is seen by all soon after each start, and
-// fills no member's list with its former runs, which nobody told it of.
+// TestCrashLoop: an agent that is killed and started again every few seconds is seen by all soon after each start, does
+// not fill the others' lists with its former runs, and does not keep them from hearing of each other.
 func TestCrashLoop(t *testing.T) {
 	for _, each := range []time.Duration{time.Second, 2 * time.Second, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPool(t)
 			all := p.run(3)
 			var slowest time.Duration
-			for boot := range uint64(200) {
+			for boot := range uint64(60) {
 				o := p.options(len(all))
 				o.Boot = 1 + boot
 				g := p.start(o)
 				p.join(g, 0)
-				took := p.eventually(30*time.Second, fmt.Sprintf("run %d is seen", o.Boot), func() bool {
-					return !slices.ContainsFunc(all, func(member *Gossip) bool {
-						name, _, _ := member.roster.top(g.ID())
-						return name != g.name
-					})
-				})
-				slowest = max(slowest, took)
+				slowest = max(slowest, p.eventually(10*time.Second, fmt.Sprintf("run %d is seen", o.Boot), func() bool {
+					return top(all, g)
+				}))
+				if err := g.Update(func(s *State) { s.Draining = true }); err != nil { // its incarnation rises
+					t.Fatal(err)
+				}
 				time.Sleep(each)
 				if err := g.Close(); err != nil {
 					t.Fatal(err)
 				}
 				p.net.Stop(ip(len(all))) // frees the listener's port
+				time.Sleep(each)
 			}
 			for _, member := range all {
-				if n := member.list.NumMembers(); n > len(all)+2 {
-					t.Errorf("a run each %s: memberlist has %d names for %d members", each, n, len(all)+1)
+				if n := member.list.NumMembers(); n > len(all)+1 {
+					t.Errorf("a run each %s: memberlist has %d live names for %d members", each, n, len(all)+1)
 				}
 			}
-			t.Logf("a run each %s: seen by all after at most %s", each, slowest)
+			if err := all[1].Update(func(s *State) { s.Draining = true }); err != nil {
+				t.Fatal(err)
+			}
+			heard := p.eventually(10*time.Second, "the others hear of a member", func() bool {
+				return !slices.ContainsFunc(all, func(member *Gossip) bool {
+					m, _ := lookup(member, all[1].ID())
+					return !m.Draining
+				})
+			})
+			t.Logf("a run each %s: seen by all after at most %s; then a member's word after %s", 2*each, slowest, heard)
 		})
 	}
+}
+
+// top reports whether all members show this run of its agent.
+func top(all []*Gossip, g *Gossip) bool {
+	return !slices.ContainsFunc(all, func(member *Gossip) bool {
+		name, _, _ := member.roster.top(g.ID())
+		return name != g.name
+	})
+}
+
+// TestTooFast: one that starts again faster than the pool takes it in is seen some time after its last start.
+func TestTooFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t)
+		all := p.run(3)
+		var g *Gossip
+		for boot := range uint64(3 * maxRuns) {
+			if g != nil {
+				if err := g.Close(); err != nil {
+					t.Fatal(err)
+				}
+				p.net.Stop(ip(len(all)))
+			}
+			o := p.options(len(all))
+			o.Boot = 1 + boot
+			g = p.start(o)
+			p.join(g, 0)
+			time.Sleep(200 * time.Millisecond)
+		}
+		if all[0].Stats().Refused == 0 {
+			t.Error("no run was refused")
+		}
+		t.Logf("seen after %s", p.eventually(soon, "the last run is seen", func() bool { return top(all, g) }))
+	})
 }

@@ -95,10 +95,10 @@ type Gossip struct {
 	cancel context.CancelFunc
 	closed chan struct{} // closed when Close is through
 
-	changed   chan struct{} // Members changed
-	dirty     chan struct{} // state changed
-	succeeded chan struct{} // an agent has a later run
-	wakes     chan Wake
+	changed    chan struct{} // Members changed
+	dirty      chan struct{} // state changed
+	superseded chan struct{} // an agent has begun another run
+	wakes      chan Wake
 
 	// turn is held for calls into memberlist that must not overlap: it panics on a Leave after its
 	// shutdown and on an update after its Leave. It is a channel because it is held while time passes.
@@ -152,7 +152,8 @@ func newGossip(o Options) (*Gossip, error) {
 	g := &Gossip{
 		id: jobs.AgentID(jobs.DigestOf(o.Key.Public().(ed25519.PublicKey))), opts: o, log: o.Log, roster: newRoster(),
 		closed: make(chan struct{}), changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
-		succeeded: make(chan struct{}, 1), wakes: make(chan Wake, maxQueuedWakes), turn: make(chan struct{}, 1), state: o.State.clone(),
+		superseded: make(chan struct{}, 1), wakes: make(chan Wake, maxQueuedWakes),
+		turn: make(chan struct{}, 1), state: o.State.clone(),
 	}
 	g.name = nameOf(g.id, o.Boot)
 	meta, err := encodeMeta(g.state, o.Key, g.name, o.Advertise)

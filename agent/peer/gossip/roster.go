@@ -38,18 +38,24 @@ func seatOf(n *memberlist.Node) (seat, error) {
 	}}, nil
 }
 
+// pace is how fast an agent begins runs.
+type pace struct {
+	limiter *rate.Limiter
+	last    uint64 // boot counter of the run that was counted last
+}
+
 // roster is the list of live names, kept beside memberlist's own because that one is locked while it calls
 // us, and copies pointers.
 type roster struct {
-	mu    sync.Mutex                     // guards everything below
-	seats map[jobs.AgentID][]seat        // ordered by boot counter; the last one is shown
-	paces map[jobs.AgentID]*rate.Limiter // of new runs; one for each certified agent that was ever here
-	shown []peer.Member                  // ordered by ID; nil: to be made again
-	until time.Time                      // when the first voucher among the shown ends
+	mu    sync.Mutex              // guards everything below
+	seats map[jobs.AgentID][]seat // ordered by boot counter; the last one is shown
+	paces map[jobs.AgentID]pace
+	shown []peer.Member // ordered by ID; nil: to be made again
+	until time.Time     // when the first voucher among the shown ends
 }
 
 func newRoster() *roster {
-	return &roster{seats: make(map[jobs.AgentID][]seat), paces: make(map[jobs.AgentID]*rate.Limiter)}
+	return &roster{seats: make(map[jobs.AgentID][]seat), paces: make(map[jobs.AgentID]pace)}
 }
 
 func find(seats []seat, boot uint64) (int, bool) {
@@ -64,8 +70,8 @@ func find(seats []seat, boot uint64) (int, bool) {
 	})
 }
 
-// put seats a run, or changes it, and reports whether its agent has former ones seated too.
-func (r *roster) put(s seat, now time.Time) (more bool) {
+// put seats a run, or changes it, and reports whether another run of its agent was seated before.
+func (r *roster) put(s seat, now time.Time) (another bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shown = nil
@@ -76,10 +82,15 @@ func (r *roster) put(s seat, now time.Time) (more bool) {
 		return false
 	}
 	r.seats[s.member.ID] = slices.Insert(seats, i, s)
-	if r.paces[s.member.ID] == nil {
-		r.paces[s.member.ID] = rate.NewLimiter(rate.Every(runEvery), maxRuns)
+	p, paced := r.paces[s.member.ID]
+	if !paced {
+		p.limiter = rate.NewLimiter(rate.Every(runEvery), maxRuns)
 	}
-	r.paces[s.member.ID].AllowN(now, 1)
+	if !paced || p.last != s.boot { // the same again was thought to be dead
+		p.limiter.AllowN(now, 1)
+		p.last = s.boot
+		r.paces[s.member.ID] = p
+	}
 	return len(seats) > 0
 }
 
@@ -106,6 +117,9 @@ func (r *roster) drop(id jobs.AgentID, boot uint64) {
 	r.shown = nil
 	if r.seats[id] = slices.Delete(r.seats[id], i, i+1); len(r.seats[id]) == 0 {
 		delete(r.seats, id)
+		if r.paces[id].limiter.TokensAt(time.Now()) >= maxRuns {
+			delete(r.paces, id)
+		}
 	}
 }
 
@@ -121,8 +135,8 @@ func (r *roster) admits(id jobs.AgentID, boot uint64, now time.Time) error {
 	if i < len(seats) {
 		return jobs.Errorf(jobs.Invalid, "run %d of agent %s: run %d is here", boot, id.Short(), seats[len(seats)-1].boot)
 	}
-	if pace := r.paces[id]; pace != nil && pace.TokensAt(now) < 1 {
-		return jobs.Errorf(jobs.Exhausted, "run %d of agent %s: more than %d, and one each %s", boot, id.Short(), maxRuns, runEvery)
+	if p, ok := r.paces[id]; ok && p.last != boot && p.limiter.TokensAt(now) < 1 {
+		return jobs.Errorf(jobs.Exhausted, "run %d of agent %s: it begins more than one each %s", boot, id.Short(), runEvery)
 	}
 	return nil
 }

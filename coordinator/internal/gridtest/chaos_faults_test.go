@@ -55,11 +55,8 @@ func faults() []fault {
 	}
 }
 
-// strikeTries and strikeAgain say for how long a fault looks for somebody whom it matters to.
-const (
-	strikeTries = 240
-	strikeAgain = 30 * time.Second
-)
+// strikeAgain spaces the times that a fault looks for somebody whom it matters to.
+const strikeAgain = 30 * time.Second
 
 // drawFaults plans the faults of a simulation: all of them in a day, some in an hour, a kill among them, and the one that
 // CHAOS_FAULT names.
@@ -84,12 +81,12 @@ func (c *chaos) drawFaults() {
 	gap := (to - from) / time.Duration(len(list))
 	for i, f := range list {
 		c.pending[fmt.Sprint(i, " ", f.name)] = true
-		c.at(from+time.Duration(i)*gap+c.between(0, gap/2), func() { c.strike(fmt.Sprint(i, " ", f.name), f, strikeTries) })
+		c.at(from+time.Duration(i)*gap+c.between(0, gap/2), func() { c.strike(fmt.Sprint(i, " ", f.name), f) })
 	}
 }
 
-// strike has a fault strike, or tries it again later.
-func (c *chaos) strike(name string, f fault, tries int) {
+// strike has a fault strike, or tries it again later, until there would be too little time left for it to take effect.
+func (c *chaos) strike(name string, f fault) {
 	now := time.Now()
 	end, lasts, ok := f.strike(c)
 	switch {
@@ -103,8 +100,8 @@ func (c *chaos) strike(name string, f fault, tries int) {
 			lasted.to = time.Now()
 		}
 		c.in(lasts, func() { c.finish(name) })
-	case tries > 0:
-		c.in(strikeAgain, func() { c.strike(name, f, tries-1) })
+	case now.Before(c.begun.Add(c.length - c.length/20)):
+		c.in(strikeAgain, func() { c.strike(name, f) })
 	}
 }
 
@@ -505,7 +502,7 @@ func (c *chaos) expiry() (end func(), lasts time.Duration, ok bool) {
 	return func() {
 		switch {
 		case !ran.Load() && !c.healing: // all were off: another one
-			c.strike("expiry again", fault{"expiry", (*chaos).expiry}, strikeTries)
+			c.strike("expiry again", fault{"expiry", (*chaos).expiry})
 		case !ran.Load():
 			c.t.Errorf("%s: nothing of a job ran when it expired", c.clock())
 		}
